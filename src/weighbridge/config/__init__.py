@@ -1,0 +1,51 @@
+"""The configuration: one file, `weighbridge.toml`, read into one typed tree.
+
+Unknown keys are refused with the nearest known key; every error names the file, the key, the value and what is allowed.
+Secrets are references (`env:NAME`, `file:PATH`); `secrets.secret` is the only place that resolves them.
+"""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from weighbridge.config.checks import check, parse_address
+from weighbridge.config.loaded import Loaded
+from weighbridge.config.secrets import secret
+from weighbridge.config.shape import converted, refuse_unknown
+from weighbridge.config.tree import Config
+from weighbridge.errors import ConfigError
+
+__all__ = ["DEFAULT_FILE", "Config", "Loaded", "load", "loads", "parse_address", "secret"]
+
+DEFAULT_FILE = "weighbridge.toml"
+
+
+def load(file: str | Path = DEFAULT_FILE) -> Loaded:
+    """Read and check a configuration file. Raises `ConfigError`."""
+    path = Path(file)
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError(
+            str(file), "file", "does not exist; `weighbridge init` writes one, --config names another"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(file), "file", f"cannot be read: {error}") from None
+    return loads(text, file=str(file), folder=path.resolve().parent)
+
+
+def loads(text: str, *, file: str = DEFAULT_FILE, folder: Path | None = None) -> Loaded:
+    """Like `load`, from text; relative paths are taken from `folder` (default: the working directory)."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(file, "file", f"is not TOML: {error}") from None
+    refuse_unknown(file, "", tree, Config)
+    try:
+        config = msgspec.convert(tree, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise converted(file, tree, error) from None
+    loaded = Loaded(config, file, folder or Path.cwd())
+    check(loaded)
+    return loaded

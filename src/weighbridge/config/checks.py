@@ -1,0 +1,219 @@
+"""Does a well-formed configuration make sense? Names that exist, ranges, secrets as references."""
+
+import difflib
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from weighbridge.config.loaded import Loaded
+from weighbridge.config.secrets import check_secret_form
+from weighbridge.config.tree import (
+    GRADER_KINDS,
+    ROLES,
+    SLICE_KEYS,
+    CaptureSection,
+    Config,
+    EndpointSection,
+    PriceSection,
+)
+from weighbridge.errors import ConfigError
+from weighbridge.records.usage import nanousd_per_million
+
+
+def check(loaded: Loaded) -> None:
+    file, config = loaded.file, loaded.config
+    for row_kind in ("endpoint", "arm", "route", "team", "key", "budget"):
+        _unique(file, row_kind, [row.name for row in getattr(config, row_kind)])
+    parse_address(file, "server.listen", config.server.listen)
+    parse_address(file, "server.admin_listen", config.server.admin_listen)
+    if not 1 <= config.server.workers <= 256:
+        raise ConfigError(file, "server.workers", "is out of range", value=config.server.workers, allowed="1 to 256")
+    if config.store.url is not None or config.store.log is not None:
+        key = "store.url" if config.store.url is not None else "store.log"
+        raise ConfigError(
+            file, key, "this version keeps its store in local files only; remove the key and use store.path"
+        )
+    _check_capture(file, config.capture)
+    for endpoint in config.endpoint:
+        _check_endpoint(file, endpoint)
+    _check_arms(loaded)
+    _check_routes(file, config)
+    _check_graders(loaded)
+    _check_keys(file, config)
+    for name in config.organization.roles:
+        _one_of(file, "organization.roles", name, ROLES)
+
+
+def _unique(file: str, kind: str, names: list[str]) -> None:
+    for name in names:
+        if not name or not name.isprintable() or any(c in name for c in " \t/\\\"'"):
+            raise ConfigError(
+                file,
+                f"{kind}.name",
+                "is not a name",
+                value=name,
+                allowed="letters, digits and . _ - : @, no spaces, slashes or quotes",
+            )
+        if names.count(name) > 1:
+            raise ConfigError(file, f"{kind}[{name}]", "is there twice; names must be different")
+
+
+def _one_of(file: str, key: str, name: str, known: Iterable[str]) -> None:
+    known = sorted(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            file, key, f"names something unknown{hint}", value=name, allowed=", ".join(known) or "(none defined)"
+        )
+
+
+def parse_address(file: str, key: str, text: str) -> tuple[str, int]:
+    """`127.0.0.1:8400` or `[::1]:8400` as (host, port). Port 0 lets the system choose."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(file, key, "is not an address", value=text, allowed="HOST:PORT, e.g. 127.0.0.1:8400")
+    return host.strip("[]"), int(port)
+
+
+def _check_capture(file: str, capture: CaptureSection) -> None:
+    if not 0 <= capture.sample <= 1:
+        raise ConfigError(file, "capture.sample", "is out of range", value=capture.sample, allowed="0.0 to 1.0")
+    for name in capture.redact:
+        _one_of(file, "capture.redact", name, ("secrets",))
+    for key in ("keep_days", "keep_rows_days"):
+        if getattr(capture, key) < 1:
+            raise ConfigError(file, f"capture.{key}", "must be 1 or more", value=getattr(capture, key))
+    if capture.bodies:
+        for key in ("purpose", "approved_by"):
+            if not getattr(capture, key).strip():
+                raise ConfigError(
+                    file,
+                    f"capture.{key}",
+                    "must say something while capture.bodies = true: somebody decides that prompts are kept",
+                )
+    if capture.encrypt_key is not None:
+        check_secret_form(file, "capture.encrypt_key", capture.encrypt_key)
+
+
+def _check_endpoint(file: str, endpoint: EndpointSection) -> None:
+    where = f"endpoint[{endpoint.name}]"
+    if endpoint.dialect != "openai":
+        raise ConfigError(
+            file, f"{where}.dialect", "is not spoken by this version", value=endpoint.dialect, allowed="openai"
+        )
+    parts = urlsplit(endpoint.base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ConfigError(
+            file,
+            f"{where}.base_url",
+            "is not a base URL",
+            value=endpoint.base_url,
+            allowed="http(s)://HOST[:PORT]/PATH, e.g. https://api.openai.com/v1",
+        )
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(file, f"{where}.base_url", f"has a bad port: {error}", value=endpoint.base_url) from None
+    if endpoint.api_key is not None:
+        check_secret_form(file, f"{where}.api_key", endpoint.api_key)
+    if endpoint.retention_days is not None and endpoint.retention_days < 0:
+        raise ConfigError(file, f"{where}.retention_days", "must be 0 or more", value=endpoint.retention_days)
+
+
+def _check_arms(loaded: Loaded) -> None:
+    file, config = loaded.file, loaded.config
+    endpoints = [row.name for row in config.endpoint]
+    for arm in config.arm:
+        where = f"arm[{arm.name}]"
+        _one_of(file, f"{where}.endpoint", arm.endpoint, endpoints)
+        if arm.price is not None:
+            for key in PriceSection.__struct_fields__:
+                text = getattr(arm.price, key)
+                if text is not None:
+                    try:
+                        nanousd_per_million(text)
+                    except ValueError as error:
+                        raise ConfigError(file, f"{where}.price.{key}", str(error)) from None
+        if arm.system_prompt_file is not None and not loaded.path(arm.system_prompt_file).is_file():
+            raise ConfigError(
+                file, f"{where}.system_prompt_file", "is not a file", value=str(loaded.path(arm.system_prompt_file))
+            )
+
+
+def _check_routes(file: str, config: Config) -> None:
+    arms = [row.name for row in config.arm]
+    names: dict[str, str] = {}
+    for route in config.route:
+        where = f"route[{route.name}]"
+        for name in (route.name, *route.aliases):
+            if name in names:
+                raise ConfigError(file, f"{where}.aliases", f"{name!r} is already taken by route {names[name]!r}")
+            names[name] = route.name
+        _one_of(file, f"{where}.incumbent", route.incumbent, arms)
+        for candidate in route.candidates:
+            _one_of(file, f"{where}.candidates", candidate, arms)
+            if candidate == route.incumbent:
+                raise ConfigError(file, f"{where}.candidates", "holds the incumbent itself", value=candidate)
+        for by in route.slice_by:
+            if not (by.startswith("tag:") and by[4:]) and by not in SLICE_KEYS:
+                raise ConfigError(
+                    file, f"{where}.slice_by", "is not known", value=by, allowed=", ".join((*SLICE_KEYS, "tag:NAME"))
+                )
+        if route.allow_retention_days != "any" and route.allow_retention_days < 0:
+            raise ConfigError(
+                file, f"{where}.allow_retention_days", 'must be 0 or more, or "any"', value=route.allow_retention_days
+            )
+
+
+def _check_graders(loaded: Loaded) -> None:
+    file, config = loaded.file, loaded.config
+    for index, grader in enumerate(config.grader):
+        where = f"grader[{index}]"
+        _one_of(file, f"{where}.route", grader.route, [row.name for row in config.route])
+        if not grader.kind.startswith("python:"):
+            _one_of(file, f"{where}.kind", grader.kind, GRADER_KINDS)
+        if grader.schema is not None and not loaded.path(grader.schema).is_file():
+            raise ConfigError(file, f"{where}.schema", "is not a file", value=str(loaded.path(grader.schema)))
+
+
+def _check_keys(file: str, config: Config) -> None:
+    teams, budgets = [row.name for row in config.team], [row.name for row in config.budget]
+    for key in config.key:
+        where = f"key[{key.name}]"
+        check_secret_form(file, f"{where}.secret", key.secret)
+        if key.team is not None:
+            _one_of(file, f"{where}.team", key.team, teams)
+        if key.budget is not None:
+            _one_of(file, f"{where}.budget", key.budget, budgets)
+        for name in key.routes:
+            if name != "*":
+                _one_of(file, f"{where}.routes", name, [row.name for row in config.route])
+    for budget in config.budget:
+        where = f"budget[{budget.name}]"
+        if budget.parent is not None:
+            _one_of(file, f"{where}.parent", budget.parent, budgets)
+        for name in ("limit_usd", "per_user_usd"):
+            text = getattr(budget, name)
+            if text is not None:
+                try:
+                    amount = Decimal(text)
+                except InvalidOperation:
+                    amount = Decimal("NaN")
+                if not amount.is_finite() or amount < 0:
+                    raise ConfigError(
+                        file,
+                        f"{where}.{name}",
+                        "is not an amount",
+                        value=text,
+                        allowed='US dollars as a string, e.g. "100.00"',
+                    )
+        if budget.time_zone not in available_timezones():
+            raise ConfigError(
+                file,
+                f"{where}.time_zone",
+                "is not an IANA time zone",
+                value=budget.time_zone,
+                allowed="e.g. UTC, Europe/Berlin",
+            )

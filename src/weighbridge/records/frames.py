@@ -1,0 +1,108 @@
+"""What a worker writes to the exchange log: four kinds of frame, one life.
+
+    held -> attempted -> posted -> ... -> finished
+
+`held` before anything is sent, `attempted` before each upstream call, `posted` after it (one per attempt), `finished`
+once per request. Bodies are never in frames: a frame holds a commitment, the body lies encrypted elsewhere.
+Frames are MessagePack arrays with a leading tag; fields are only ever added at the end, with a default.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from weighbridge.records.usage import Usage
+
+Purpose = Literal["user", "trial", "shadow", "judge", "drill"]
+
+Outcome = Literal[
+    "ok",
+    "refused",  # we answered with an error before anything was sent
+    "upstream_error",  # the provider answered with an error status, or could not be reached
+    "upstream_cut",  # the provider's answer broke off after its first byte
+    "timeout",
+    "client_gone",
+    "lost",  # never finished: the worker died. Only the reader says so, no worker writes it
+]
+
+
+class BodyRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a captured body lies and what it was, without saying what it says."""
+
+    day: str
+    """UTC day of capture, `2026-11-25`; with `team` it names the object group and its encryption key."""
+    team: str
+    commitment: bytes
+    """32 bytes: BLAKE2b-256 of the body, keyed with a random key that is stored (and erased) with the body."""
+    size: int
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    id: str
+    time_ns: int
+    purpose: Purpose
+    route: str
+    table: int
+    key: str
+    team: str | None
+    user: str | None
+    tags: tuple[tuple[str, str], ...]
+    slice: str
+    conversation: str
+    """Cluster id: hash of the conversation header, else of key and first user turn."""
+    stream: bool
+    request_bytes: int
+    max_tokens: int | None
+    held_nanousd: int | None
+    request: BodyRef | None
+    trial: str | None = None
+    item: str | None = None
+    """In a trial: the id of the exchange that is replayed."""
+
+
+class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    id: str
+    attempt: int
+    time_ns: int
+    arm: str
+    endpoint: str
+    model: str
+    edits: tuple[str, ...]
+    """Declared edits of the request, e.g. `("model", "stream_options")`."""
+    fallback: bool = False
+
+
+class Posted(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
+    id: str
+    attempt: int
+    status: int | None
+    """Upstream HTTP status; `None` where no answer came."""
+    usage: Usage | None
+    usage_raw: bytes | None
+    """The provider's own usage block, byte for byte."""
+    cost_nanousd: int | None
+    price_version: str | None
+    duration_ns: int
+    first_byte_ns: int | None
+    error: str | None = None
+    estimated: bool = False
+    """The stream was cut: the provider never said what it used. The cost is unknown or an upper bound, never 0."""
+    finish_reason: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    id: str
+    time_ns: int
+    outcome: Outcome
+    status: int
+    """The HTTP status that the client got."""
+    attempts: int
+    duration_ns: int
+    first_byte_ns: int | None
+    response_bytes: int
+    response: BodyRef | None
+    cost_nanousd: int | None
+    error: str | None = None
+
+
+Frame = Held | Attempted | Posted | Finished

@@ -1,0 +1,143 @@
+"""The route table: everything a gateway worker needs to know, immutable and numbered.
+
+The keeper compiles it from the configuration, the price book and (later) the ramp's state. Workers read it from disk
+and multiply integers. It holds no secret: upstream keys stay references (`env:NAME`, `file:PATH`), client keys
+are digests.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from weighbridge.records.usage import Price
+
+SCHEMA = "route-table/1"
+
+Dialect = Literal["openai", "openai-responses", "anthropic", "azure", "bedrock", "vertex"]
+Weights = Literal["open", "closed"]
+
+SHARE_WHOLE = 10_000
+"""Shares are basis points; the shares of a route sum to this."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a model is called. The same weights on two hosts are two endpoints. `None` is unknown."""
+
+    name: str
+    dialect: Dialect
+    base_url: str
+    api_key: str | None = None
+    """A reference, `env:NAME` or `file:PATH`; never the secret itself."""
+    provider: str | None = None
+    region: str | None = None
+    retention_days: int | None = None
+    trains_on_data: bool | None = None
+    agreement: str | None = None
+    precision: str = "unknown"
+    loopback: bool = False
+    address_is_own: bool = False
+    """The base URL names an IP literal or `localhost`: written down on purpose, so the address guard lets it pass."""
+    ca_file: str | None = None
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Model + endpoint + parameters + prompt adaptation. Change one and it is another arm."""
+
+    name: str
+    endpoint: str
+    model: str
+    weights: Weights | None = None
+    terms: str | None = None
+    price: Price | None = None
+    price_version: str | None = None
+    """Where the price comes from and of which date; stored with every cost."""
+    system_prompt: str | None = None
+    """Replaces the request's system prompt, or is added where there is none. A declared edit."""
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    arm: str
+    basis_points: int
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The model name an application calls, mapped to arms."""
+
+    name: str
+    incumbent: str
+    aliases: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
+    slice_by: tuple[str, ...] = ()
+    allow_regions: tuple[str, ...] = ()
+    allow_retention_days: int | Literal["any"] = 0
+    allow_training_on_data: bool | Literal["any"] = False
+    max_tokens_default: int | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A client key: only a digest of the secret is kept."""
+
+    name: str
+    digest: str
+    """BLAKE2b-256 of the secret, 64 hex digits."""
+    team: str | None = None
+    routes: tuple[str, ...] = ()
+    """Empty: no route at all. `("*",)`: every route."""
+    budget: str | None = None
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    bodies: bool = False
+    sample_basis_points: int = SHARE_WHOLE
+    redact: tuple[str, ...] = ()
+    purpose: str = ""
+    approved_by: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Every queue, retry, body and wait has a named limit. Bytes and seconds."""
+
+    head_bytes_max: int = 32 << 10
+    body_bytes_max: int = 32 << 20
+    response_bytes_max: int = 64 << 20
+    client_connections_max: int = 10_000
+    upstream_connections_max: int = 1_000
+    request_receive_s_max: float = 30.0
+    connect_s_max: float = 5.0
+    first_byte_s_max: float = 300.0
+    stream_idle_s_max: float = 120.0
+    client_stall_s_max: float = 120.0
+    keepalive_idle_s_max: float = 60.0
+    drain_s_max: float = 30.0
+    stream_buffer_bytes_max: int = 256 << 10
+
+
+class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Immutable and numbered. A gateway never goes back to a lower number."""
+
+    schema: str
+    number: int
+    created_ns: int
+    config_digest: str
+    trial_key: str
+    """Ed25519 public key (64 hex digits) that trial tokens are checked with."""
+    durability: Literal["process", "power"]
+    capture: Capture
+    limits: Limits
+    endpoints: tuple[Endpoint, ...]
+    arms: tuple[Arm, ...]
+    routes: tuple[Route, ...]
+    keys: tuple[Key, ...]
+    verdicts: tuple[str, ...] = ()
+    """Digests of the verdicts that allowed the shares; empty while everything goes to the incumbents."""
+
+    def endpoint(self, name: str) -> Endpoint:
+        return next(row for row in self.endpoints if row.name == name)
+
+    def arm(self, name: str) -> Arm:
+        return next(row for row in self.arms if row.name == name)
+
+    def route(self, name: str) -> Route | None:
+        """The route of a model name or alias, `None` where there is none."""
+        return next((row for row in self.routes if row.name == name or name in row.aliases), None)

@@ -1,0 +1,29 @@
+"""The token that lets a trial's replays through the gateway, and the trial's identity."""
+
+from hashlib import sha256
+
+import msgspec
+
+TOKEN_HEADER = "x-weighbridge-trial"  # noqa: S105 (the name of a header, not a secret)
+"""Carries `base64url(payload) "." base64url(signature)`, the payload being the canonical JSON of a `TrialToken`."""
+ITEM_HEADER = "x-weighbridge-item"
+"""Carries the id of the exchange that is replayed; only looked at beside a valid token."""
+
+
+class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Signed by the keeper (Ed25519). It forces the arm, without fallback; no client header can choose an arm."""
+
+    trial: str
+    route: str
+    arm: str
+    budget_nanousd: int | None
+    """What this token may still spend, over all workers; `None` is no limit."""
+    expires_ns: int
+    key: str
+    """The client key name that the exchanges are booked on (`trial`)."""
+
+
+def trial_id(route: str, arm: str, span_digest: str, margin: float, alpha: float, seed: int | None) -> str:
+    """One trial is (route, arm, span, margin, alpha, seed): the same six give the same id, so a rerun resumes it."""
+    identity = "\n".join((route, arm, span_digest, repr(margin), repr(alpha), repr(seed)))
+    return "t-" + sha256(identity.encode()).hexdigest()[:16]

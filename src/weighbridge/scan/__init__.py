@@ -1,0 +1,1 @@
+"""Usage files to a bill, the waste in it, the alternatives and a quote."""

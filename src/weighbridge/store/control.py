@@ -1,0 +1,196 @@
+"""The control socket: how workers, the command line and the admin process reach the keeper.
+
+One JSON object a line in each direction over `<store>/control.sock` (mode 0600). A request is a tagged record below;
+its answer is the record named in its docstring, or `Failed`. After `Hello`, the keeper also pushes events on that
+connection.
+"""
+
+import socket
+from typing import Literal, TypeVar
+
+import msgspec
+
+from weighbridge.errors import ControlError
+from weighbridge.store.layout import Layout
+
+LINE_BYTES_MAX = 256 << 20
+
+ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
+    """Base of every line."""
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class Done(Message, frozen=True, kw_only=True, tag="done"):
+    """It is done and durable."""
+
+
+class Failed(Message, frozen=True, kw_only=True, tag="failed"):
+    message: str
+
+
+class Pong(Message, frozen=True, kw_only=True, tag="pong"):
+    pid: int
+    table: int
+    workers: int
+    listen: str | None
+    """HOST:PORT the workers listen on; `None` while nothing serves."""
+
+
+class TableNumber(Message, frozen=True, kw_only=True, tag="table"):
+    number: int
+
+
+class ObjectRow(Message, frozen=True, kw_only=True, tag="object"):
+    digest: str
+    kind: ObjectKind
+    created_ns: int
+    label: str
+    """What it is about, e.g. `assistant/qwen-72b`; for listings."""
+
+
+class ObjectList(Message, frozen=True, kw_only=True, tag="objects"):
+    rows: tuple[ObjectRow, ...]
+
+
+class TokenText(Message, frozen=True, kw_only=True, tag="token_text"):
+    text: str
+
+
+class ErasedCount(Message, frozen=True, kw_only=True, tag="erased"):
+    exchanges: int
+    bodies: int
+
+
+class SealedCount(Message, frozen=True, kw_only=True, tag="sealed"):
+    segments: int
+
+
+# --- events, pushed after Hello ---------------------------------------------------------------------------------------
+
+
+class TableChanged(Message, frozen=True, kw_only=True, tag="table_changed"):
+    number: int
+
+
+class RollSegments(Message, frozen=True, kw_only=True, tag="roll_segments"):
+    """Close the segments in use and go on in new ones, then answer `Rolled`: the keeper wants to seal or erase."""
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class Ping(Message, frozen=True, kw_only=True, tag="ping"):
+    """Answer: `Pong`."""
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """A worker says that it is there. Answer: `Done`; then events come on this connection."""
+
+    incarnation: str
+    pid: int
+    listen: str
+
+
+class Rolled(Message, frozen=True, kw_only=True, tag="rolled"):
+    """A worker's answer to `RollSegments`; the keeper does not answer it."""
+
+    incarnation: str
+    segment: int
+    """The first segment number that is still open; all before it may be sealed."""
+
+
+class Reload(Message, frozen=True, kw_only=True, tag="reload"):
+    """Read the configuration again and publish a new route table. Answer: `TableNumber`."""
+
+
+class Seal(Message, frozen=True, kw_only=True, tag="seal"):
+    """Roll and seal everything written so far, sign a head. Answer: `SealedCount`."""
+
+
+class PutObject(Message, frozen=True, kw_only=True, tag="put_object"):
+    """Store bytes under their SHA-256 and sign them into the chain. Idempotent. Answer: `ObjectRow`."""
+
+    kind: ObjectKind
+    label: str
+    body: bytes
+
+
+class ListObjects(Message, frozen=True, kw_only=True, tag="list_objects"):
+    """Answer: `ObjectList`, oldest first. The bytes lie in `<store>/objects/DIGEST`."""
+
+    kind: ObjectKind | None = None
+
+
+class IssueToken(Message, frozen=True, kw_only=True, tag="issue_token"):
+    """Answer: `TokenText`, for the header `x-weighbridge-trial`."""
+
+    trial: str
+    route: str
+    arm: str
+    budget_nanousd: int | None
+    ttl_s: int = 3600
+
+
+class Erase(Message, frozen=True, kw_only=True, tag="erase"):
+    """Erase captured bodies and derived copies; exactly one of the fields is set. Answer: `ErasedCount`."""
+
+    exchanges: tuple[str, ...] = ()
+    key: str | None = None
+    user: str | None = None
+
+
+class Stop(Message, frozen=True, kw_only=True, tag="stop"):
+    """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
+
+
+Answer = Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount
+Event = TableChanged | RollSegments
+Request = Ping | Hello | Rolled | Reload | Seal | PutObject | ListObjects | IssueToken | Erase | Stop
+
+A = TypeVar("A")
+
+
+class ControlClient:
+    """A blocking client. Raises `ControlError` when the keeper cannot be reached or refuses."""
+
+    def __init__(self, layout: Layout, timeout_s: float = 60.0) -> None:
+        self._path = str(layout.control)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(self._path)
+        except OSError as error:
+            self._socket.close()
+            raise ControlError(f"no keeper answers at {self._path} ({error.strerror or error})") from None
+        self._lines = self._socket.makefile("rb")
+        self._decoder = msgspec.json.Decoder(Answer)
+
+    def call(self, request: Message, answer: type[A]) -> A:
+        try:
+            self._socket.sendall(msgspec.json.encode(request) + b"\n")
+            line = self._lines.readline(LINE_BYTES_MAX)
+        except OSError as error:
+            raise ControlError(f"the keeper at {self._path} did not answer {type(request).__name__}: {error}") from None
+        if not line.endswith(b"\n"):
+            raise ControlError(f"the keeper at {self._path} went away during {type(request).__name__}")
+        got = self._decoder.decode(line)
+        if isinstance(got, answer):
+            return got
+        if isinstance(got, Failed):
+            raise ControlError(got.message)
+        raise ControlError(f"the keeper answered {type(got).__name__} to {type(request).__name__}")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def __enter__(self) -> "ControlClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
