@@ -1,0 +1,164 @@
+"""The five-bet mixture that every e-process of this room uses, and the rules its inputs obey.
+
+A step has an outcome X whose mean is at most 0 under the null and which never falls below -lo. With v a second moment
+estimated from the past and g the mean of X that the test is designed for (the margin, in outcome units):
+
+    bet_k = min(kappa_k * g / v,  c_k / lo)        W_k *= 1 + bet_k * X        E = sum_k w_k W_k
+
+The factor is at least 1 - c_k > 0 and has mean at most 1 under the null, so E is an e-process (Waudby-Smith and Ramdas
+2024). kappa = 1 is the growth-optimal bet when the truth lies one margin from the null; the other four insure against
+other truths, and the caps c keep early bets, made while v is still a guess, from ruining the wealth.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+KAPPA = (0.25, 0.5, 1.0, 2.0, 4.0)
+WEIGHT = (0.1, 0.2, 0.4, 0.2, 0.1)
+CAP = (0.5, 0.5, 0.5, 0.9, 0.9)
+LOG_WEIGHT = tuple(math.log(w) for w in WEIGHT)
+
+# The second moment starts as four imagined outcomes of size 1/2: a coin-flip grader, soon outvoted by the data.
+PRIOR_COUNT = 4.0
+PRIOR_SUM = 1.0
+
+_KAPPA = np.array(KAPPA)[:, None]
+_CAP = np.array(CAP)[:, None]
+_LOG_WEIGHT = np.array(LOG_WEIGHT)
+# Products of this many factors stay far inside the range of a double, so that a logarithm is needed per block only.
+_BLOCK = 32
+# Factors of one pass: five rows of this length stay in the second-level cache.
+_CHUNK = 256 * _BLOCK
+
+
+def check_margin(margin: float) -> float:
+    """The margin, if it is a number strictly between 0 and 1; else ValueError."""
+    if not (isinstance(margin, (int, float)) and 0.0 < margin < 1.0):
+        raise ValueError(
+            f"margin is {margin!r}: allowed is a number above 0 and below 1 (0.03 means three points of score); "
+            "choose it before looking at any outcome"
+        )
+    return float(margin)
+
+
+def check_alpha(alpha: float) -> float:
+    """The error level, if it is a number strictly between 0 and 1/2; else ValueError."""
+    if not (isinstance(alpha, (int, float)) and 0.0 < alpha < 0.5):
+        raise ValueError(f"alpha is {alpha!r}: allowed is a number above 0 and below 0.5, usually 0.05")
+    return float(alpha)
+
+
+def check_difference(d: float, what: str = "difference") -> float:
+    """One paired difference in [-1, 1]; NaN, infinities and anything outside raise ValueError."""
+    if not -1.0 <= d <= 1.0:
+        raise ValueError(
+            f"{what} is {d!r}: allowed is a number from -1 to 1 (candidate score minus incumbent score, both in [0, 1]); "
+            "rescale the scores or leave the pair out of the frame before it is shuffled"
+        )
+    return float(d)
+
+
+def check_differences(values: ArrayLike, what: str = "difference") -> FloatArray:
+    """An array of paired differences, shape (n,), each in [-1, 1]; ValueError names the first position that is not."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{what} has shape {array.shape}: allowed is one dimension, one number per unit")
+    bad = ~((array >= -1.0) & (array <= 1.0))
+    if bad.any():
+        position = int(np.argmax(bad))
+        check_difference(float(array[position]), f"{what} at position {position}")
+    return array
+
+
+def check_weights(weights: Sequence[float], names: Sequence[str]) -> FloatArray:
+    """Traffic weights as shares that sum to 1, shape (S,); each must be positive and finite, else ValueError."""
+    if not names:
+        raise ValueError("no slices: allowed is at least one slice with a positive traffic weight")
+    array = np.asarray(weights, dtype=np.float64)
+    for name, weight in zip(names, array.tolist(), strict=True):
+        if not 0.0 < weight < math.inf:
+            raise ValueError(
+                f"weight of slice {name!r} is {weight!r}: allowed is a positive number; leave a slice without traffic out"
+            )
+    return np.asarray(array / array.sum(), dtype=np.float64)
+
+
+def log_mix(log_wealth: Sequence[float]) -> float:
+    """log sum_k w_k W_k from the five log W_k."""
+    terms = [a + b for a, b in zip(LOG_WEIGHT, log_wealth, strict=True)]
+    top = max(terms)
+    return top + math.log(math.fsum(math.exp(t - top) for t in terms))
+
+
+def second_moments(squares: FloatArray, prior_sum: float = PRIOR_SUM, done: int = 0) -> FloatArray:
+    """v_t = (prior_sum + sum of past squares) / (4 + t - 1) before each step, shape (n,); uses the past only.
+
+    `prior_sum` holds the sum so far, `done` the number of steps it covers beyond the prior.
+    """
+    total = np.cumsum(squares)
+    before = np.empty_like(total)
+    if before.size:
+        before[0] = prior_sum
+        before[1:] = prior_sum + total[:-1]
+    before /= PRIOR_COUNT + done + np.arange(squares.size)
+    return before
+
+
+def log_path(
+    x: FloatArray, rate: FloatArray, lo: FloatArray | float, start: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """The log e-value after each step, and the five log wealths at the end.
+
+    x: outcomes, shape (n,). rate: g / v_t, shape (n,). lo: the largest loss, a number or shape (n,). start: log W_k so
+    far, shape (5,). Returns shapes (n,) and (5,).
+    """
+    wealth = np.zeros(len(KAPPA)) if start is None else start.copy()
+    path = np.empty(x.size)
+    for begin in range(0, x.size, _CHUNK):
+        end = min(begin + _CHUNK, x.size)
+        blocks = -(-(end - begin) // _BLOCK)
+        grown = np.ones((len(KAPPA), blocks * _BLOCK))
+        grown[:, : end - begin] = _factors(x, rate, lo, begin, end)
+        cube = grown.reshape(len(KAPPA), blocks, _BLOCK)
+        np.cumprod(cube, axis=2, out=cube)
+        steps = np.log(cube[:, :, -1])
+        after = wealth[:, None] + np.cumsum(steps, axis=1)
+        weighted = _LOG_WEIGHT[:, None] + np.concatenate((wealth[:, None], after[:, :-1]), axis=1)
+        shift = weighted.max(axis=0)
+        scale = np.exp(weighted - shift)
+        mixed = (scale[:, :, None] * cube).sum(axis=0)
+        path[begin:end] = (np.log(mixed) + shift[:, None]).reshape(-1)[: end - begin]
+        wealth = after[:, -1].copy()
+    return path, wealth
+
+
+def log_end(x: FloatArray, rate: FloatArray, lo: FloatArray | float) -> float:
+    """The log e-value after the last step only: what inverting the e-process evaluates again and again."""
+    wealth = np.zeros(len(KAPPA))
+    for begin in range(0, x.size, _CHUNK):
+        end = min(begin + _CHUNK, x.size)
+        factors = _factors(x, rate, lo, begin, end)
+        whole = (end - begin) // _BLOCK * _BLOCK
+        if whole:
+            # Multiply far-apart factors with each other: the inner loop then runs over contiguous memory.
+            products = np.multiply.reduce(factors[:, :whole].reshape(len(KAPPA), _BLOCK, -1), axis=1)
+            wealth += np.log(products).sum(axis=1)
+        if whole < end - begin:
+            wealth += np.log(np.multiply.reduce(factors[:, whole:], axis=1))
+    terms = _LOG_WEIGHT + wealth
+    top = float(terms.max())
+    return top + math.log(float(np.exp(terms - top).sum()))
+
+
+def _factors(x: FloatArray, rate: FloatArray, lo: FloatArray | float, begin: int, end: int) -> FloatArray:
+    cap = _CAP / (lo[begin:end] if isinstance(lo, np.ndarray) else lo)
+    factors = np.minimum(_KAPPA * rate[begin:end], cap)
+    factors *= x[begin:end]
+    factors += 1.0
+    return np.asarray(factors)

@@ -1,0 +1,71 @@
+"""Units and their order: whole clusters (conversations, repeated runs, near-duplicates), shuffled by a seed.
+
+Four correlated runs counted as four units give 30-48% false verdicts where 5% are allowed, and a drifting stream read in
+time order 29-64%; a unit is therefore a whole cluster, updated when complete, and the frame is shuffled before replay.
+Clusters of unequal size have two estimands, and the choice must be said:
+
+- per unit: every conversation counts the same, D = mean over the cluster (`cluster_means`, then `PairTest`);
+- per request: every request counts the same, X = sum over the cluster of (D_i + m) / M with M a size cap fixed in advance
+  (`cluster_sums`, then `overall.RequestTest`).
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from weighbridge.stats.bets import FloatArray, IntArray, check_differences
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Differences gathered by cluster, clusters in the order of their first row.
+
+    keys: length C. sizes: rows per cluster, shape (C,). sums: sum of the differences, shape (C,).
+    """
+
+    keys: tuple[Hashable, ...]
+    sizes: IntArray
+    sums: FloatArray
+
+    @property
+    def means(self) -> FloatArray:
+        """The mean difference of each cluster, shape (C,)."""
+        return np.asarray(self.sums / self.sizes, dtype=np.float64)
+
+
+def _labels(clusters: Sequence[Hashable]) -> tuple[tuple[Hashable, ...], IntArray]:
+    seen: dict[Hashable, int] = {}
+    labels = np.fromiter((seen.setdefault(key, len(seen)) for key in clusters), dtype=np.int64, count=len(clusters))
+    return tuple(seen), labels
+
+
+def gather(differences: ArrayLike, clusters: Sequence[Hashable]) -> Clusters:
+    """Sums and sizes per cluster. differences: shape (n,), each in [-1, 1]; clusters: n keys. Errors: ValueError."""
+    d = check_differences(differences)
+    if len(clusters) != d.size:
+        raise ValueError(f"{d.size} differences but {len(clusters)} cluster keys: allowed is one key for each difference")
+    keys, labels = _labels(clusters)
+    sizes = np.bincount(labels, minlength=len(keys)).astype(np.int64)
+    sums = np.bincount(labels, weights=d, minlength=len(keys))
+    return Clusters(keys, sizes, np.asarray(sums, dtype=np.float64))
+
+
+def cluster_means(differences: ArrayLike, clusters: Sequence[Hashable]) -> FloatArray:
+    """One difference per cluster, its mean, shape (C,), in the order of first rows: the per-unit estimand."""
+    return gather(differences, clusters).means
+
+
+def order(clusters: Sequence[Hashable] | int, seed: int) -> IntArray:
+    """A seeded permutation of the rows that shuffles whole clusters; rows of a cluster stay together and in order.
+
+    clusters: one key per row, or the number of rows where each row is its own cluster. The same keys and seed always
+    give the same order. Shape (n,).
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    if isinstance(clusters, int):
+        return rng.permutation(clusters).astype(np.int64)
+    keys, labels = _labels(clusters)
+    rank = rng.permutation(len(keys))
+    return np.argsort(rank[labels], kind="stable").astype(np.int64)
