@@ -39,7 +39,7 @@ _CHUNK = 256 * _BLOCK
 
 def check_margin(margin: float) -> float:
     """The margin, if it is a number strictly between 0 and 1; else ValueError."""
-    if not (isinstance(margin, (int, float)) and 0.0 < margin < 1.0):
+    if not 0.0 < margin < 1.0:
         raise ValueError(
             f"margin is {margin!r}: allowed is a number above 0 and below 1 (0.03 means three points of score); "
             "choose it before looking at any outcome"
@@ -49,7 +49,7 @@ def check_margin(margin: float) -> float:
 
 def check_alpha(alpha: float) -> float:
     """The error level, if it is a number strictly between 0 and 1/2; else ValueError."""
-    if not (isinstance(alpha, (int, float)) and 0.0 < alpha < 0.5):
+    if not 0.0 < alpha < 0.5:
         raise ValueError(f"alpha is {alpha!r}: allowed is a number above 0 and below 0.5, usually 0.05")
     return float(alpha)
 
@@ -58,7 +58,7 @@ def check_difference(d: float, what: str = "difference") -> float:
     """One paired difference in [-1, 1]; NaN, infinities and anything outside raise ValueError."""
     if not -1.0 <= d <= 1.0:
         raise ValueError(
-            f"{what} is {d!r}: allowed is a number from -1 to 1 (candidate score minus incumbent score, both in [0, 1]); "
+            f"{what} is {d!r}: allowed is a number from -1 to 1 (candidate minus incumbent score, in [0, 1]); "
             "rescale the scores or leave the pair out of the frame before it is shuffled"
         )
     return float(d)
@@ -84,7 +84,7 @@ def check_weights(weights: Sequence[float], names: Sequence[str]) -> FloatArray:
     for name, weight in zip(names, array.tolist(), strict=True):
         if not 0.0 < weight < math.inf:
             raise ValueError(
-                f"weight of slice {name!r} is {weight!r}: allowed is a positive number; leave a slice without traffic out"
+                f"weight of slice {name!r} is {weight!r}: allowed is a number above 0; leave out slices without traffic"
             )
     return np.asarray(array / array.sum(), dtype=np.float64)
 

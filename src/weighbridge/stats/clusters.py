@@ -1,12 +1,12 @@
 """Units and their order: whole clusters (conversations, repeated runs, near-duplicates), shuffled by a seed.
 
-Four correlated runs counted as four units give 30-48% false verdicts where 5% are allowed, and a drifting stream read in
-time order 29-64%; a unit is therefore a whole cluster, updated when complete, and the frame is shuffled before replay.
-Clusters of unequal size have two estimands, and the choice must be said:
+Four correlated runs counted as four units give 30-48% false verdicts where 5% are allowed, and a drifting stream read
+in time order 29-64%; a unit is therefore a whole cluster, updated when complete, and the frame is shuffled before
+replay. Clusters of unequal size have two estimands, and the choice must be said:
 
 - per unit: every conversation counts the same, D = mean over the cluster (`cluster_means`, then `PairTest`);
-- per request: every request counts the same, X = sum over the cluster of (D_i + m) / M with M a size cap fixed in advance
-  (`cluster_sums`, then `overall.RequestTest`).
+- per request: every request counts the same, X = sum over the cluster of (D_i + m) / M with M a size cap fixed in
+  advance (`RequestTest`).
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from weighbridge.stats.bets import FloatArray, IntArray, check_differences
+from weighbridge.stats.weighted import WeightedTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def gather(differences: ArrayLike, clusters: Sequence[Hashable]) -> Clusters:
     """Sums and sizes per cluster. differences: shape (n,), each in [-1, 1]; clusters: n keys. Errors: ValueError."""
     d = check_differences(differences)
     if len(clusters) != d.size:
-        raise ValueError(f"{d.size} differences but {len(clusters)} cluster keys: allowed is one key for each difference")
+        raise ValueError(f"{d.size} differences but {len(clusters)} cluster keys: allowed is one key for each")
     keys, labels = _labels(clusters)
     sizes = np.bincount(labels, minlength=len(keys)).astype(np.int64)
     sums = np.bincount(labels, weights=d, minlength=len(keys))
@@ -69,3 +70,32 @@ def order(clusters: Sequence[Hashable] | int, seed: int) -> IntArray:
     keys, labels = _labels(clusters)
     rank = rng.permutation(len(keys))
     return np.argsort(rank[labels], kind="stable").astype(np.int64)
+
+
+class RequestTest(WeightedTest):
+    """Certify and halt by request: X = sum over the cluster of (D_i + m) / M, lo = (1 -/+ m), one step per cluster.
+
+    size_cap: M, the largest cluster size, fixed in advance. size_mean: the expected size, for the bets only (the mean
+    of the frame; default M). `mean` and `interval` are then per request. Errors: ValueError.
+    """
+
+    __slots__ = ("_cap",)
+
+    def __init__(self, margin: float, alpha: float, size_cap: int, size_mean: float | None = None) -> None:
+        if size_cap < 1:
+            raise ValueError(f"size_cap is {size_cap!r}: allowed is 1 or more, the largest cluster size of the frame")
+        mean = float(size_cap) if size_mean is None else size_mean
+        if not 1.0 <= mean <= size_cap:
+            raise ValueError(f"size_mean is {size_mean!r}: allowed is a number from 1 to the size cap {size_cap}")
+        super().__init__(margin, alpha, mean / size_cap)
+        self._cap = size_cap
+
+    def update(self, differences: ArrayLike) -> None:
+        """Step by one complete cluster: its differences, shape (size,), size at most the cap."""
+        d = check_differences(differences)
+        if not 1 <= d.size <= self._cap:
+            raise ValueError(
+                f"cluster of {d.size} requests: allowed are 1 to {self._cap}; fix a larger cap before the trial or "
+                "count clusters by their means"
+            )
+        self._step(float(d.sum()) / self._cap, d.size / self._cap, 1.0)

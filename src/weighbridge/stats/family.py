@@ -6,9 +6,10 @@ After each complete item, on the *current* e-values E of the hypotheses U that a
     while E*_i >= 1/alpha for the largest E_i: certify i for good, remove it from U
 
 Every intersection hypothesis that contains i is then rejected by its average e-value, so the chance of any false
-certificate, at any time and under any dependence, is at most alpha; Holm's rule is contained (Vovk and Wang 2021; Hartog
-and Lei 2025). It needs one filtration (Choe and Ramdas 2024): an item is one step for all candidates still running, and
-`update` is called between items, never inside one. Running maxima are not e-values and must not be passed.
+certificate, at any time and under any dependence, is at most alpha; Holm's rule is contained (Vovk and Wang 2021;
+Hartog and Lei 2025). It needs one filtration (Choe and Ramdas 2024): an item is one step for all candidates still
+running, and `update` is called between items, never inside one. Running maxima are not e-values and must not be
+passed.
 """
 
 import math
@@ -26,8 +27,8 @@ _LOG_MAX = 600.0
 class Family(Generic[Name]):
     """The hypotheses of one family, named by slice and candidate, or by anything hashable.
 
-    alpha: the family-wise error level. names: the whole family, fixed in advance; without it the first `update` fixes it.
-    A name missing from a later update keeps its last e-value and stays in the family.
+    alpha: the family-wise error level. names: the whole family, fixed in advance; without it the first `update` fixes
+    it. A name missing from a later update keeps its last e-value and stays in the family.
     """
 
     def __init__(self, alpha: float, names: Iterable[Name] | None = None) -> None:
@@ -52,8 +53,8 @@ class Family(Generic[Name]):
     def update(self, current: Mapping[Name, float]) -> list[Name]:
         """Take the current log e-values after a complete item; returns the newly certified names.
 
-        ValueError for a log e-value that is NaN, and for a name outside the family: adding a hypothesis after looking at
-        others would break the error level.
+        ValueError for a log e-value that is NaN, and for a name outside the family: adding a hypothesis after looking
+        at others would break the error level.
         """
         done = set(self._certified)
         for name, log_e in current.items():

@@ -1,9 +1,9 @@
 """Confidence limits by inverting the e-process of the verdict.
 
-For a null value eta in place of -m, the certify process has X = s - eta * a and lo = (1 + eta) * a_max, with the *same*
-second moments; s is the (weighted) difference and a the weight of the unit (1 in a plain stream). E(eta) falls as eta
-rises, so the null values that are not rejected form an interval, and its lower end lies above -m exactly when certify
-rejects -m. Each limit errs with probability at most alpha at all times together: the level is 1 - 2 alpha.
+For a null value eta in place of -m, the certify process has X = s - eta * a and lo = (1 + eta) * a_max, with the
+*same* second moments; s is the (weighted) difference and a the weight of the unit (1 in a plain stream). E(eta) falls
+as eta rises, so the null values that are not rejected form an interval, and its lower end lies above -m exactly when
+certify rejects -m. Each limit errs with probability at most alpha at all times together: the level is 1 - 2 alpha.
 """
 
 import math

@@ -6,9 +6,9 @@ With D_t in [-1, 1] (candidate minus incumbent, one unit) and the margin m:
     halt     H0: E[D] >= -m   X = -(D + m)   lo = 1 + m
     v_t = (1 + sum_{i<t} D_i^2) / (4 + t - 1) + m^2
 
-and the bets of `bets`. Assumption: given the past, every unit has the same mean difference; a seeded shuffle of the frame
-gives that, time order does not. Source: Waudby-Smith and Ramdas 2024; growth-optimal bets after Gruenwald, de Heide and
-Koolen 2024.
+and the bets of `bets`. Assumption: given the past, every unit has the same mean difference; a seeded shuffle of the
+frame gives that, time order does not. Source: Waudby-Smith and Ramdas 2024; growth-optimal bets after Gruenwald, de
+Heide and Koolen 2024.
 """
 
 import math
@@ -50,11 +50,22 @@ class TracePoint:
 class PairTest:
     """Both e-processes of one slice and candidate; keeps the differences (8 bytes a unit) to invert them later.
 
-    margin: in (0, 1). alpha: in (0, 0.5), used by `interval` and by `certified`/`halted`; a family has its own rule.
-    Raises ValueError for a margin, alpha or difference outside its range; a refused difference leaves the test unchanged.
+    margin: in (0, 1). alpha: in (0, 0.5), the level of `interval`; verdicts are given by `verdict.Decider`.
+    Raises ValueError for a margin, alpha or difference outside its range; a refused difference leaves the test
+    unchanged.
     """
 
-    __slots__ = ("_caps_certify", "_caps_halt", "_certify", "_differences", "_halt", "_squares", "_sum", "alpha", "margin")
+    __slots__ = (
+        "_caps_certify",
+        "_caps_halt",
+        "_certify",
+        "_differences",
+        "_halt",
+        "_squares",
+        "_sum",
+        "alpha",
+        "margin",
+    )
 
     def __init__(self, margin: float, alpha: float) -> None:
         self.margin = check_margin(margin)
@@ -144,8 +155,8 @@ class PairTest:
     def interval(self, at: int | None = None) -> Interval:
         """[low, high] for the mean difference at level 1 - 2 alpha, from the first `at` units (default: all).
 
-        low > -m exactly where certify is at or above log(1/alpha) after those units, high < -m where halt is (up to the
-        rounding of 1e-6). (-1, 1) before the first unit.
+        low > -m exactly where certify is at or above log(1/alpha) after those units, high < -m where halt is (up to
+        the rounding of 1e-6). (-1, 1) before the first unit.
         """
         d = self.differences[: self.n if at is None else at]
         return interval_of(d, self.margin, self.alpha)
@@ -162,7 +173,7 @@ class PairTest:
 
 
 def interval_of(d: FloatArray, margin: float, alpha: float, rate: FloatArray | None = None) -> Interval:
-    """The interval of `PairTest.interval` from differences in order, shape (n,); `rate` = m / v_t where known already."""
+    """`PairTest.interval` from differences in order, shape (n,); `rate` = m / v_t where known already."""
     if not d.size:
         return (-1.0, 1.0)
     if rate is None:
