@@ -1,0 +1,87 @@
+"""What holds for every test: which may skip, how long Hypothesis looks, and that nobody blocks an event loop."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RECORDED = REPOSITORY.parent / "shared"
+"""The recorded answers of real models lie beside the repository, never in it."""
+
+ALL_REQUIRED = os.environ.get("REQUIRE_ALL") == "1"
+RECORDED_ABSENT = f"needs the recorded answers of real models, a folder named {RECORDED.name!r} beside the repository"
+
+# No deadlines: the time one example takes says more about the machine than about the code.
+settings.register_profile("usual", deadline=None, max_examples=60)
+settings.register_profile("long", deadline=None, max_examples=2_000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests that take minutes or hours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "usual")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
+    if not RECORDED.is_dir():
+        for item in items:
+            if item.get_closest_marker("recorded"):
+                item.add_marker(pytest.mark.skip(reason=RECORDED_ABSENT))
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"REQUIRE_ALL=1: nothing may be skipped here, but this was ({why})"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    excused = item.get_closest_marker("recorded") is not None and not RECORDED.is_dir()
+    if ALL_REQUIRED and report.skipped and not hasattr(report, "wasxfail") and not excused:
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if ALL_REQUIRED and report.skipped:
+        _refuse_skip(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    recorded = sum("recorded" in report.keywords for report in reports)
+    if recorded and not RECORDED.is_dir():
+        terminalreporter.write_line(f"SKIPPED {recorded} tests marked `recorded`: each {RECORDED_ABSENT}", yellow=True)
+
+
+def _refuse_blocking(event: str, arguments: tuple[object, ...]) -> None:
+    """A sleep or a name lookup on a running event loop holds up every other request of that worker."""
+    if event == "time.sleep" and arguments == (0,):
+        return
+    if event in ("time.sleep", "socket.getaddrinfo", "socket.gethostbyname") and asyncio._get_running_loop():
+        raise RuntimeError(f"{event}{arguments} blocks the running event loop")
+
+
+sys.addaudithook(_refuse_blocking)
+
+
+@pytest.fixture(scope="session")
+def recorded_folder() -> Path:
+    """The folder with the recorded answers; for tests marked `recorded`, which skip where it is absent."""
+    return RECORDED
