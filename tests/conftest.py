@@ -3,8 +3,10 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import SupportsIndex
 
 import pytest
 from hypothesis import settings
@@ -64,21 +66,34 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.stats.get("skipped", [])
-    recorded = sum("recorded" in report.keywords for report in reports)
+    skipped = terminalreporter.stats.get("skipped", [])
+    recorded = sum(isinstance(report, pytest.TestReport) and "recorded" in report.keywords for report in skipped)
     if recorded and not RECORDED.is_dir():
         terminalreporter.write_line(f"SKIPPED {recorded} tests marked `recorded`: each {RECORDED_ABSENT}", yellow=True)
 
 
-def _refuse_blocking(event: str, arguments: tuple[object, ...]) -> None:
+def _refuse_on_a_loop(what: str) -> None:
     """A sleep or a name lookup on a running event loop holds up every other request of that worker."""
-    if event == "time.sleep" and arguments == (0,):
-        return
-    if event in ("time.sleep", "socket.getaddrinfo", "socket.gethostbyname") and asyncio._get_running_loop():
-        raise RuntimeError(f"{event}{arguments} blocks the running event loop")
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(f"{what} blocks the running event loop")
 
 
-sys.addaudithook(_refuse_blocking)
+_sleep = time.sleep
+
+
+def _sleep_off_the_loop(seconds: float | SupportsIndex) -> None:
+    if seconds != 0:
+        _refuse_on_a_loop(f"time.sleep({seconds})")
+    _sleep(seconds)
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        _refuse_on_a_loop(f"{event}{arguments}")
+
+
+time.sleep = _sleep_off_the_loop  # Python raises an audit event for it from 3.13 on only
+sys.addaudithook(_audit)
 
 
 @pytest.fixture(scope="session")

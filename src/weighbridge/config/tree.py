@@ -25,149 +25,289 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Server(Section, frozen=True, kw_only=True):
+    """Where Weighbridge listens."""
+
     listen: str = "127.0.0.1:8400"
+    """Where applications send their requests, `HOST:PORT`; port 0 takes a free one."""
     workers: int = 1
+    """Gateway processes, 1 to 256; one keeps one core busy."""
     admin_listen: str = "127.0.0.1:8401"
+    """Where the supervisor serves `/metrics` and `/healthz`. Keep it off public addresses."""
 
 
 class Store(Section, frozen=True, kw_only=True):
+    """Where Weighbridge keeps what it records."""
+
     path: str = "weighbridge-data"
+    """The folder that holds everything Weighbridge writes; relative to this file."""
     url: str | None = None
+    """Reserved for a shared database; refused by this version."""
     log: str | None = None
+    """Reserved for an object store; refused by this version."""
     durability: Literal["process", "power"] = "process"
+    """When an answer counts as recorded: `process` survives a killed process and can lose 50 ms in a power cut; `power`
+    syncs to disk before the last byte reaches the client.
+    """
 
 
 class CaptureSection(Section, frozen=True, kw_only=True):
+    """Whether prompts and answers are kept. Metadata (who, when, tokens, cost) is always recorded."""
+
     bodies: bool = False
+    """Keep prompts and answers, encrypted. Trials need them. Off until `purpose` and `approved_by` say something."""
     purpose: str = ""
+    """Why prompts are kept; shown in the report."""
     approved_by: str = ""
+    """Who decided that they are kept; shown in the report."""
     sample: float = 1.0
+    """The part of requests whose bodies are kept, 0.0 to 1.0."""
     redact: tuple[str, ...] = ("secrets",)
+    """What is taken out before anything reaches the disk: `secrets` finds API keys, tokens and private keys. It
+    reduces, it does not guarantee.
+    """
     keep_days: int = 30
+    """Days until bodies and their keys are deleted."""
     keep_rows_days: int = 800
+    """Days until the metadata of exchanges is deleted."""
     encrypt_key: str | None = None
+    """The master key for bodies, `env:NAME` or `file:PATH`; without it one is made in the store, readable by its owner
+    only.
+    """
 
 
 class EndpointSection(Section, frozen=True, kw_only=True):
+    """Where a model is called. The same weights on two hosts are two endpoints. What is absent is unknown."""
+
     name: str
+    """How arms refer to it."""
     dialect: Dialect = "openai"
+    """The API it speaks; this version speaks `openai`."""
     base_url: str
+    """As for an OpenAI client, e.g. `https://api.openai.com/v1`. An IP literal or `localhost` is its own permission;
+    names that resolve to private addresses are refused.
+    """
     api_key: str | None = None
+    """Sent upstream, `env:NAME` or `file:PATH`; never the key itself."""
     provider: str | None = None
+    """The provider's id in the price book, e.g. `openai`, `deepseek`."""
     region: str | None = None
+    """Where data is processed, e.g. `us`, `eu`; loopback counts as `local`. Unknown is refused for candidates."""
     retention_days: int | None = None
+    """Days for which the provider keeps prompts. Unknown is refused for candidates."""
     trains_on_data: bool | None = None
+    """Whether the provider trains on prompts. Unknown is refused for candidates."""
     agreement: str | None = None
+    """Free text for the report, e.g. the data processing agreement and its date."""
     precision: str = "unknown"
+    """Of the weights as served, e.g. `bf16`, `fp8`, `q4_k_m`: the same weights differ by host."""
     ca_file: str | None = None
+    """PEM file of certificate authorities to trust for this endpoint instead of the system's."""
 
 
 class PriceSection(Section, frozen=True, kw_only=True):
     """USD per million tokens, as strings so that no digit is lost."""
 
     input: str
+    """Per million input tokens."""
     output: str
+    """Per million output tokens."""
     cache_read: str | None = None
+    """Per million input tokens read from the provider's cache; absent is unknown."""
     cache_write: str | None = None
+    """Per million input tokens written to the cache."""
     cache_write_1h: str | None = None
+    """Per million input tokens written to the one-hour cache."""
     reasoning: str | None = None
+    """Per million reasoning tokens, where they are priced apart from output."""
     per_request: str | None = None
+    """Per request, in USD."""
 
 
 class ArmSection(Section, frozen=True, kw_only=True):
+    """Model + endpoint + adaptation. Change one and it is another arm."""
+
     name: str
+    """How routes refer to it, and what verdicts name."""
     endpoint: str
+    """An `[[endpoint]]` by name."""
     model: str
+    """The model id that the endpoint expects."""
     weights: Weights | None = None
+    """Whether the weights are published."""
     terms: str | None = None
+    """Licence: an SPDX id, or the id of a licence text. Anything not recognised is reported as `unclear`."""
     price: PriceSection | None = None
+    """Overrides the price book; see `[arm.price]`."""
     system_prompt_file: str | None = None
+    """Replaces the request's system prompt for this arm. A declared edit, recorded with every attempt."""
 
 
 class RouteSection(Section, frozen=True, kw_only=True):
+    """The model name an application calls, mapped to arms."""
+
     name: str
+    """The model name that applications send."""
     incumbent: str
+    """The `[[arm]]` in use today. Its endpoint is permitted by being the incumbent's."""
     aliases: tuple[str, ...] = ()
+    """More model names that lead here, so that changing the base URL is enough."""
     candidates: tuple[str, ...] = ()
+    """Arms that a trial may try. Nothing else is ever sent to them by this version."""
     slice_by: tuple[str, ...] = ()
+    """What splits the route's traffic into slices judged on their own: `key`, `system_prompt`, `tools`, `schema`,
+    `tag:NAME` (header `x-weighbridge-tag: NAME=value`).
+    """
     allow_regions: tuple[str, ...] = ()
+    """Regions that candidates may process this route's prompts in; `["any"]` lifts the bound."""
     allow_retention_days: int | Literal["any"] = 0
+    """The longest retention a candidate's endpoint may have."""
     allow_training_on_data: bool | Literal["any"] = False
+    """Whether a candidate's endpoint may train on the prompts."""
     max_tokens_default: int | None = None
+    """Upper bound of an answer's tokens where the request gives none; used to hold money before a call."""
 
 
 class GraderSection(Section, frozen=True, kw_only=True):
+    """How the answers of a slice are graded. A slice without one stays undecided."""
+
     route: str
+    """A `[[route]]` by name."""
     kind: str
+    """How an answer becomes a score between 0 and 1. `exact`, `normalised`, `number`, `regex`, `label`, `json`,
+    `tool_call` or `python:module:function`.
+    """
     slice: str = "*"
+    """The slice it grades, or `*`."""
     extract: str = "text"
+    """What of the answer is graded: `text`, `json:PATH` (in the last JSON object of the text), `last_number`,
+    `regex:PATTERN`.
+    """
     reference: Literal["gold", "incumbent", "none"] = "gold"
+    """What it is compared with: `gold` answers, the `incumbent`'s answer (agreement, which never certifies), or `none`.
+    What it is compared with: `gold` answers, the `incumbent`'s answer (agreement, which never certifies), or `none`.
+    """
     tolerance: float | None = None
+    """For `number`: the absolute difference that still counts as equal."""
     labels: tuple[str, ...] = ()
+    """For `label`: the closed set."""
     pattern: str | None = None
+    """For `regex`: what the answer must match."""
     schema: str | None = None
+    """For `json`: a JSON Schema file that the answer must satisfy."""
     fields: tuple[str, ...] = ()
+    """For `json`: fields compared one by one; the score is the share that is equal."""
     critical: bool = False
+    """A score of 0 counts as a critical failure."""
     tests: str | None = None
+    """Reserved for `code`."""
 
 
 class TeamSection(Section, frozen=True, kw_only=True):
+    """Who keys belong to."""
+
     name: str
+    """How keys refer to it; bodies are encrypted with a key per team and day."""
 
 
 class KeySection(Section, frozen=True, kw_only=True):
+    """What an application authenticates with."""
+
     name: str
+    """Shown in exchanges and reports instead of the secret."""
     secret: str
+    """What applications send, `env:NAME` or `file:PATH`; only a digest is stored."""
     team: str | None = None
+    """A `[[team]]` by name."""
     routes: tuple[str, ...] = ("*",)
+    """Routes it may use; `["*"]` is every route."""
     budget: str | None = None
+    """A `[[budget]]` by name."""
 
 
 class BudgetSection(Section, frozen=True, kw_only=True):
+    """A cap on spending over a window."""
+
     name: str
+    """How keys and other budgets refer to it."""
     limit_usd: str
+    """The cap over one window, in USD as a string."""
     parent: str | None = None
+    """A budget that contains this one."""
     window: Literal["minute", "hour", "day", "week", "month", "year", "total"] = "month"
+    """When the cap starts anew."""
     time_zone: str = "UTC"
+    """IANA name; where a day or month begins."""
     hard: bool = False
+    """Refuse what would exceed it. `serve` refuses to start with `true` until budgets are enforced."""
     on_ledger_loss: Literal["closed", "open"] = "closed"
+    """What happens when the ledger cannot be asked."""
     per_user_usd: str | None = None
+    """A cap for each end user, by the request's `user` field."""
 
 
 Band = float | tuple[str, str]
 
 
 class RevenueSection(Section, frozen=True, kw_only=True):
+    """USD, each a figure or a band `["0", "20000000"]`. What is absent is unknown, never 0."""
+
     product_month: Band | None = None
+    """Revenue of the product per month."""
     product_year: Band | None = None
+    """Revenue of the product per year."""
     product_recurring_year: Band | None = None
+    """Recurring revenue of the product per year."""
     entity_year: Band | None = None
+    """Revenue of the legal entity per year."""
     group_12_months: Band | None = None
+    """Revenue of the licensee and its affiliates together over the last 12 months."""
     consolidated_month: Band | None = None
+    """Consolidated revenue per month."""
     employer_consolidated_month: Band | None = None
+    """Consolidated revenue per month of the employer, for personal use at work."""
 
 
 class UsersSection(Section, frozen=True, kw_only=True):
+    """Figures or bands. What is absent is unknown, never 0."""
+
     product: Band | None = None
+    """Monthly active users of the product."""
     all_products: Band | None = None
+    """Monthly active users of all products of the group."""
     all_products_on: dict[str, Band] = {}
+    """The same on past days, `{ "2025-04-05" = 0 }`: some licences ask about one date."""
 
 
 class UseSection(Section, frozen=True, kw_only=True):
+    """How the model is used, as licences tell it apart."""
+
     via: Literal["self_hosted", "licensor_api", "certified_partner", "third_party_product"] | None = None
+    """How the model is reached."""
     businesses: tuple[str, ...] = ()
+    """What the group also does, e.g. `model_service`, `competes_with:LICENSOR`."""
     publishes_derivatives: bool | None = None
+    """Whether fine-tuned or merged weights are published."""
     trained_on_outputs_of: tuple[str, ...] = ()
+    """Models whose outputs were used for training."""
 
 
 class OrganizationSection(Section, frozen=True, kw_only=True):
+    """The organisation as licences see it. What is absent is unknown."""
+
     roles: tuple[str, ...] = ()
+    """What this use is; one or more of the roles a licence may tell apart."""
     commercial: bool | None = None
+    """Whether the use is commercial."""
     established_in: tuple[str, ...] = ()
+    """Countries the organisation is established in, ISO codes."""
     users_in: tuple[str, ...] = ()
+    """Countries the users are in, ISO codes."""
     revenue_usd: RevenueSection = RevenueSection()
+    """See `[organization.revenue_usd]`."""
     users_monthly: UsersSection = UsersSection()
+    """See `[organization.users_monthly]`."""
     use: UseSection = UseSection()
+    """See `[organization.use]`."""
 
 
 class LimitsSection(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,10 +315,16 @@ class LimitsSection(Limits, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
     server: Server = Server()
+    """See `[server]`."""
     store: Store = Store()
+    """See `[store]`."""
     capture: CaptureSection = CaptureSection()
+    """See `[capture]`."""
     limits: LimitsSection = LimitsSection()
+    """See `[limits]`."""
     endpoint: tuple[EndpointSection, ...] = ()
     arm: tuple[ArmSection, ...] = ()
     route: tuple[RouteSection, ...] = ()

@@ -99,18 +99,31 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Every queue, retry, body and wait has a named limit. Bytes and seconds."""
 
     head_bytes_max: int = 32 << 10
+    """Request line and headers of one request."""
     body_bytes_max: int = 32 << 20
+    """Body of one request; larger ones get 413."""
     response_bytes_max: int = 64 << 20
+    """One upstream answer that is not streamed."""
     client_connections_max: int = 10_000
+    """Open client connections per worker; more are refused with 503."""
     upstream_connections_max: int = 1_000
+    """Open upstream connections per worker."""
     request_receive_s_max: float = 30.0
+    """From the first byte of a request to its last."""
     connect_s_max: float = 5.0
+    """Until an upstream connection stands, TLS included."""
     first_byte_s_max: float = 300.0
+    """From sending a request upstream to the first byte of its answer."""
     stream_idle_s_max: float = 120.0
+    """Without a byte from upstream in the middle of an answer."""
     client_stall_s_max: float = 120.0
+    """Without the client taking a byte that waits for it."""
     keepalive_idle_s_max: float = 60.0
+    """Between two requests on one connection."""
     drain_s_max: float = 30.0
+    """From SIGTERM until running requests are cut off."""
     stream_buffer_bytes_max: int = 256 << 10
+    """Waiting for one slow reader before the upstream is paused."""
 
 
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
