@@ -16,13 +16,16 @@ the slices left could only be re-normalised to a mean without it, which is anoth
 up early would be forgotten, see the tests). Later draws are marked `whole=False`; they serve the slices' own verdicts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from weighbridge.stats.bets import check_difference, check_weights
+from weighbridge.stats.bets import FloatArray, IntArray, check_difference, check_weights
 from weighbridge.stats.weighted import WeightedTest
+
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,46 @@ def draw_order(weights: Mapping[str, float], frame: Mapping[str, int], seed: int
     return draws
 
 
-def _probabilities(
-    preferred: np.ndarray[tuple[int], np.dtype[np.float64]],
-    left: np.ndarray[tuple[int], np.dtype[np.int64]],
-    total: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def shuffled_draws(slices: Sequence[str], weights: Mapping[str, float]) -> list[Draw]:
+    """The draws of items already in hand, whose whole frame was put into this order by a seeded shuffle.
+
+    slices: the slice of each item, in order. The next slice then has the known probability of its share of the items
+    left, and the frame is all of `slices`. Errors: ValueError for a slice without a weight.
+    """
+    names = list(weights)
+    shares = check_weights(list(weights.values()), names)
+    index = {name: i for i, name in enumerate(names)}
+    unknown = set(slices) - set(names)
+    if unknown:
+        raise ValueError(f"slices {sorted(unknown)} have no weight: allowed are {sorted(names)}")
+    ids = np.fromiter((index[name] for name in slices), dtype=np.int64, count=len(slices))
+    probability, weight, weight_max, whole = shuffled_weights(ids, shares)
+    rows = zip(slices, probability.tolist(), weight.tolist(), weight_max.tolist(), whole.tolist(), strict=True)
+    return [Draw(name, q, w, top, True) if on else Draw(name, q, 0.0, 0.0, False) for name, q, w, top, on in rows]
+
+
+def shuffled_weights(ids: IntArray, shares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
+    """`shuffled_draws` from arrays: slice numbers in order, shape (n,), and traffic shares, shape (S,).
+
+    Returns probability, weight, weight_max and whole, each of shape (n,).
+    """
+    counts = np.bincount(ids, minlength=shares.size)
+    grouped = np.argsort(ids, kind="stable")
+    rank = np.empty(ids.size, dtype=np.int64)
+    rank[grouped] = np.arange(ids.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    left = counts[ids] - rank
+    left_all = ids.size - np.arange(ids.size)
+    # max_s w_s / left_s never falls as items are used up: the running maximum over the slices that were drawn.
+    with np.errstate(divide="ignore"):
+        after = shares[ids] / (left - 1)
+        start = float((shares / counts).max())
+    scarcest = np.maximum.accumulate(np.concatenate(([start], after[:-1]))) if ids.size else after
+    whole = np.isfinite(scarcest)
+    probability = left / left_all
+    return probability, shares[ids] / probability, np.where(whole, left_all * scarcest, 0.0), whole
+
+
+def _probabilities(preferred: FloatArray, left: IntArray, total: IntArray) -> FloatArray:
     q = np.where(left > 0, preferred, 0.0)
     used = 2 * left <= total
     if used.any():

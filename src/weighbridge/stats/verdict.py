@@ -109,7 +109,8 @@ class Decider:
             raise ValueError(
                 f"unit of slice {slice_name!r}, draw of slice {draw.slice!r}: allowed is the draw's own slice"
             )
-        whole = len(self.slices) == 1 or (draw is not None and draw.whole)
+        # A single slice is the whole, and one stream must not be judged by two slightly different tests.
+        whole = len(self.slices) > 1 and draw is not None and draw.whole
         current: dict[tuple[str, str], float] = {}
         current_whole: dict[str, float] = {}
         for candidate, d in outcomes.items():
@@ -142,27 +143,20 @@ class Decider:
         return self._state(self._tests[slice_name, candidate], self._decisions.get((slice_name, candidate)))
 
     def overall(self, candidate: str) -> SliceState:
-        """Where the traffic-weighted whole of a candidate stands; n counts the units that spoke for the whole."""
+        """Where the traffic-weighted whole of a candidate stands; n counts the units that spoke for the whole.
+
+        With a single slice this is the state of that slice.
+        """
+        if len(self.slices) == 1:
+            return self.state(next(iter(self.slices)), candidate)
         return self._state(self._wholes[candidate], self._whole_decisions.get(candidate))
 
     def _state(self, test: PairTest | OverallTest, decision: _Decision | None) -> SliceState:
-        low, high = test.interval()
-        if decision is not None:
-            low, high = self._cut(test, decision, low, high)
-        verdict: Outcome = "undecided" if decision is None else decision.verdict
-        at = None if decision is None else decision.at
-        return SliceState(test.n, test.mean, (low, high), verdict, at, test.certify, test.halt)
-
-    def _cut(self, test: PairTest | OverallTest, decision: _Decision, low: float, high: float) -> Interval:
-        then_low, then_high = test.interval(decision.at)
-        if decision.verdict == "non_inferior":
-            then_low = max(then_low, -self.margin)
-        else:
-            then_high = min(then_high, -self.margin)
-        cut = (max(low, then_low), min(high, then_high))
-        # Empty only where the stream turned after the decision, against the assumption of one mean: the decision
-        # stands.
-        return cut if cut[0] <= cut[1] else (then_low, then_high)
+        interval = test.interval()
+        if decision is None:
+            return SliceState(test.n, test.mean, interval, "undecided", None, test.certify, test.halt)
+        interval = cut_interval(interval, test.interval(decision.at), decision.verdict, self.margin)
+        return SliceState(test.n, test.mean, interval, decision.verdict, decision.at, test.certify, test.halt)
 
     def trace(self, slice_name: str, candidate: str, points: int = 48) -> list[TracePoint]:
         """The interval of one slice and candidate as it narrowed, for a chart."""
@@ -192,4 +186,22 @@ class Decider:
     @property
     def whole_decided(self) -> bool:
         """The whole has its verdict for every candidate."""
+        if len(self.slices) == 1:
+            return self.all_decided
         return len(self._whole_decisions) == len(self.candidates)
+
+
+def cut_interval(now: Interval, then: Interval, verdict: Outcome, margin: float) -> Interval:
+    """The interval of a decided comparison: the current one cut with the one at the decision.
+
+    Both belong to one confidence sequence, which holds at all times together, so their intersection has the same level;
+    and it lies on the side of -margin that the verdict names.
+    """
+    then_low, then_high = then
+    if verdict == "non_inferior":
+        then_low = max(then_low, -margin)
+    elif verdict == "inferior":
+        then_high = min(then_high, -margin)
+    cut = (max(now[0], then_low), min(now[1], then_high))
+    # Empty only where the stream turned after the decision, against the assumption of one mean: the decision stands.
+    return cut if cut[0] <= cut[1] else (then_low, then_high)
