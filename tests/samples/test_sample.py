@@ -275,7 +275,7 @@ def test_the_gold_file_has_the_answer_of_each_message_under_the_hash_of_its_text
 
 
 def test_the_sample_is_still_the_one_that_was_fixed_before_any_model_answered_it() -> None:
-    # To change it on purpose: change the sample, this digest and gold.jsonl together, and record the answers afresh with
-    # scripts/record_sample.py. Never change it to suit an answer.
+    # To change it on purpose: change the sample, gold.jsonl and this digest together, then record the answers afresh
+    # with scripts/record_sample.py. Never change it to suit an answer.
     fixed = "fdee501b5540f119cd1f91508628e6d541d4e4ea15769f6b826db70a1b872d88"
     assert hashlib.sha256(sample_file("support.jsonl").read_bytes()).hexdigest() == fixed

@@ -112,7 +112,8 @@ class GoldLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecordedPair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The incumbent's and a candidate's answer to one item, as recorded on `date` (ISO 8601, UTC day).
 
-    `candidate_answer` is the model's text, unchanged, whatever it is. `weights_sha256` names the very file that ran.
+    `candidate_answer` is the model's text, unchanged, whatever it is. `weights_sha256` names the very file that ran,
+    `sample_sha256` the `support.jsonl` that it was asked.
     """
 
     id: str
@@ -122,6 +123,7 @@ class RecordedPair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gold: str
     candidate: str
     weights_sha256: str
+    sample_sha256: str
     engine: str
     date: str
     finish_reason: str
@@ -148,6 +150,11 @@ def gold_lines() -> tuple[GoldLine, ...]:
 def recorded_pairs() -> tuple[RecordedPair, ...]:
     """The recorded answers of the open-weight model, in the order of `support_items`."""
     return _read("recorded_pairs.jsonl", RecordedPair)
+
+
+def sample_sha256() -> str:
+    """The sha256 in hex of `support.jsonl` as it lies here; recorded pairs carry it."""
+    return hashlib.sha256(sample_file("support.jsonl").read_bytes()).hexdigest()
 
 
 def prompt_sha256(text: str) -> str:
