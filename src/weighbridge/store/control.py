@@ -5,7 +5,11 @@ its answer is the record named in its docstring, or `Failed`. After `Hello`, the
 connection.
 """
 
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
@@ -39,6 +43,8 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     workers: int
     listen: str | None
     """HOST:PORT the workers listen on; `None` while nothing serves."""
+    clients: int = 0
+    """Open connections that are not workers, the asking one included."""
 
 
 class TableNumber(Message, frozen=True, kw_only=True, tag="table"):
@@ -155,6 +161,22 @@ Request = Ping | Hello | Rolled | Reload | Seal | PutObject | ListObjects | Issu
 A = TypeVar("A")
 
 
+@contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """An address to bind or connect to for a socket at `path`, however long the path is.
+
+    The kernel takes 107 bytes of path; a store may lie deeper. Going through an open folder keeps it short.
+    """
+    if len(os.fsencode(path)) <= 107:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class ControlClient:
     """A blocking client. Raises `ControlError` when the keeper cannot be reached or refuses."""
 
@@ -163,7 +185,8 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.connect(self._path)
+            with socket_address(layout.control) as address:
+                self._socket.connect(address)
         except OSError as error:
             self._socket.close()
             raise ControlError(f"no keeper answers at {self._path} ({error.strerror or error})") from None

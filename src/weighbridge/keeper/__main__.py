@@ -1,0 +1,7 @@
+"""`python -m weighbridge.keeper`."""
+
+import sys
+
+from weighbridge.keeper.main import main
+
+sys.exit(main())

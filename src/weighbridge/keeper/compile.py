@@ -1,0 +1,260 @@
+"""Configuration and prices become the route table that workers read. Pure: what it needs of the world is handed in."""
+
+import ipaddress
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from weighbridge.config import Loaded
+from weighbridge.config.tree import ArmSection, EndpointSection, KeySection, RouteSection
+from weighbridge.errors import ConfigError
+from weighbridge.ledger.prices import PriceAnswer, PriceFound
+from weighbridge.records.canonical import canonical, digest
+from weighbridge.records.permission import arm_refusal
+from weighbridge.records.table import (
+    SCHEMA,
+    SHARE_WHOLE,
+    Arm,
+    Capture,
+    Endpoint,
+    Key,
+    Limits,
+    Route,
+    RouteTable,
+    Share,
+)
+
+TRIAL_KEY_NAME = "trial"
+"""The client key name that trial exchanges are booked on; no configured key may have it."""
+
+ClientKeys = Literal["all", "present"]
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What compiling needs from outside."""
+
+    secret: Callable[[str], str]
+    """Resolves `env:NAME` or `file:PATH`; raises `LookupError` saying what is missing."""
+    text: Callable[[str], str]
+    """Reads a text file of the configuration; raises `OSError` or `UnicodeDecodeError`."""
+    price: Callable[[ArmSection, EndpointSection], PriceAnswer]
+
+
+class Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    table: RouteTable
+    warnings: tuple[str, ...]
+    """Things that work but not as somebody may expect, one sentence each, with the next step."""
+    valid_until_ns: int | None
+    """When a price in it may change: compile again then. `None`: never by itself."""
+
+
+def compile_table(
+    loaded: Loaded, *, number: int, now_ns: int, trial_key: str, world: World, client_keys: ClientKeys = "all"
+) -> Compiled:
+    """The route table of a configuration. Raises `ConfigError` where it cannot be served as written.
+
+    `client_keys="present"` leaves out keys whose secret is missing (a trial needs none) instead of refusing.
+    """
+    _refuse_what_cannot_be_kept(loaded, client_keys)
+    config = loaded.config
+    warnings: list[str] = []
+    by_name = {row.name: row for row in config.endpoint}
+    answers = {arm.name: world.price(arm, by_name[arm.endpoint]) for arm in config.arm}
+    table = RouteTable(
+        schema=SCHEMA,
+        number=number,
+        created_ns=now_ns,
+        config_digest=digest(canonical(config)),
+        trial_key=trial_key,
+        durability=config.store.durability,
+        capture=Capture(
+            bodies=config.capture.bodies,
+            sample_basis_points=round(config.capture.sample * SHARE_WHOLE),
+            redact=config.capture.redact,
+            purpose=config.capture.purpose,
+            approved_by=config.capture.approved_by,
+        ),
+        limits=msgspec.convert(msgspec.structs.asdict(config.limits), Limits),
+        endpoints=tuple(_endpoint(loaded, row) for row in config.endpoint),
+        arms=tuple(_arm(loaded, row, answers[row.name], world) for row in config.arm),
+        routes=tuple(_route(row) for row in config.route),
+        keys=_keys(loaded, world, client_keys, warnings),
+    )
+    warnings += _missing_upstream_keys(table, world)
+    for arm in table.arms:
+        answer = answers[arm.name]
+        if not isinstance(answer, PriceFound):
+            warnings.append(f"the cost of arm {arm.name!r} is unknown: {answer.why}")
+    for route in table.routes:
+        for candidate in route.candidates:
+            refused = arm_refusal(table, route, candidate)
+            if refused:
+                warnings.append(f"candidate {candidate!r} gets no prompt: {refused}")
+    if not config.capture.bodies:
+        warnings.append(
+            "prompts and answers are not captured, so nothing can be tried on them: set capture.bodies = true with a "
+            "purpose and approved_by"
+        )
+    ends = [answer.until_ns for answer in answers.values() if isinstance(answer, PriceFound) and answer.until_ns]
+    return Compiled(table=table, warnings=tuple(warnings), valid_until_ns=min(ends, default=None))
+
+
+def _refuse_what_cannot_be_kept(loaded: Loaded, client_keys: ClientKeys) -> None:
+    file, config = loaded.file, loaded.config
+    if not config.route:
+        raise ConfigError(
+            file, "route", "there is none, so there is nothing to serve; add a [[route]] with an incumbent"
+        )
+    if not config.key and client_keys == "all":
+        raise ConfigError(
+            file,
+            "key",
+            "there is none, so no client could be let in; add a [[key]] with a secret (env:NAME or file:PATH)",
+        )
+    for budget in config.budget:
+        if budget.hard:
+            raise ConfigError(
+                file,
+                f"budget[{budget.name}].hard",
+                "this version does not enforce budgets, and a hard one that is not enforced would be a false promise; "
+                "set hard = false until it does (the --max-usd of a trial is enforced)",
+                value=True,
+            )
+    for key in config.key:
+        if key.name == TRIAL_KEY_NAME:
+            raise ConfigError(file, f"key[{key.name}]", "this name is kept for the replays of trials; choose another")
+
+
+def _endpoint(loaded: Loaded, row: EndpointSection) -> Endpoint:
+    loopback, own = _address(row.base_url)
+    return Endpoint(
+        name=row.name,
+        dialect=row.dialect,
+        base_url=row.base_url.rstrip("/"),
+        api_key=row.api_key,
+        provider=row.provider,
+        region=row.region,
+        retention_days=row.retention_days,
+        trains_on_data=row.trains_on_data,
+        agreement=row.agreement,
+        precision=row.precision,
+        loopback=loopback,
+        address_is_own=own,
+        ca_file=None if row.ca_file is None else str(loaded.path(row.ca_file)),
+    )
+
+
+def _address(base_url: str) -> tuple[bool, bool]:
+    """Is the host this machine's loopback; is it an IP literal or `localhost`, written down on purpose?"""
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost":
+        return True, True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False, False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback, True
+
+
+def _arm(loaded: Loaded, row: ArmSection, answer: PriceAnswer, world: World) -> Arm:
+    known = answer if isinstance(answer, PriceFound) else None
+    return Arm(
+        name=row.name,
+        endpoint=row.endpoint,
+        model=row.model,
+        weights=row.weights,
+        terms=row.terms,
+        price=None if known is None else known.price,
+        price_version=None if known is None else known.version,
+        system_prompt=_system_prompt(loaded, row, world),
+    )
+
+
+def _system_prompt(loaded: Loaded, row: ArmSection, world: World) -> str | None:
+    if row.system_prompt_file is None:
+        return None
+    try:
+        return world.text(row.system_prompt_file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            loaded.file,
+            f"arm[{row.name}].system_prompt_file",
+            f"cannot be read: {error}",
+            value=row.system_prompt_file,
+            allowed="a UTF-8 text file",
+        ) from None
+
+
+def _route(row: RouteSection) -> Route:
+    return Route(
+        name=row.name,
+        incumbent=row.incumbent,
+        aliases=row.aliases,
+        candidates=row.candidates,
+        # Everything goes to the incumbent until a verdict and a ramp say otherwise.
+        shares=(Share(arm=row.incumbent, basis_points=SHARE_WHOLE),),
+        slice_by=row.slice_by,
+        allow_regions=row.allow_regions,
+        allow_retention_days=row.allow_retention_days,
+        allow_training_on_data=row.allow_training_on_data,
+        max_tokens_default=row.max_tokens_default,
+    )
+
+
+def key_digest(secret: str) -> str:
+    """BLAKE2b-256 of a client key, 64 hex digits: all that is kept of it."""
+    return blake2b(secret.encode(), digest_size=32).hexdigest()
+
+
+def _keys(loaded: Loaded, world: World, client_keys: ClientKeys, warnings: list[str]) -> tuple[Key, ...]:
+    keys: list[Key] = []
+    seen: dict[str, str] = {}
+    for row in loaded.config.key:
+        secret = _client_secret(loaded, row, world, client_keys, warnings)
+        if secret is None:
+            continue
+        hashed = key_digest(secret)
+        if hashed in seen:
+            raise ConfigError(
+                loaded.file,
+                f"key[{row.name}].secret",
+                f"is the same secret as that of key {seen[hashed]!r}; each needs its own",
+            )
+        seen[hashed] = row.name
+        keys.append(Key(name=row.name, digest=hashed, team=row.team, routes=row.routes, budget=row.budget))
+    return tuple(keys)
+
+
+def _client_secret(
+    loaded: Loaded, row: KeySection, world: World, client_keys: ClientKeys, warnings: list[str]
+) -> str | None:
+    try:
+        return world.secret(row.secret)
+    except LookupError as error:
+        missing = str(error.args[0])
+        if client_keys == "all":
+            raise ConfigError(
+                loaded.file,
+                f"key[{row.name}].secret",
+                f"{missing}, so this client could not be let in",
+                value=row.secret,
+            ) from None
+        warnings.append(f"client key {row.name!r} is left out: {missing}")
+        return None
+
+
+def _missing_upstream_keys(table: RouteTable, world: World) -> list[str]:
+    used = {table.arm(arm).endpoint for route in table.routes for arm in (route.incumbent, *route.candidates)}
+    found: list[str] = []
+    for endpoint in table.endpoints:
+        if endpoint.name in used and endpoint.api_key is not None:
+            try:
+                world.secret(endpoint.api_key)
+            except LookupError as error:
+                found.append(f"requests to endpoint {endpoint.name!r} will be answered 503: {error.args[0]}")
+    return found

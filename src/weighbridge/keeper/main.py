@@ -1,0 +1,258 @@
+"""The keeper process: `python -m weighbridge.keeper --config FILE`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from weighbridge.clock import Clock, SystemClock
+from weighbridge.config import DEFAULT_FILE, Loaded, load
+from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
+from weighbridge.keeper.chores import Chores
+from weighbridge.keeper.compile import ClientKeys
+from weighbridge.keeper.lock import KeeperLock, StoreLockedError
+from weighbridge.keeper.parent import Ready, Refused, Start
+from weighbridge.keeper.publish import Published, Publisher
+from weighbridge.keeper.server import ControlServer
+from weighbridge.keeper.tokens import signed, trial_token
+from weighbridge.store.control import (
+    Answer,
+    Done,
+    Erase,
+    IssueToken,
+    ListObjects,
+    Ping,
+    Pong,
+    PutObject,
+    Reload,
+    Request,
+    Seal,
+    SealedCount,
+    Stop,
+    TableChanged,
+    TableNumber,
+    TokenText,
+)
+from weighbridge.store.database import Database
+from weighbridge.store.layout import Layout
+
+log = logging.getLogger("keeper")
+
+TableMode = Literal["require", "try", "keep"]
+TICK_S = 1.0
+RETRY_S = 60
+
+
+@dataclass(frozen=True)
+class Options:
+    config: str
+    table: TableMode = "require"
+    """`require`: end if the configuration cannot be published; `try`: go on with the last table; `keep`: leave it."""
+    client_keys: ClientKeys = "all"
+
+
+class Keeper:
+    """Holds the lock, the database and the chain of one store, from `start()` to the end of `run()`."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self._options, self._clock = options, clock
+        self._loaded = load(options.config)
+        self._layout = Layout(self._loaded.store_path)
+        try:
+            self._layout.create()
+        except OSError as error:
+            raise StoreError(
+                f"the store {self._layout.root} cannot be created: {error.strerror}. "
+                "Set store.path to a folder that this user may write."
+            ) from None
+        self._lock = KeeperLock(self._layout.lock)
+        self._database = Database(self._layout.database)
+        self._chores = Chores(self._layout, self._database, clock)
+        self._publisher = Publisher(self._layout, self._database, clock, self._chores.public_key)
+        self._server = ControlServer(self._layout, self._answer)
+        self._ended = asyncio.Event()
+        self._abandoned = False
+        self._prices_until_ns: int | None = None
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Ready:
+        """Publish, then answer on the control socket. Raises `WeighbridgeError`."""
+        warnings: tuple[str, ...] = ()
+        if self._options.table != "keep":
+            try:
+                warnings = self._publish(self._loaded).warnings
+            except WeighbridgeError as error:
+                if self._options.table == "require" or self._publisher.current is None:
+                    raise
+                log.error("the configuration was not published, the last route table stays: %s", error)
+        await self._server.start()
+        table = self._publisher.current
+        return Ready(table=0 if table is None else table.number, warnings=warnings)
+
+    def end(self) -> None:
+        """Seal what can be sealed, then end."""
+        self._ended.set()
+
+    def abandon(self) -> None:
+        """The parent is gone: make room for the next keeper at once; it seals what is left."""
+        self._abandoned = True
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Until `end()` or `abandon()`."""
+        try:
+            while not self._ended.is_set():
+                try:
+                    await asyncio.wait_for(self._ended.wait(), TICK_S)
+                except TimeoutError:
+                    await self._tick()
+            if not self._abandoned:
+                await self._chores.finish(self._server)
+        finally:
+            await self._server.close()
+            self._chores.close(abandon=self._abandoned)
+            self._database.close()
+            self._lock.close()
+
+    async def _tick(self) -> None:
+        now_ns = self._clock.wall_ns()
+        if self._prices_until_ns is not None and now_ns >= self._prices_until_ns:
+            try:
+                self._publish(self._loaded)
+            except WeighbridgeError as error:
+                self._prices_until_ns = now_ns + RETRY_S * 1_000_000_000
+                log.error("a price changed, but the new route table was not published: %s", error)
+        try:
+            await self._chores.tick(self._server, self._loaded.config.capture)
+        except (WeighbridgeError, OSError) as error:
+            log.error("keeping the exchange log failed, it is tried again: %s", error)
+
+    def _publish(self, loaded: Loaded) -> Published:
+        published = self._publisher.publish(loaded, self._options.client_keys)
+        self._prices_until_ns = published.valid_until_ns
+        if published.changed:
+            log.info("route table %d published", published.table.number)
+            self._server.push(TableChanged(number=published.table.number))
+        return published
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Answer:
+        match request:
+            case Ping():
+                return self._pong()
+            case Reload():
+                return self._reload()
+            case IssueToken():
+                return self._issue(request)
+            case Seal():
+                return SealedCount(segments=await self._chores.seal(self._server))
+            case PutObject():
+                return await self._chores.put(request)
+            case ListObjects():
+                return await self._chores.objects(request.kind)
+            case Erase():
+                return await self._chores.erase(request, self._server)
+            case Stop():
+                return self._stop()
+            case _:
+                raise ControlError(f"{type(request).__name__} is not a call")
+
+    def _pong(self) -> Pong:
+        table, workers = self._publisher.current, self._server.workers
+        return Pong(
+            pid=os.getpid(),
+            table=0 if table is None else table.number,
+            workers=len(workers),
+            listen=workers[0].listen if workers else None,
+            clients=self._server.clients,
+        )
+
+    def _reload(self) -> TableNumber:
+        loaded = load(self._options.config)
+        if loaded.store_path != self._loaded.store_path:
+            raise ControlError(
+                f"store.path is now {loaded.store_path}, but this keeper works on {self._loaded.store_path}; "
+                "restart `weighbridge serve` to change it. The old route table stays."
+            )
+        published = self._publish(loaded)
+        if loaded.config.server != self._loaded.config.server:
+            log.warning("[server] was edited: listen, workers and admin_listen change with a restart only")
+        for warning in published.warnings:
+            log.warning("%s", warning)
+        self._loaded = loaded
+        return TableNumber(number=published.table.number)
+
+    def _issue(self, request: IssueToken) -> TokenText:
+        now_ns = self._clock.wall_ns()
+        token = trial_token(self._publisher.current, request, now_ns)
+        self._database.note_token(now_ns, token.expires_ns, token.trial, token.route, token.arm, token.budget_nanousd)
+        return TokenText(text=signed(token, self._chores.signing_key))
+
+    def _stop(self) -> Done:
+        if self._server.workers:
+            raise ControlError(f"{len(self._server.workers)} workers are serving; stop `weighbridge serve` instead")
+        asyncio.get_running_loop().call_soon(self.end)
+        return Done()
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+async def _live(options: Options, parent: socket.socket | None) -> None:
+    keeper = Keeper(options, SystemClock())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, keeper.end)
+    ready = await keeper.start()
+    if parent is not None:
+        _tell(parent, ready)
+        loop.add_reader(parent, _watch, parent, keeper)
+    await keeper.run()
+
+
+def _watch(parent: socket.socket, keeper: Keeper) -> None:
+    if not parent.recv(4096):
+        asyncio.get_running_loop().remove_reader(parent)
+        keeper.abandon()
+
+
+def _tell(parent: socket.socket, start: Start) -> None:
+    with contextlib.suppress(OSError):  # the parent died meanwhile; the end of the socket says so too
+        parent.sendall(msgspec.json.encode(start) + b"\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m weighbridge.keeper", description=__doc__)
+    parser.add_argument("--config", default=DEFAULT_FILE)
+    parser.add_argument("--table", choices=("require", "try", "keep"), default="require")
+    parser.add_argument("--client-keys", choices=("all", "present"), default="all")
+    parser.add_argument("--parent-fd", type=int, help="an inherited socket; the keeper ends when its other end does")
+    parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING if given.quiet else logging.INFO,
+        format="%(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    os.umask(0o077)  # everything in a store is its user's own
+    parent = None if given.parent_fd is None else socket.socket(fileno=given.parent_fd)
+    try:
+        asyncio.run(_live(Options(given.config, given.table, given.client_keys), parent))
+    except WeighbridgeError as error:
+        if parent is None:
+            log.error("%s", error)
+        else:
+            locked = isinstance(error, StoreLockedError)
+            _tell(parent, Refused(message=str(error), exit_code=error.exit_code, locked=locked))
+        return error.exit_code
+    return ExitCode.DONE

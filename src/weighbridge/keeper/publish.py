@@ -1,0 +1,135 @@
+"""Publishing route tables: a number by compare-and-swap, then the files that workers read."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from weighbridge import __version__
+from weighbridge.clock import Clock
+from weighbridge.config import Loaded, secret
+from weighbridge.config.tree import ArmSection, EndpointSection
+from weighbridge.errors import StoreError
+from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
+from weighbridge.ledger.prices import PriceAnswer, PriceFound, book_version, compile_price
+from weighbridge.records.canonical import canonical, parse
+from weighbridge.records.table import RouteTable
+from weighbridge.store.database import Database
+from weighbridge.store.files import write_durably
+from weighbridge.store.layout import Layout
+
+_ANSWER: msgspec.json.Decoder[PriceAnswer] = msgspec.json.Decoder(PriceAnswer)
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    table: RouteTable
+    changed: bool
+    """False where the configuration compiled to what is already published."""
+    warnings: tuple[str, ...]
+    valid_until_ns: int | None
+
+
+class Publisher:
+    """Owns the numbers. `current` is the table that workers read, `None` before the first."""
+
+    def __init__(self, layout: Layout, database: Database, clock: Clock, trial_key: str) -> None:
+        self._layout, self._database, self._clock, self._trial_key = layout, database, clock, trial_key
+        self.current: RouteTable | None = None
+        self._restore()
+
+    def _restore(self) -> None:
+        """After a crash between the number and the file, the file catches up with the number."""
+        stored = self._database.last_table()
+        on_disk = _read(self._layout.table)
+        if stored is not None and (on_disk is None or on_disk.number < stored[0]):
+            table = _parsed(stored[1])
+            if table is not None:
+                self._write(stored[1])
+                self.current = table
+                return
+        self.current = on_disk or _read(self._layout.table_last_good)
+
+    def publish(self, loaded: Loaded, client_keys: ClientKeys = "all") -> Published:
+        """Compile and publish; the same content keeps its number. An error changes nothing."""
+        now_ns = self._clock.wall_ns()
+        highest = self._highest_in_database()
+        number = 1 + max(highest, *(0 if table is None else table.number for table in self._on_disk()))
+        compiled = self._compile(loaded, number, now_ns, client_keys)
+        current = self.current
+        if current is not None and _same_content(current, compiled.table):
+            if _read(self._layout.table) != current:
+                self._write(canonical(current))
+            return _published(current, compiled, changed=False)
+        body = canonical(compiled.table)
+        if not self._database.publish(highest, number, body, now_ns):
+            raise StoreError(f"route table {number} was published by somebody else meanwhile; reload again")
+        self._write(body)
+        self.current = compiled.table
+        return _published(compiled.table, compiled, changed=True)
+
+    def _compile(self, loaded: Loaded, number: int, now_ns: int, client_keys: ClientKeys) -> Compiled:
+        world = World(
+            secret=lambda reference: secret(reference, loaded.folder),
+            text=lambda path: loaded.path(path).read_text(encoding="utf-8"),
+            price=lambda arm, endpoint: self._price(arm, endpoint, now_ns),
+        )
+        return compile_table(
+            loaded, number=number, now_ns=now_ns, trial_key=self._trial_key, world=world, client_keys=client_keys
+        )
+
+    def _price(self, arm: ArmSection, endpoint: EndpointSection, now_ns: int) -> PriceAnswer:
+        """Like `compile_price`, remembered in the database: loading the price book would double the start."""
+        at = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
+        if arm.price is not None:
+            return compile_price(arm, endpoint, at)
+        asked = msgspec.json.encode(
+            (__version__, book_version(), endpoint.provider, endpoint.base_url, arm.model)
+        ).decode()
+        remembered = self._database.price_memo(asked, now_ns)
+        if remembered is not None:
+            return _ANSWER.decode(remembered)
+        answer = compile_price(arm, endpoint, at)
+        if isinstance(answer, PriceFound):
+            self._database.remember_price(asked, answer.until_ns, msgspec.json.encode(answer))
+        return answer
+
+    def _highest_in_database(self) -> int:
+        stored = self._database.last_table()
+        return 0 if stored is None else stored[0]
+
+    def _on_disk(self) -> tuple[RouteTable | None, RouteTable | None]:
+        # If the database was lost, the files still know how far the numbers went: workers never go back.
+        return _read(self._layout.table), _read(self._layout.table_last_good)
+
+    def _write(self, body: bytes) -> None:
+        current, last_good = self._layout.table, self._layout.table_last_good
+        try:
+            if _read(current) is not None:
+                write_durably(last_good, current.read_bytes())
+            write_durably(current, body)
+            if not last_good.exists():
+                write_durably(last_good, body)
+        except OSError as error:
+            raise StoreError(f"the route table cannot be written to {current}: {error.strerror}") from None
+
+
+def _published(table: RouteTable, compiled: Compiled, *, changed: bool) -> Published:
+    return Published(table=table, changed=changed, warnings=compiled.warnings, valid_until_ns=compiled.valid_until_ns)
+
+
+def _same_content(left: RouteTable, right: RouteTable) -> bool:
+    return left == msgspec.structs.replace(right, number=left.number, created_ns=left.created_ns)
+
+
+def _read(path: Path) -> RouteTable | None:
+    try:
+        return _parsed(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _parsed(body: bytes) -> RouteTable | None:
+    try:
+        return parse(body, RouteTable)
+    except ValueError:
+        return None

@@ -1,0 +1,218 @@
+"""The keeper's database: SQLite through apsw, one writer.
+
+It holds what needs compare-and-swap or a memory outside the exchange log: the numbers and bytes of published route
+tables, the last signed head of the log (so that a cut tail of the chain is found), the trial tokens that were issued,
+and prices that were looked up. Exchanges, bodies and evidence are files: losing this database loses none of them.
+
+Python's own SQLite is not used: versions before 3.51.3 can corrupt a WAL database when two connections write or
+checkpoint at once (https://sqlite.org/wal.html#walresetbug).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from weighbridge.errors import StoreError
+
+SqlValue = None | int | float | str | bytes
+
+SQLITE_MIN = (3, 51, 3)
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1
+    """
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE route_table(
+        number INTEGER PRIMARY KEY,
+        created_ns INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE price_memo(asked TEXT PRIMARY KEY, until_ns INTEGER, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE last_head(
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        seq INTEGER NOT NULL,
+        digest TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE trial_token(
+        id INTEGER PRIMARY KEY,
+        issued_ns INTEGER NOT NULL,
+        expires_ns INTEGER NOT NULL,
+        trial TEXT NOT NULL,
+        route TEXT NOT NULL,
+        arm TEXT NOT NULL,
+        budget_nanousd INTEGER
+    ) STRICT;
+    CREATE INDEX trial_token_trial ON trial_token(trial);
+    """,
+)
+"""Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The last signed line of the chain that the keeper wrote."""
+
+    seq: int
+    digest: str
+
+
+def sqlite_problem(version: str) -> str | None:
+    """Why this SQLite may not be used, or `None`."""
+    parts = tuple(int(part) for part in version.split("."))
+    if parts >= SQLITE_MIN:
+        return None
+    needed = ".".join(map(str, SQLITE_MIN))
+    return (
+        f"SQLite {version} can corrupt a write-ahead log; {needed} or later is needed. "
+        "Install a newer `apsw`, which brings its own SQLite."
+    )
+
+
+class Database:
+    """The one connection of the keeper. Raises `StoreError` when the file cannot be opened, read or written.
+
+    Not thread-safe: the keeper uses it from one thread.
+    """
+
+    def __init__(self, path: Path, *, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+        problem = sqlite_problem(apsw.sqlite_lib_version())
+        if problem:
+            raise StoreError(problem)
+        self._path = path
+        with self._told("opened"):
+            self._db = apsw.Connection(str(path))
+            try:
+                self._open(migrations)
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _open(self, migrations: tuple[str, ...]) -> None:
+        self._db.set_busy_timeout(2_000)
+        # FULL: a table number or a head that was given out is on disk. A few writes a minute do not need less.
+        self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+        found = self._scalar("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise StoreError(
+                f"{self._path} is damaged ({found!r}). Move it away and start again: route tables and heads are rebuilt "
+                "from tables/ and log/chain.jsonl, and no exchange is lost."
+            )
+        version = self._int("PRAGMA user_version")
+        if version > len(migrations):
+            raise StoreError(
+                f"{self._path} has schema {version}, this version knows {len(migrations)}. "
+                "It was written by a newer weighbridge; use that one, or another store.path."
+            )
+        for number in range(version, len(migrations)):
+            with self._db:
+                self._db.execute(migrations[number])
+                self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise StoreError(f"the database {self._path} cannot be {what}: {error}") from error
+
+    def _scalar(self, sql: str, bindings: tuple[SqlValue, ...] = ()) -> SqlValue:
+        row = self._db.execute(sql, bindings).fetchone()
+        return None if row is None else row[0]
+
+    def _int(self, sql: str, bindings: tuple[SqlValue, ...] = ()) -> int:
+        value = self._scalar(sql, bindings)
+        return value if isinstance(value, int) else 0
+
+    # --- route tables -------------------------------------------------------------------------------------------------
+
+    def last_table(self) -> tuple[int, bytes] | None:
+        """The newest number and the exact bytes of its route table."""
+        with self._told("read"):
+            row = self._db.execute("SELECT number, body FROM route_table ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else msgspec.convert(row, tuple[int, bytes])
+
+    def table_body(self, number: int) -> bytes | None:
+        with self._told("read"):
+            body = self._scalar("SELECT body FROM route_table WHERE number = ?", (number,))
+        return body if isinstance(body, bytes) else None
+
+    def publish(self, after: int, number: int, body: bytes, created_ns: int) -> bool:
+        """Compare and swap: store table `number` only if the highest number so far is `after`. False if it is not."""
+        with self._told("written"), self._db:
+            self._db.execute(
+                "INSERT INTO route_table(number, created_ns, body) SELECT ?, ?, ? "
+                "WHERE (SELECT coalesce(max(number), 0) FROM route_table) = ?",
+                (number, created_ns, body, after),
+            )
+        return self._db.changes() == 1
+
+    # --- looked-up prices (loading the price book takes half a second; a start should not) ----------------------------
+
+    def price_memo(self, asked: str, now_ns: int) -> bytes | None:
+        with self._told("read"):
+            body = self._scalar(
+                "SELECT body FROM price_memo WHERE asked = ? AND (until_ns IS NULL OR until_ns > ?)", (asked, now_ns)
+            )
+        return body if isinstance(body, bytes) else None
+
+    def remember_price(self, asked: str, until_ns: int | None, body: bytes) -> None:
+        with self._told("written"), self._db:
+            self._db.execute("INSERT OR REPLACE INTO price_memo VALUES (?, ?, ?)", (asked, until_ns, body))
+
+    # --- the chain's head ---------------------------------------------------------------------------------------------
+
+    def last_head(self) -> Head | None:
+        with self._told("read"):
+            row = self._db.execute("SELECT seq, digest FROM last_head").fetchone()
+        return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
+
+    def remember_head(self, head: Head) -> None:
+        """Remember the newest head. An older one than the remembered one changes nothing."""
+        with self._told("written"), self._db:
+            self._db.execute(
+                "INSERT INTO last_head(id, seq, digest) VALUES (1, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+                "seq = excluded.seq, digest = excluded.digest WHERE excluded.seq > seq",
+                (head.seq, head.digest),
+            )
+
+    # --- trial tokens -------------------------------------------------------------------------------------------------
+
+    def note_token(
+        self, issued_ns: int, expires_ns: int, trial: str, route: str, arm: str, budget_nanousd: int | None
+    ) -> None:
+        with self._told("written"), self._db:
+            self._db.execute(
+                "INSERT INTO trial_token(issued_ns, expires_ns, trial, route, arm, budget_nanousd) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (issued_ns, expires_ns, trial, route, arm, budget_nanousd),
+            )
+
+    def tokens_issued(self, trial: str) -> int:
+        with self._told("read"):
+            return self._int("SELECT count(*) FROM trial_token WHERE trial = ?", (trial,))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def remembered_head(path: Path) -> Head | None:
+    """The remembered head, read beside a running keeper; `None` where there is no database yet.
+
+    A connection that is read-only neither writes nor checkpoints, so there is still one writer.
+    """
+    if not path.exists():
+        return None
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.set_busy_timeout(2_000)
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'last_head'").fetchone() is None:
+                return None
+            row = db.execute("SELECT seq, digest FROM last_head").fetchone()
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise StoreError(f"the database {path} cannot be read: {error}") from error
+    return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
