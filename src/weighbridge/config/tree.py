@@ -183,9 +183,7 @@ class GraderSection(Section, frozen=True, kw_only=True):
     `regex:PATTERN`.
     """
     reference: Literal["gold", "incumbent", "none"] = "gold"
-    """What it is compared with: `gold` answers, the `incumbent`'s answer (agreement, which never certifies), or `none`.
-    What it is compared with: `gold` answers, the `incumbent`'s answer (agreement, which never certifies), or `none`.
-    """
+    """What it is compared with: `gold` answers, the `incumbent`'s answer (agreement: it never certifies), or `none`."""
     tolerance: float | None = None
     """For `number`: the absolute difference that still counts as equal."""
     labels: tuple[str, ...] = ()
@@ -225,7 +223,7 @@ class KeySection(Section, frozen=True, kw_only=True):
 
 
 class BudgetSection(Section, frozen=True, kw_only=True):
-    """A cap on spending over a window."""
+    """A cap on spending over a window. This version reads and checks budgets; it does not enforce them yet."""
 
     name: str
     """How keys and other budgets refer to it."""
@@ -238,7 +236,7 @@ class BudgetSection(Section, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     """IANA name; where a day or month begins."""
     hard: bool = False
-    """Refuse what would exceed it. `serve` refuses to start with `true` until budgets are enforced."""
+    """Refuse what would exceed it. `serve` does not start with `true` while budgets are not enforced."""
     on_ledger_loss: Literal["closed", "open"] = "closed"
     """What happens when the ledger cannot be asked."""
     per_user_usd: str | None = None
@@ -311,7 +309,7 @@ class OrganizationSection(Section, frozen=True, kw_only=True):
 
 
 class LimitsSection(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The gateway's limits; the defaults are those of `records.table.Limits`."""
+    """Every body, queue and wait of a gateway worker has a limit; `_bytes_` in bytes, `_s_` in seconds."""
 
 
 class Config(Section, frozen=True, kw_only=True):
