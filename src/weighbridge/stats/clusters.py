@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from weighbridge.stats.bets import FloatArray, IntArray, check_differences
+from weighbridge.stats.seeds import ranks
 from weighbridge.stats.weighted import WeightedTest
 
 
@@ -64,11 +65,10 @@ def order(clusters: Sequence[Hashable] | int, seed: int) -> IntArray:
     clusters: one key per row, or the number of rows where each row is its own cluster. The same keys and seed always
     give the same order. Shape (n,).
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
     if isinstance(clusters, int):
-        return rng.permutation(clusters).astype(np.int64)
+        return ranks("order", seed, clusters)
     keys, labels = _labels(clusters)
-    rank = rng.permutation(len(keys))
+    rank = ranks("order", seed, len(keys))
     return np.argsort(rank[labels], kind="stable").astype(np.int64)
 
 

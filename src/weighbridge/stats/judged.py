@@ -24,6 +24,7 @@ import math
 from array import array
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from weighbridge.stats.bets import (
     CAP,
@@ -35,6 +36,7 @@ from weighbridge.stats.bets import (
     log_end,
     log_mix,
 )
+from weighbridge.stats.seeds import uniforms
 
 LABEL_PROBABILITY_MIN = 0.02
 _GRID = np.linspace(-1.0, 1.0, 81)
@@ -209,6 +211,21 @@ class JudgedTest:
             low, high = (low, middle) if kept_at(middle) else (middle, high)
         # The verdict at the margin stands, whichever side the rounding of the grid fell on.
         return max(low, null) if at_null >= threshold else min(low, null)
+
+
+def choose_labels(probabilities: ArrayLike, seed: int) -> NDArray[np.bool_]:
+    """Which units get a human label, drawn before any label is known: L_t ~ Bernoulli(pi_t), shape (n,).
+
+    probabilities: pi_t of each unit in [0.02, 1], in the order of the stream; log them with the labels. ValueError.
+    """
+    pi = np.asarray(probabilities, dtype=np.float64)
+    bad = ~((pi >= LABEL_PROBABILITY_MIN) & (pi <= 1.0))
+    if pi.ndim != 1 or bad.any():
+        shown = float(pi.flat[int(np.argmax(bad))]) if bad.any() else pi.shape
+        raise ValueError(
+            f"label probabilities hold {shown!r}: allowed is one number from {LABEL_PROBABILITY_MIN} to 1 each"
+        )
+    return uniforms("labels", seed, pi.size) < pi
 
 
 class _Slope:

@@ -10,8 +10,8 @@ item, never by its outcome. Default q = w/2 + 1/(2S): weights stay at most 2 and
 per-slice confidence sequences takes 20 times the sample for 10 slices; compare Spertus et al. 2024.)
 
 Finite frames. The rule of `draw_order`: a slice is drawn at its default q until half of its items are used, from then
-on at most in proportion to its share of the items left. q then depends on counts alone, the weights stay near or
-below 2, and no slice runs dry long before the frame does. **Once a slice with traffic has run dry, the whole stops**:
+on at most in proportion to its share of the items left. q then depends on counts alone, the weights stay near 2
+(larger in the last tenth of the frame), and no slice runs dry long before the frame does. **Once a slice with traffic has run dry, the whole stops**:
 the slices left could only be re-normalised to a mean without it, which is another null hypothesis (a bad slice used
 up early would be forgotten, see the tests). Later draws are marked `whole=False`; they serve the slices' own verdicts.
 """
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.stats.bets import FloatArray, IntArray, check_difference, check_weights
+from weighbridge.stats.seeds import uniforms
 from weighbridge.stats.weighted import WeightedTest
 
 BoolArray = NDArray[np.bool_]
@@ -69,7 +70,7 @@ def draw_order(weights: Mapping[str, float], frame: Mapping[str, int], seed: int
     if (total < 0).any():
         raise ValueError(f"frame is {dict(frame)!r}: allowed are numbers of items, 0 or more")
     preferred = 0.5 * shares + 0.5 / len(names)
-    uniform = np.random.Generator(np.random.PCG64(seed)).random(int(total.sum()))
+    uniform = uniforms("slices", seed, int(total.sum()))
     left = total.copy()
     draws: list[Draw] = []
     for u in uniform.tolist():
