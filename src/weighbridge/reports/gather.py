@@ -1,0 +1,144 @@
+"""What a report is made from: the route table, the signed objects, and one pass over the log.
+
+The pass keeps sums and the calls that some verdict compared, never the whole log.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from weighbridge.records.evidence import Evidence, Finding, Verdict
+from weighbridge.records.exchange import Exchange
+from weighbridge.records.table import RouteTable
+
+ARM_FAILED = ("upstream_error", "upstream_cut", "timeout")
+"""Outcomes that are the arm's fault: not the client's who left, and not ours who refused."""
+
+MINUTE_NS = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One stored verdict with what it names. `evidence` is `None` where the object is missing (verify says so)."""
+
+    digest: str
+    verdict: Verdict
+    evidence: Evidence | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class Calls:
+    """Sums over some set of finished calls."""
+
+    calls: int = 0
+    errors: int = 0
+    streams: int = 0
+    tool_calls: int = 0
+    input_tokens_max: int = 0
+    per_minute: Counter[int] = field(default_factory=Counter)
+
+    def add(self, exchange: Exchange) -> None:
+        if exchange.outcome in ("refused", "lost"):
+            return
+        self.calls += 1
+        self.errors += exchange.outcome in ARM_FAILED
+        self.streams += exchange.stream
+        self.tool_calls += any(attempt.finish_reason == "tool_calls" for attempt in exchange.attempts)
+        self.per_minute[exchange.time_ns // MINUTE_NS] += 1
+        if exchange.usage is not None:
+            self.input_tokens_max = max(self.input_tokens_max, exchange.usage.input_total)
+
+    @property
+    def busiest_minute(self) -> int:
+        return max(self.per_minute.values(), default=0)
+
+
+@dataclass(slots=True)
+class RouteCalls:
+    """The user traffic of one route."""
+
+    requests: int = 0
+    answered: int = 0
+    first_time_ns: int | None = None
+    last_time_ns: int | None = None
+    cost_nanousd: int = 0
+    cost_unknown: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    slices: Counter[str] = field(default_factory=Counter)
+    all: Calls = field(default_factory=Calls)
+
+    def add(self, exchange: Exchange) -> None:
+        self.requests += 1
+        self.answered += exchange.outcome == "ok"
+        self.first_time_ns = min(self.first_time_ns or exchange.time_ns, exchange.time_ns)
+        self.last_time_ns = max(self.last_time_ns or exchange.time_ns, exchange.time_ns)
+        self.slices[exchange.slice] += 1
+        self.all.add(exchange)
+        if exchange.usage is not None:
+            self.input_tokens += exchange.usage.input_total
+            self.output_tokens += exchange.usage.output + exchange.usage.reasoning
+        if exchange.cost_nanousd is not None:
+            self.cost_nanousd += exchange.cost_nanousd
+        elif exchange.outcome != "refused":
+            self.cost_unknown += 1
+
+
+class Seen:
+    """The log as a report sees it; feed it every exchange once."""
+
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._wanted = frozenset(wanted)
+        self.routes: dict[str, RouteCalls] = {}
+        self.user: dict[tuple[str, str, str], Calls] = {}
+        """(route, slice, arm) -> the user calls that the arm answered or failed to answer."""
+        self.trials: dict[tuple[str, str], Calls] = {}
+        """(trial, slice) -> the replays."""
+        self.kept: dict[str, Exchange] = {}
+
+    def add(self, exchange: Exchange) -> None:
+        if exchange.id in self._wanted:
+            self.kept[exchange.id] = exchange
+        if exchange.purpose == "user":
+            self.routes.setdefault(exchange.route, RouteCalls()).add(exchange)
+            if exchange.arm is not None:
+                self.user.setdefault((exchange.route, exchange.slice, exchange.arm), Calls()).add(exchange)
+        elif exchange.purpose == "trial" and exchange.trial is not None:
+            self.trials.setdefault((exchange.trial, exchange.slice), Calls()).add(exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    table: RouteTable
+    judged: tuple[Judged, ...]
+    """Oldest first."""
+    seen: Seen
+    log_head: str | None
+    now_ns: int
+
+
+def current(judged: Iterable[Judged]) -> tuple[Judged, ...]:
+    """The verdicts that stand, oldest first: of one trial that was run again only the last."""
+    by_trial: dict[str, Judged] = {}
+    for one in sorted(judged, key=lambda one: one.verdict.created_ns):
+        by_trial[one.verdict.trial or one.digest] = one
+    return tuple(sorted(by_trial.values(), key=lambda one: one.verdict.created_ns))
+
+
+def wanted(judged: Iterable[Judged]) -> set[str]:
+    """Ids of the exchanges that the verdicts compared."""
+    ids: set[str] = set()
+    for one in judged:
+        for pair in one.evidence.pairs if one.evidence is not None else ():
+            ids.add(pair.item)
+            if pair.replay is not None:
+                ids.add(pair.replay)
+    return ids
+
+
+def see(exchanges: Iterable[Exchange], judged: Iterable[Judged]) -> Seen:
+    seen = Seen(wanted(judged))
+    for exchange in exchanges:
+        seen.add(exchange)
+    return seen

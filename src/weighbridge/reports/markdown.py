@@ -1,0 +1,62 @@
+"""`summary.md`: the answer and its table, for a ticket or a pull request. Formats, never decides."""
+
+from weighbridge.reports import words
+from weighbridge.reports.html import facts_of, rows_of, together
+from weighbridge.reports.model import Report, RouteReport, SliceReport
+
+
+def render(report: Report) -> str:
+    lines = [f"# Weighbridge report, {words.day(report.created_ns)}", ""]
+    if report.note:
+        lines += [f"> {_text(report.note)}", ""]
+    for route in report.routes:
+        lines += _route(route)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _route(route: RouteReport) -> list[str]:
+    lines = [f"## {_text(route.route)}", "", f"**{_text(route.headline)}**", "", _text(facts_of(route)), ""]
+    if route.note:
+        lines += [f"> {_text(route.note)}", ""]
+    if rows_of(route):
+        lines += [
+            "| slice | candidate | answer | difference (interval), points | pairs | cost of 1,000, now → then "
+            "| licence | why |",
+            "|---|---|---|---|---:|---:|---|---|",
+        ]
+        for candidate in route.candidates:
+            lines += [_row(row, row.slice) for row in candidate.slices]
+            if candidate.overall is not None and len(candidate.slices) > 1:
+                lines.append(_row(candidate.overall, "the whole route"))
+        lines.append("")
+    if route.moved.slices:
+        lines += [_text(together(route)), ""]
+    for candidate in route.candidates:
+        if candidate.gaps:
+            lines += [f"Not tested with {_text(candidate.arm.arm)}:", ""]
+            lines += [f"- {_text(gap.what)}: {_text(gap.fact)}" for gap in candidate.gaps]
+            lines.append("")
+    return lines
+
+
+def _row(row: SliceReport, name: str) -> str:
+    difference = words.UNKNOWN
+    if row.difference is not None:
+        difference = f"{words.signed(100 * row.difference)} ({words.interval(row.interval)})"
+    cost = words.UNKNOWN
+    if row.now_nanousd is not None or row.then_nanousd is not None:
+        now, then = (words.money(None if one is None else 1000 * one) for one in (row.now_nanousd, row.then_nanousd))
+        cost = f"{now} → {then}"
+    why = row.recommendation.why
+    if row.recommendation.answer != "move":
+        why += f" What would change it: {'; '.join(row.recommendation.flips)}"
+    cells = (name, row.candidate, row.recommendation.answer, difference, f"{row.n:,}", cost, row.license, why)
+    return f"| {' | '.join(_text(cell) for cell in cells)} |"
+
+
+_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~"} | {"\n": " ", "\r": " "})
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is: names come from the configuration and from clients' tags."""
+    return text.translate(_ESCAPES)
