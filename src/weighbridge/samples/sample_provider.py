@@ -2,9 +2,10 @@
 
     python -m weighbridge.samples.sample_provider [--port 0] [--answer TEXT]
 
-It is **not a model**: a request is looked up by its last user text, and what a person wrote beforehand is sent back.
-With `--answer` it says the same to everything. Token counts are estimated at four characters each, its speed says nothing,
-and it has no price. `GET /_bill` tells what it answered and counted, so that a gateway in front of it can be checked.
+It is **not a model**: a request is looked up by its last user text, and what a person wrote beforehand is sent
+back. With `--answer` it says the same to everything. Token counts are estimated at four characters each, its speed says
+nothing, and it has no price. `GET /_bill` tells what it answered and counted, so that a gateway in front of it can be
+checked.
 
 The first line on standard output is its port. It ends on SIGTERM and when its standard input ends.
 """
