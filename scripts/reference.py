@@ -1,0 +1,246 @@
+"""Writes docs/reference from the code: the configuration keys, and the command line.
+
+`scripts/docs` writes the pages, `scripts/docs --check` only says which of them are out of date (exit 1).
+A key, command or option without a description is an error: whoever adds one says what it means.
+"""
+
+import argparse
+import ast
+import inspect
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+import typer
+import typer.core
+import typer.main
+
+from weighbridge.cli import app
+from weighbridge.config.tree import Config
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = REPOSITORY / "docs" / "reference"
+MADE = "<!-- Made by scripts/docs from {source}; edit there. -->"
+
+
+class UndescribedError(Exception):
+    """Something that a person can set or call says nowhere what it does."""
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def described_fields(kind: type) -> dict[str, str]:
+    """What the string under each field says, inherited fields included. Lines are joined."""
+    found: dict[str, str] = {}
+    for owner in reversed(kind.__mro__):
+        if not issubclass(owner, msgspec.Struct) or owner is msgspec.Struct:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        if not isinstance(body, ast.ClassDef):
+            continue
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                match text:
+                    case ast.Expr(value=ast.Constant(value=str(said))):
+                        found[field.target.id] = " ".join(said.split())
+    return found
+
+
+def section_in(kind: object) -> type[msgspec.Struct] | None:
+    """The section inside an annotation such as `tuple[ArmSection, ...]` or `PriceSection | None`."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next((found for part in typing.get_args(kind) if (found := section_in(part))), None)
+
+
+def type_in_words(kind: object) -> str:
+    """An annotation as somebody who writes TOML would say it."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return " or ".join(f"`{_toml(part)}`" for part in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_in_words(part) for part in parts if part is not type(None))
+    if origin is tuple:
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return f"list of {type_in_words(parts[0])}s"
+        return f"[{', '.join(type_in_words(part) for part in parts)}]"
+    if origin is dict:
+        return f"table of {type_in_words(parts[1])}"
+    names: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    return names[kind]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    return str(value)
+
+
+def config_sections(kind: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """Every table of the file as (heading, section), in the order of the tree; `[[x]]` where it may repeat."""
+    hints = typing.get_type_hints(kind)
+    for field in msgspec.structs.fields(kind):
+        inner = section_in(hints[field.name])
+        if inner is None:
+            continue
+        name = f"{path}.{field.name}" if path else field.name
+        yield (f"[[{name}]]" if typing.get_origin(hints[field.name]) is tuple else f"[{name}]"), inner
+        yield from config_sections(inner, name)
+
+
+def config_page() -> str:
+    lines = [
+        MADE.format(source="src/weighbridge/config/tree.py"),
+        "# Configuration",
+        "",
+        "One file, `weighbridge.toml`; `weighbridge init` writes one with comments, and every command takes",
+        "`--config FILE`. Relative paths start at the file's own folder. Secrets are references, `env:NAME` or",
+        "`file:PATH`, never values. Unknown keys are refused, with the nearest known key named.",
+        "",
+    ]
+    for heading, section in config_sections(Config):
+        lines += [f"## `{heading}`", "", inspect.getdoc(section) or "", ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        meanings, hints = described_fields(section), typing.get_type_hints(section)
+        for field in msgspec.structs.fields(section):
+            if section_in(hints[field.name]) is not None:
+                continue
+            if field.name not in meanings:
+                raise UndescribedError(f"{section.__module__}.{section.__name__}.{field.name} has no string under it")
+            if field.required:
+                default = "required"
+            else:
+                value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+                default = "" if value is None or value == {} else f"`{_toml(value)}`"
+            kind, meaning = type_in_words(hints[field.name]), meanings[field.name]
+            lines.append(f"| `{field.name}` | {kind} | {default} | {_cell(meaning)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def commands(group: object, path: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    """Every command that does something, depth first, as (words, command). Groups only lead to commands."""
+    if isinstance(group, typer.core.TyperGroup):
+        for name, command in group.commands.items():
+            yield from commands(command, f"{path} {name}")
+    elif isinstance(group, typer.core.TyperCommand) and not group.hidden:
+        yield path, group
+
+
+def command_lines(words: str, command: typer.core.TyperCommand) -> list[str]:
+    """One command as Markdown: what it does, its usage line, a table of arguments and options, its examples."""
+    if not command.help:
+        raise UndescribedError(f"`{words}` has no help text")
+    context = typer.Context(command)
+    usage: list[str] = []
+    rows: list[tuple[str, str | None, str]] = []
+    for parameter in command.params:
+        if isinstance(parameter, typer.core.TyperArgument):
+            name = parameter.display_name_raw.upper() + ("..." if parameter.nargs == -1 else "")
+            usage.append(name if parameter.required else f"[{name}]")
+            rows.append((name, parameter.help, ""))
+        elif isinstance(parameter, typer.core.TyperOption) and not parameter.hidden and parameter.name != "help":
+            value = "" if parameter.is_flag or parameter.count else f" {parameter.display_type(context)}"
+            names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+            rows.append((names + value, parameter.help, "required" if parameter.required else _default(parameter)))
+    options = [] if len(usage) == len(rows) else ["[OPTIONS]"]
+    lines = [f"## `{words}`", "", _prose(command.help), "", "```text", " ".join([words, *options, *usage]), "```", ""]
+    if rows:
+        lines += ["| | meaning | default |", "|---|---|---|"]
+    for name, meaning, default in rows:
+        if not meaning:
+            raise UndescribedError(f"`{words}`: {name} has no help text")
+        lines.append(f"| `{_cell(name)}` | {_cell(meaning)} | {default} |")
+    if rows:
+        lines.append("")
+    if command.epilog:
+        lines += [_prose(command.epilog), ""]
+    return lines
+
+
+def _default(option: typer.core.TyperOption) -> str:
+    value = option.default.value if isinstance(option.default, Enum) else option.default
+    if value is True:
+        value = option.opts[0]
+    return "" if value in (None, False, (), []) or callable(value) else f"`{value}`"
+
+
+def _prose(text: str) -> str:
+    """Help text as Markdown. `\\b` is the command line's own mark for lines that keep their breaks."""
+    return inspect.cleandoc(text).replace("\b\n", "")
+
+
+def cli_page() -> str:
+    lines = [
+        MADE.format(source="src/weighbridge/cli"),
+        "# Command line",
+        "",
+        "Results go to standard output, notes and progress to standard error. With `--json`, standard output holds one",
+        "JSON document and nothing else.",
+        "",
+        "| exit code | means |",
+        "|---|---|",
+        "| 0 | done, or decided |",
+        "| 2 | undecided, or something needs attention |",
+        "| 1 | failed; the message says what was tried and what to do next |",
+        "| 64 | wrong use: an unknown option, or a configuration that cannot be used |",
+        "",
+    ]
+    for words, command in commands(typer.main.get_command(app), "weighbridge"):
+        lines += command_lines(words, command)
+    return "\n".join(lines)
+
+
+# --- pages on disk ----------------------------------------------------------------------------------------------------
+
+WRITERS = {"config.md": config_page, "cli.md": cli_page}
+
+
+def stale(pages: Path = PAGES) -> dict[str, str]:
+    """The pages that are missing or differ from what the code says, with what they should be."""
+    made = {name: write().rstrip("\n") + "\n" for name, write in WRITERS.items()}
+    return {
+        name: text for name, text in made.items() if not (pages / name).is_file() or (pages / name).read_text() != text
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/docs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
+    check = parser.parse_args(arguments).check
+    try:
+        pages = stale()
+    except UndescribedError as error:
+        print(f"scripts/docs: {error}", file=sys.stderr)
+        return 1
+    for name, text in pages.items():
+        if check:
+            print(f"docs/reference/{name} is out of date; `scripts/docs` writes it again", file=sys.stderr)
+        else:
+            PAGES.mkdir(parents=True, exist_ok=True)
+            (PAGES / name).write_text(text)
+            print(f"wrote docs/reference/{name}")
+    if not pages:
+        print("docs/reference is up to date")
+    return 1 if check and pages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
