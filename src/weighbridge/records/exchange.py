@@ -64,6 +64,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     digest: str
     """SHA-256 over the stored bytes of all its frames in log order, 64 hex digits."""
+    redacted: bool = False
+    """Redaction changed the captured request, so a replay of it would not ask what the user asked."""
 
 
 BodyState = Literal["erased"] | bytes | None

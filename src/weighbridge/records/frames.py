@@ -58,6 +58,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     trial: str | None = None
     item: str | None = None
     """In a trial: the id of the exchange that is replayed."""
+    redacted: bool = False
+    """Redaction changed the captured request: what lies on disk is not what was sent."""
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
