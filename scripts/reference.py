@@ -20,7 +20,7 @@ import typer
 import typer.core
 import typer.main
 
-from weighbridge.cli import app
+from weighbridge.cli.root import root
 from weighbridge.config.tree import Config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -136,10 +136,11 @@ def _cell(text: str) -> str:
 
 
 def commands(group: object, path: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
-    """Every command that does something, depth first, as (words, command). Groups only lead to commands."""
+    """Every command that does something, in the order of `--help`, as (words, command)."""
     if isinstance(group, typer.core.TyperGroup):
-        for name, command in group.commands.items():
-            yield from commands(command, f"{path} {name}")
+        context = typer.Context(group)
+        for name in group.list_commands(context):
+            yield from commands(group.get_command(context, name), f"{path} {name}")
     elif isinstance(group, typer.core.TyperCommand) and not group.hidden:
         yield path, group
 
@@ -203,7 +204,7 @@ def cli_page() -> str:
         "| 64 | wrong use: an unknown option, or a configuration that cannot be used |",
         "",
     ]
-    for words, command in commands(typer.main.get_command(app), "weighbridge"):
+    for words, command in commands(typer.main.get_command(root), "weighbridge"):
         lines += command_lines(words, command)
     return "\n".join(lines)
 
