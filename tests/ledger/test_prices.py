@@ -49,7 +49,7 @@ USAGES = [
 
 
 def book_cost(provider: str, model: str, usage: Usage, at: datetime) -> int:
-    """What genai-prices itself computes, rounded up to nano-dollars once. Its `input` and `output` include the parts."""
+    """What the book itself computes, rounded up to nano-dollars once. Its `input` and `output` include the parts."""
     spoken = BookUsage(
         input_tokens=usage.input_total,
         output_tokens=usage.output + usage.reasoning,

@@ -6,6 +6,8 @@ from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+import msgspec
+
 from weighbridge.config.loaded import Loaded
 from weighbridge.config.secrets import check_secret_form
 from weighbridge.config.tree import (
@@ -34,6 +36,9 @@ def check(loaded: Loaded) -> None:
         raise ConfigError(
             file, key, "this version keeps its store in local files only; remove the key and use store.path"
         )
+    for name, limit in msgspec.structs.asdict(config.limits).items():
+        if not limit > 0:
+            raise ConfigError(file, f"limits.{name}", "must be over 0", value=limit)
     _check_capture(file, config.capture)
     for endpoint in config.endpoint:
         _check_endpoint(file, endpoint)
@@ -165,6 +170,8 @@ def _check_routes(file: str, config: Config) -> None:
             raise ConfigError(
                 file, f"{where}.allow_retention_days", 'must be 0 or more, or "any"', value=route.allow_retention_days
             )
+        if route.max_tokens_default is not None and route.max_tokens_default < 1:
+            raise ConfigError(file, f"{where}.max_tokens_default", "must be 1 or more", value=route.max_tokens_default)
 
 
 def _check_graders(loaded: Loaded) -> None:

@@ -113,7 +113,7 @@ def _from_book(arm: ArmSection, endpoint: EndpointSection, at: datetime) -> Pric
     return PriceFound(
         price=price,
         version=named if since is None else f"{named} {since.isoformat()}",
-        source=", ".join(found.provider.pricing_urls or ()) or found.provider.name,
+        source=(found.provider.pricing_urls or [found.provider.name])[0],
         date=None if since is None else since.isoformat(),
         until_ns=None if until is None else round(until.timestamp()) * 1_000_000_000,
     )

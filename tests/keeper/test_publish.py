@@ -1,0 +1,187 @@
+"""Publishing: numbers go up only, the same content keeps its number, a crash between number and file mends itself."""
+
+from pathlib import Path
+
+import pytest
+
+from weighbridge.clock import JumpingClock
+from weighbridge.config import Loaded, loads
+from weighbridge.errors import ConfigError, StoreError
+from weighbridge.keeper import publish
+from weighbridge.keeper.publish import Publisher
+from weighbridge.records.canonical import parse
+from weighbridge.records.table import RouteTable
+from weighbridge.store.database import Database
+from weighbridge.store.layout import Layout
+
+CONFIG = """
+[[endpoint]]
+name = "openai"
+base_url = "https://api.openai.com/v1"
+provider = "PROVIDER"
+[[arm]]
+name = "gpt"
+endpoint = "openai"
+model = "MODEL"
+[[route]]
+name = "ROUTE"
+incumbent = "gpt"
+[[key]]
+name = "app"
+secret = "env:APP_KEY"
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.setenv("APP_KEY", "sk-app")
+    made = Layout(tmp_path / "store")
+    made.create()
+    return made
+
+
+def config(route: str = "assistant", provider: str = "openai", model: str = "gpt-4o-2024-08-06") -> Loaded:
+    return loads(CONFIG.replace("ROUTE", route).replace("PROVIDER", provider).replace("MODEL", model))
+
+
+def publisher(layout: Layout, clock: JumpingClock | None = None) -> Publisher:
+    return Publisher(layout, Database(layout.database), clock or JumpingClock(), "ab" * 32)
+
+
+def on_disk(path: Path) -> RouteTable:
+    return parse(path.read_bytes(), RouteTable)
+
+
+def test_the_first_table_is_number_one_and_lies_where_workers_read_it(layout: Layout) -> None:
+    published = publisher(layout).publish(config())
+    assert published.changed
+    assert published.table.number == 1
+    assert on_disk(layout.table) == published.table
+    assert on_disk(layout.table_last_good) == published.table
+    assert layout.table.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_content_keeps_its_number_also_after_a_restart(layout: Layout) -> None:
+    publisher(layout).publish(config())
+    again = publisher(layout)
+    assert again.current is not None
+    assert not again.publish(config()).changed
+    assert again.current.number == 1
+
+
+def test_a_change_gets_the_next_number_and_the_old_table_is_kept_beside_it(layout: Layout) -> None:
+    keeper = publisher(layout)
+    first = keeper.publish(config()).table
+    second = keeper.publish(config("support")).table
+    assert second.number == 2
+    assert on_disk(layout.table) == second
+    assert on_disk(layout.table_last_good) == first
+
+
+def test_a_bad_configuration_changes_nothing(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = publisher(layout)
+    first = keeper.publish(config()).table
+    monkeypatch.delenv("APP_KEY")
+    with pytest.raises(ConfigError, match="APP_KEY"):
+        keeper.publish(config("support"))
+    assert keeper.current == first
+    assert on_disk(layout.table) == first
+
+
+def test_after_a_crash_between_number_and_file_the_file_catches_up(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = publisher(layout)
+    first = keeper.publish(config()).table
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(publish, "write_durably", crash)
+        with pytest.raises(KeyboardInterrupt):
+            keeper.publish(config("support"))
+    assert on_disk(layout.table) == first
+    restarted = publisher(layout)
+    assert on_disk(layout.table).number == 2
+    assert restarted.current == on_disk(layout.table)
+
+
+def test_a_lost_database_does_not_bring_numbers_back(layout: Layout) -> None:
+    keeper = publisher(layout)
+    keeper.publish(config("one"))
+    keeper.publish(config("two"))
+    for file in layout.root.glob("keeper.db*"):
+        file.unlink()
+    assert publisher(layout).publish(config("three")).table.number == 3
+
+
+def test_a_broken_table_file_is_written_again(layout: Layout) -> None:
+    first = publisher(layout).publish(config()).table
+    layout.table.write_bytes(b'{"schema":"route-ta')
+    assert publisher(layout).current == first
+    assert on_disk(layout.table) == first
+
+
+def test_a_missing_table_file_is_written_again_even_without_the_database(layout: Layout) -> None:
+    first = publisher(layout).publish(config()).table
+    layout.table.unlink()
+    for file in layout.root.glob("keeper.db*"):
+        file.unlink()
+    keeper = publisher(layout)
+    assert keeper.current == first
+    keeper.publish(config())
+    assert on_disk(layout.table) == first
+
+
+def test_a_number_that_somebody_else_took_is_not_overwritten(layout: Layout) -> None:
+    keeper, database = publisher(layout), Database(layout.database)
+    first = keeper.publish(config()).table
+    real = database.last_table
+    assert real() is not None
+
+    class Late(Database):
+        """Reads the highest number a moment too early."""
+
+        def last_table(self) -> tuple[int, bytes] | None:
+            return None
+
+    with pytest.raises(StoreError, match="published by somebody else"):
+        Publisher(layout, Late(layout.database), JumpingClock(), "ab" * 32).publish(config("support"))
+    assert on_disk(layout.table) == first
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    keeper = publisher(layout)
+    monkeypatch.setattr(publish, "write_durably", full)
+    with pytest.raises(StoreError, match=r"current\.json: No space left"):
+        keeper.publish(config())
+
+
+def test_a_price_that_changes_with_the_hour_gives_a_new_table_at_its_time(layout: Layout) -> None:
+    clock = JumpingClock(wall_ns=1_795_608_000_000_000_000)  # 2026-11-25 12:00 UTC, off peak
+    keeper = publisher(layout, clock)
+    timed = config(provider="deepseek", model="deepseek-v4-pro")
+    noon = keeper.publish(timed)
+    assert noon.valid_until_ns is not None
+    assert not keeper.publish(timed).changed
+    clock.advance((noon.valid_until_ns - clock.wall_ns()) / 1e9 + 1)
+    peak = keeper.publish(timed)
+    assert peak.changed
+    before, after = noon.table.arm("gpt").price, peak.table.arm("gpt").price
+    assert before is not None
+    assert after is not None
+    assert after.input == 2 * before.input
+
+
+def test_a_restart_does_not_load_the_price_book_again(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher(layout).publish(config())
+
+    def loaded_again(*_: object) -> None:
+        raise AssertionError("looked up again")
+
+    monkeypatch.setattr(publish, "compile_price", loaded_again)
+    assert not publisher(layout).publish(config()).changed
