@@ -1,8 +1,7 @@
 """Trial tokens: signed by the keeper, checked by every gateway worker with the public key in its route table."""
 
 from base64 import urlsafe_b64encode
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import Protocol
 
 from weighbridge.errors import ControlError
 from weighbridge.keeper.compile import TRIAL_KEY_NAME
@@ -11,6 +10,13 @@ from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
 from weighbridge.records.trial import TrialToken
 from weighbridge.store.control import IssueToken
+
+
+class Signer(Protocol):
+    def sign(self, message: bytes) -> bytes:
+        """An Ed25519 signature, 64 bytes."""
+        ...
+
 
 TTL_S_MAX = 7 * 24 * 3600
 
@@ -46,7 +52,7 @@ def trial_token(table: RouteTable | None, asked: IssueToken, now_ns: int) -> Tri
     )
 
 
-def signed(token: TrialToken, key: Ed25519PrivateKey) -> str:
+def signed(token: TrialToken, key: Signer) -> str:
     """`base64url(payload) "." base64url(signature)`, without padding."""
     payload = canonical(token)
     parts = (urlsafe_b64encode(part).rstrip(b"=").decode() for part in (payload, key.sign(payload)))

@@ -1,0 +1,268 @@
+"""`weighbridge doctor`: is everything there that a gateway and a trial need? Each check says what to do next."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import apsw
+import msgspec
+
+from weighbridge.config import Loaded, load, secret
+from weighbridge.config.tree import EndpointSection
+from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
+from weighbridge.keeper.compile import Compiled, World, compile_table
+from weighbridge.ledger.prices import PriceFound, compile_price
+from weighbridge.records.permission import arm_refusal
+from weighbridge.records.table import RouteTable
+from weighbridge.store.control import ControlClient, Ping, Pong
+from weighbridge.store.database import Database, sqlite_problem
+from weighbridge.store.layout import Layout
+
+Status = Literal["ok", "warn", "fail"]
+
+SPACE_WARN, SPACE_FAIL = 5 << 30, 256 << 20
+REACH_S_MAX = 10.0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the table. `next_step` is empty where there is nothing to do."""
+
+    name: str
+    status: Status
+    says: str
+    next_step: str = ""
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON of `doctor --json`. `status` is that of the worst check."""
+
+    status: Status
+    checks: tuple[Check, ...]
+
+
+def examine(file: str | Path, *, reach: bool = True) -> Diagnosis:
+    """Look at everything; never raises for what it looks at. `reach=False` asks no endpoint."""
+    checks = tuple(_checks(file, reach))
+    worst: Status = "fail" if any(c.status == "fail" for c in checks) else "ok"
+    if worst == "ok" and any(c.status == "warn" for c in checks):
+        worst = "warn"
+    return Diagnosis(status=worst, checks=checks)
+
+
+def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
+    try:
+        loaded = load(file)
+    except ConfigError as error:
+        yield Check(name="configuration", status="fail", says=str(error), next_step="mend that line of the file")
+        return
+    yield Check(name="configuration", status="ok", says=f"{loaded.file} is well formed")
+    yield _sqlite()
+    yield from _store(loaded)
+    compiled = None
+    try:
+        compiled = _compiled(loaded)
+    except WeighbridgeError as error:
+        yield Check(
+            name="route table", status="fail", says=str(error), next_step="`serve` would refuse for this reason"
+        )
+    else:
+        count = len(compiled.table.routes)
+        yield Check(
+            name="route table", status="ok", says=f"{count} route(s) and {len(compiled.table.keys)} client key(s)"
+        )
+        yield from _candidates(compiled.table)
+    yield from _prices(loaded)
+    yield _capture(loaded)
+    yield from asyncio.run(_endpoints(loaded, reach))
+
+
+def _sqlite() -> Check:
+    version = apsw.sqlite_lib_version()
+    problem = sqlite_problem(version)
+    if problem:
+        return Check(name="SQLite", status="fail", says=problem, next_step="upgrade the package `apsw`")
+    return Check(name="SQLite", status="ok", says=f"{version}, brought by apsw")
+
+
+def _store(loaded: Loaded) -> Iterator[Check]:
+    layout = Layout(loaded.store_path)
+    if not layout.root.exists():
+        parent = next(folder for folder in layout.root.parents if folder.exists())
+        if os.access(parent, os.W_OK):
+            yield Check(name="store", status="ok", says=f"{layout.root} is not there yet; `serve` makes it")
+        else:
+            yield _store_failed(layout, f"{parent} cannot be written")
+        return
+    if not os.access(layout.root, os.R_OK | os.W_OK | os.X_OK):
+        yield _store_failed(layout, "this user may not read and write it")
+        return
+    yield from _privacy(layout)
+    yield _space(layout)
+    yield _keeper(layout)
+
+
+def _store_failed(layout: Layout, why: str) -> Check:
+    return Check(
+        name="store", status="fail", says=f"{layout.root}: {why}", next_step="set store.path to a folder of this user"
+    )
+
+
+def _privacy(layout: Layout) -> Iterator[Check]:
+    open_to_others = [
+        path
+        for path in (layout.root, layout.signing_key, layout.master_key)
+        if path.exists() and path.stat().st_mode & 0o077
+    ]
+    if open_to_others:
+        names = ", ".join(str(path) for path in open_to_others)
+        yield Check(
+            name="privacy", status="fail", says=f"other users may get at {names}", next_step=f"chmod go= {names}"
+        )
+    else:
+        yield Check(name="privacy", status="ok", says="the store and its keys are this user's alone")
+
+
+def _space(layout: Layout) -> Check:
+    free = shutil.disk_usage(layout.root).free
+    says = f"{free / (1 << 30):.1f} GiB free for {layout.root}"
+    if free < SPACE_FAIL:
+        return Check(
+            name="space", status="fail", says=says, next_step="free space: the gateway refuses when it runs out"
+        )
+    if free < SPACE_WARN:
+        return Check(name="space", status="warn", says=says, next_step="watch it, or shorten capture.keep_days")
+    return Check(name="space", status="ok", says=says)
+
+
+def _keeper(layout: Layout) -> Check:
+    """A running keeper answers; without one the database must open."""
+    try:
+        with ControlClient(layout, timeout_s=5.0) as control:
+            pong = control.call(Ping(), Pong)
+    except ControlError:
+        pass
+    else:
+        serving = f"{pong.workers} worker(s) on {pong.listen}" if pong.listen else "no worker"
+        return Check(name="keeper", status="ok", says=f"running (pid {pong.pid}), route table {pong.table}, {serving}")
+    if not layout.database.exists():
+        return Check(name="keeper", status="ok", says="not running; there is no database yet")
+    try:
+        Database(layout.database).close()
+    except StoreError as error:
+        return Check(name="keeper", status="fail", says=str(error), next_step="move keeper.db away and start again")
+    return Check(name="keeper", status="ok", says="not running; its database opens and is sound")
+
+
+def _compiled(loaded: Loaded) -> Compiled:
+    world = World(
+        secret=lambda reference: secret(reference, loaded.folder),
+        text=lambda path: loaded.path(path).read_text(encoding="utf-8"),
+        price=lambda arm, endpoint: compile_price(arm, endpoint, datetime.now(UTC)),
+    )
+    return compile_table(loaded, number=1, now_ns=0, trial_key="", world=world)
+
+
+def _candidates(table: RouteTable) -> Iterator[Check]:
+    for route in table.routes:
+        if not route.candidates:
+            yield Check(
+                name=f"route {route.name}",
+                status="ok",
+                says="has no candidates, so there is nothing to try yet",
+                next_step="name arms in `candidates` to try them on captured traffic",
+            )
+        for candidate in route.candidates:
+            refused = arm_refusal(table, route, candidate)
+            name = f"send gate {route.name}/{candidate}"
+            if refused:
+                yield Check(
+                    name=name, status="warn", says=refused, next_step="state the fact, or widen the route's allow_*"
+                )
+            else:
+                yield Check(name=name, status="ok", says="may get prompts of this route in trials")
+
+
+def _prices(loaded: Loaded) -> Iterator[Check]:
+    endpoints = {row.name: row for row in loaded.config.endpoint}
+    for arm in loaded.config.arm:
+        answer = compile_price(arm, endpoints[arm.endpoint], datetime.now(UTC))
+        if isinstance(answer, PriceFound):
+            yield Check(name=f"price {arm.name}", status="ok", says=answer.version)
+        else:
+            yield Check(
+                name=f"price {arm.name}",
+                status="warn",
+                says=answer.why,
+                next_step="without a price the cost is unknown, and a trial with --max-usd refuses",
+            )
+
+
+def _capture(loaded: Loaded) -> Check:
+    capture = loaded.config.capture
+    if not capture.bodies:
+        return Check(
+            name="capture",
+            status="warn",
+            says="prompts and answers are not kept, so nothing can be tried on them",
+            next_step="set capture.bodies = true with a purpose and approved_by",
+        )
+    if capture.encrypt_key is not None:
+        try:
+            secret(capture.encrypt_key, loaded.folder)
+        except LookupError as error:
+            return Check(
+                name="capture", status="fail", says=str(error.args[0]), next_step="set it, or remove encrypt_key"
+            )
+    return Check(name="capture", status="ok", says=f"for {capture.purpose!r}, approved by {capture.approved_by}")
+
+
+async def _endpoints(loaded: Loaded, reach: bool) -> list[Check]:
+    return list(await asyncio.gather(*(_endpoint(loaded, row, reach) for row in loaded.config.endpoint)))
+
+
+async def _endpoint(loaded: Loaded, row: EndpointSection, reach: bool) -> Check:
+    from weighbridge.upstream import Broken, Client, Unreachable
+
+    name = f"endpoint {row.name}"
+    headers: list[tuple[bytes, bytes]] = [(b"accept", b"application/json")]
+    if row.api_key is not None:
+        try:
+            headers.append((b"authorization", b"Bearer " + secret(row.api_key, loaded.folder).encode()))
+        except LookupError as error:
+            return Check(
+                name=name,
+                status="fail",
+                says=str(error.args[0]),
+                next_step="set it before `serve`, or requests get 503",
+            )
+    if not reach:
+        return Check(name=name, status="ok", says="its key is there; not asked")
+    ca_file = None if row.ca_file is None else str(loaded.path(row.ca_file))
+    try:
+        async with Client(row.base_url, ca_file=ca_file) as client:
+            reply = await client.get("/models", headers, REACH_S_MAX)
+    except TimeoutError:
+        return _unreachable(name, row, f"no answer within {REACH_S_MAX:.0f} s")
+    except (Unreachable, Broken, OSError) as error:
+        return _unreachable(name, row, str(error))
+    if reply.status in (401, 403):
+        return Check(
+            name=name,
+            status="fail",
+            says=f"answers {reply.status} to GET /models: the key is not accepted",
+            next_step=f"check {row.api_key or 'api_key, which is not set'}",
+        )
+    if reply.status >= 500:
+        return Check(
+            name=name, status="warn", says=f"answers {reply.status} to GET /models", next_step="ask its operator"
+        )
+    note = "" if reply.status == 200 else f" (GET /models answers {reply.status}; not every server has it)"
+    return Check(name=name, status="ok", says=f"{row.base_url} answers{note}")
+
+
+def _unreachable(name: str, row: EndpointSection, why: str) -> Check:
+    return Check(name=name, status="fail", says=f"{row.base_url}: {why}", next_step="is the server up, the URL right?")

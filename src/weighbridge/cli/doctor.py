@@ -1,0 +1,35 @@
+"""`weighbridge doctor`."""
+
+import json
+from typing import Annotated
+
+import msgspec
+import typer
+
+from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.errors import ExitCode
+
+EXIT = {"ok": ExitCode.DONE, "warn": ExitCode.UNDECIDED, "fail": ExitCode.FAILED}
+
+
+def doctor(
+    config: ConfigFile = DEFAULT_CONFIG,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the endpoints.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check everything that a gateway and a trial need, and say what to do next.
+
+    Configuration, secrets, store, disk, SQLite, endpoints (GET /models), prices, the send gate of each candidate, and
+    capture. Exit code 0 if all is well, 2 if something needs attention, 1 if something would fail.
+    """
+    from weighbridge.app.doctor import examine
+
+    diagnosis = examine(config, reach=not offline)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(diagnosis), indent=2))
+    else:
+        for check in diagnosis.checks:
+            print(f"{check.status:<4}  {check.name}: {check.says}")
+            if check.next_step:
+                print(f"      -> {check.next_step}")
+    raise typer.Exit(EXIT[diagnosis.status])
