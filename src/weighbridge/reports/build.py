@@ -1,17 +1,22 @@
 """From inputs to the report: which verdict speaks for which row, and what each row adds up to. Pure but for `build`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from urllib.parse import urlsplit
 
+import msgspec
+
 from weighbridge import __version__
+from weighbridge.config import Loaded
 from weighbridge.records.evidence import Evidence, Finding, Pair, SliceVerdict
 from weighbridge.records.table import Route, RouteTable
 from weighbridge.reports.chart import trace
 from weighbridge.reports.gaps import gaps
 from weighbridge.reports.gather import Inputs, Judged, RouteCalls, current
 from weighbridge.reports.headline import headline, moved_of
+from weighbridge.reports.load import check_route, inputs_of, stale_note
+from weighbridge.reports.losses import with_losses
 from weighbridge.reports.measure import change, compare, month, per_request
 from weighbridge.reports.model import (
     REPORT_SCHEMA,
@@ -28,6 +33,8 @@ from weighbridge.reports.model import (
     TrialFacts,
 )
 from weighbridge.reports.recommend import Case, gate_of, recommend
+from weighbridge.store.layout import Layout
+from weighbridge.trials.log import TrialLog
 
 NO_FINDING = LicenseReport(
     word="unclear",
@@ -38,8 +45,25 @@ NO_FINDING = LicenseReport(
 )
 
 
-def assemble(inputs: Inputs) -> Report:
-    """The whole report from its inputs; does not read or write anything."""
+def build(
+    layout: Layout, loaded: Loaded, now_ns: int, *, only_route: str | None = None, show_losses: bool = False
+) -> Report:
+    """The report of a store: the route table in force, all stored verdicts, the whole log.
+
+    only_route: a route's name or alias. show_losses: put the worst losses' prompts and answers into it, redacted and
+    shortened. Raises `WeighbridgeError` where there is nothing to report or something stored was changed.
+    """
+    inputs = inputs_of(layout, now_ns)
+    if only_route is not None:
+        name = check_route(inputs.table, only_route)
+        routes = tuple(route for route in inputs.table.routes if route.name == name)
+        inputs = replace(inputs, table=msgspec.structs.replace(inputs.table, routes=routes))
+    report = assemble(inputs, stale_note(loaded, inputs.table))
+    return with_losses(report, inputs, TrialLog(loaded).body) if show_losses else report
+
+
+def assemble(inputs: Inputs, note: str = "") -> Report:
+    """The whole report from its inputs; does not read or write anything. `note` is said at its top."""
     judged = current(inputs.judged)
     return Report(
         schema=REPORT_SCHEMA,
@@ -49,6 +73,7 @@ def assemble(inputs: Inputs) -> Report:
         config_digest=inputs.table.config_digest or None,
         log_head=inputs.log_head,
         routes=tuple(_route(inputs, judged, route) for route in inputs.table.routes),
+        note=note,
     )
 
 

@@ -73,6 +73,8 @@ class Chart:
     decision: Decision | None
     title: str
     description: str
+    unit: str
+    """What the horizontal axis counts."""
     clip: str
     """Id of the clip path, unique in the page."""
 
@@ -117,6 +119,7 @@ def chart(row: SliceReport) -> Chart | None:
         decision=_decision(row, x, n_max),
         title=f"How the interval narrowed: {row.slice}, {row.candidate}",
         description=_describe(row, last),
+        unit="pairs compared" if row.n == row.clusters else "conversations compared",
         clip=f"clip-{sha256(f'{row.trial}/{row.candidate}/{row.slice}'.encode()).hexdigest()[:12]}",
     )
 

@@ -117,9 +117,9 @@ def facts_of(route: RouteReport) -> str:
     if rows:
         margins = sorted({row.margin for row in rows})
         alphas = sorted({row.alpha for row in rows})
-        parts.append(f"Margin {words.listed([words.points(m) for m in margins])}")
-        parts.append(f"alpha {words.listed([words.percent(a) for a in alphas])}")
-        parts.append(f"{words.count(sum(row.n for row in rows), 'pair')} compared")
+        rule = f"margin {words.listed([words.points(m) for m in margins])}"
+        rule += f", alpha {words.listed([words.percent(a) for a in alphas])}"
+        parts.append(f"{words.count(sum(row.n for row in rows), 'pair')} compared at {rule}")
     return ". ".join(parts) + "." if parts else "The log holds no requests of this route yet."
 
 
