@@ -36,7 +36,7 @@ def master_key(layout: Layout, reference: bytes | None) -> bytes:
         return blake2b(reference, digest_size=KEY_BYTES, person=b"wb-master-key").digest()
     path = layout.master_key
     if not path.exists():
-        _create_key_file(path, "master", os.urandom(KEY_BYTES))
+        create_key_file(path, "master", os.urandom(KEY_BYTES))
     return read_key_file(path, "master", KEY_BYTES)
 
 
@@ -93,7 +93,7 @@ class DataKeys:
         wrapped = nonce + self._master.encrypt(nonce, os.urandom(KEY_BYTES), _wrapped_as(day, team))
         folder = self._layout.body_folder(day, team)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _create_key_file(folder / KEY_FILE, "wrapped", wrapped)
+        create_key_file(folder / KEY_FILE, "wrapped", wrapped)
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
         again = self.find(day, team)
@@ -122,7 +122,7 @@ def read_key_file(path: Path, kind: str, length: int) -> bytes:
     return bytes.fromhex(match[2].decode())
 
 
-def _create_key_file(path: Path, kind: str, key: bytes) -> None:
+def create_key_file(path: Path, kind: str, key: bytes) -> None:
     """Put a whole file in place unless one is there: whoever is first wins, and nobody sees half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

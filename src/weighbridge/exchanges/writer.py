@@ -152,12 +152,16 @@ class LogWriter:
             self._call_soon(self._flush)
 
     def when_durable(self, callback: Callback) -> None:
-        """Call `callback` when the frames appended so far survive a power cut; in `process`, when they are written."""
+        """Call `callback` when the frames appended so far survive a power cut.
+
+        In `process` durability, when they are written, or when it has turned out that they can only be written later:
+        an answer that was paid for is not held back for a full disk.
+        """
         if self._power:
             self._wait_durable.append(callback)
             self._schedule()
         else:
-            self.when_written(callback)
+            self.when_written(callback, callback)
 
     def _flush(self) -> None:
         self._due = False
