@@ -120,20 +120,16 @@ def log_path(
     """
     wealth = np.zeros(len(KAPPA)) if start is None else start.copy()
     path = np.empty(x.size)
+    space = _Space(min(x.size, _CHUNK))
     for begin in range(0, x.size, _CHUNK):
         end = min(begin + _CHUNK, x.size)
-        blocks = -(-(end - begin) // _BLOCK)
-        grown = np.ones((len(KAPPA), blocks * _BLOCK))
-        grown[:, : end - begin] = _factors(x, rate, lo, begin, end)
-        cube = grown.reshape(len(KAPPA), blocks, _BLOCK)
+        cube = space.factors(x[begin:end], rate[begin:end], lo[begin:end] if isinstance(lo, np.ndarray) else lo)
         np.cumprod(cube, axis=2, out=cube)
-        steps = np.log(cube[:, :, -1])
-        after = wealth[:, None] + np.cumsum(steps, axis=1)
+        after = wealth[:, None] + np.cumsum(np.log(cube[:, :, -1]), axis=1)
         weighted = _LOG_WEIGHT[:, None] + np.concatenate((wealth[:, None], after[:, :-1]), axis=1)
         shift = weighted.max(axis=0)
-        scale = np.exp(weighted - shift)
-        mixed = (scale[:, :, None] * cube).sum(axis=0)
-        path[begin:end] = (np.log(mixed) + shift[:, None]).reshape(-1)[: end - begin]
+        cube *= np.exp(weighted - shift)[:, :, None]
+        path[begin:end] = (np.log(cube.sum(axis=0)) + shift[:, None]).reshape(-1)[: end - begin]
         wealth = after[:, -1].copy()
     return path, wealth
 
@@ -141,24 +137,39 @@ def log_path(
 def log_end(x: FloatArray, rate: FloatArray, lo: FloatArray | float) -> float:
     """The log e-value after the last step only: what inverting the e-process evaluates again and again."""
     wealth = np.zeros(len(KAPPA))
+    space = _Space(min(x.size, _CHUNK))
     for begin in range(0, x.size, _CHUNK):
         end = min(begin + _CHUNK, x.size)
-        factors = _factors(x, rate, lo, begin, end)
-        whole = (end - begin) // _BLOCK * _BLOCK
-        if whole:
-            # Multiply far-apart factors with each other: the inner loop then runs over contiguous memory.
-            products = np.multiply.reduce(factors[:, :whole].reshape(len(KAPPA), _BLOCK, -1), axis=1)
-            wealth += np.log(products).sum(axis=1)
-        if whole < end - begin:
-            wealth += np.log(np.multiply.reduce(factors[:, whole:], axis=1))
+        cube = space.factors(x[begin:end], rate[begin:end], lo[begin:end] if isinstance(lo, np.ndarray) else lo)
+        # Factors far apart are multiplied with each other, so that the inner loop runs over contiguous memory.
+        products = np.multiply.reduce(cube.reshape(len(KAPPA), _BLOCK, -1), axis=1)
+        wealth += np.log(products).sum(axis=1)
     terms = _LOG_WEIGHT + wealth
     top = float(terms.max())
     return top + math.log(float(np.exp(terms - top).sum()))
 
 
-def _factors(x: FloatArray, rate: FloatArray, lo: FloatArray | float, begin: int, end: int) -> FloatArray:
-    cap = _CAP / (lo[begin:end] if isinstance(lo, np.ndarray) else lo)
-    factors = np.minimum(_KAPPA * rate[begin:end], cap)
-    factors *= x[begin:end]
-    factors += 1.0
-    return np.asarray(factors)
+class _Space:
+    """Room for the factors of one chunk, filled up with ones to whole blocks; reused, since allocating costs more."""
+
+    def __init__(self, size: int) -> None:
+        room = -(-size // _BLOCK) * _BLOCK
+        self._factors = np.empty((len(KAPPA), room))
+        self._caps = np.empty((len(KAPPA), room))
+
+    def factors(self, x: FloatArray, rate: FloatArray, lo: FloatArray | float) -> FloatArray:
+        """1 + bet_k * x as shape (5, blocks, 32); overwritten by the next call."""
+        room = -(-x.size // _BLOCK) * _BLOCK
+        padded = self._factors[:, :room]
+        if room < self._factors.shape[1]:
+            padded = np.empty((len(KAPPA), room))  # the last, shorter chunk: its blocks must be contiguous
+        out = padded[:, : x.size]
+        np.multiply(_KAPPA, rate, out=out)
+        if isinstance(lo, np.ndarray):
+            np.minimum(out, np.multiply(_CAP, 1.0 / lo, out=self._caps[:, : x.size]), out=out)
+        else:
+            np.minimum(out, _CAP / lo, out=out)
+        out *= x
+        out += 1.0
+        padded[:, x.size :] = 1.0
+        return padded.reshape(len(KAPPA), -1, _BLOCK)

@@ -11,9 +11,10 @@ per-slice confidence sequences takes 20 times the sample for 10 slices; compare 
 
 Finite frames. The rule of `draw_order`: a slice is drawn at its default q until half of its items are used, from then
 on at most in proportion to its share of the items left. q then depends on counts alone, the weights stay near 2
-(larger in the last tenth of the frame), and no slice runs dry long before the frame does. **Once a slice with traffic has run dry, the whole stops**:
-the slices left could only be re-normalised to a mean without it, which is another null hypothesis (a bad slice used
-up early would be forgotten, see the tests). Later draws are marked `whole=False`; they serve the slices' own verdicts.
+(larger in the last tenth of the frame), and no slice runs dry long before the frame does. **Once a slice with traffic
+has run dry, the whole stops**: the slices left could only be re-normalised to a mean without it, which is another null
+hypothesis (a bad slice used up early would be forgotten, see the tests). Later draws are marked `whole=False`; they
+serve the slices' own verdicts.
 """
 
 from collections.abc import Mapping, Sequence

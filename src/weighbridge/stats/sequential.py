@@ -106,7 +106,7 @@ class PairTest:
         self._certify = log_path(x, rate, 1.0 - margin, np.array(self._certify))[1].tolist()
         self._halt = log_path(-x, rate, 1.0 + margin, np.array(self._halt))[1].tolist()
         self._sum += float(d.sum())
-        self._squares += float(np.dot(d, d))
+        self._squares += float(np.square(d).sum())
         self._differences.frombytes(d.tobytes())
 
     @property
