@@ -76,6 +76,7 @@ def compile_table(
             redact=config.capture.redact,
             purpose=config.capture.purpose,
             approved_by=config.capture.approved_by,
+            encrypt_key=config.capture.encrypt_key,
         ),
         limits=msgspec.convert(msgspec.structs.asdict(config.limits), Limits),
         endpoints=tuple(_endpoint(loaded, row) for row in config.endpoint),

@@ -93,6 +93,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redact: tuple[str, ...] = ()
     purpose: str = ""
     approved_by: str = ""
+    encrypt_key: str | None = None
+    """A reference to the secret that bodies are encrypted under; `None`: a key in the store."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,227 @@
+"""One request on its way through the gateway, and its one exit."""
+
+from typing import TYPE_CHECKING, Final
+
+from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.refusal import Refusal
+from weighbridge.gateway.trials import TrialPass
+from weighbridge.records.frames import Attempted, Finished, Outcome, Posted, Purpose
+from weighbridge.records.usage import cost_nanousd
+from weighbridge.upstream import Unreachable
+from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts
+
+if TYPE_CHECKING:
+    from weighbridge.gateway.client import Client
+    from weighbridge.gateway.gateway import Gateway
+    from weighbridge.gateway.relay import Relay
+
+CLIENT_CLOSED: Final = 499
+"""Noted as the client's status when it left before a status line was sent."""
+
+OVERLOADED_RETRY_S = 1
+
+
+class Exchange:
+    """Admitted: it has an id, a lane, and a `held` frame on its way to the log.
+
+    Every ending goes through `finish`, once: answered, refused later, cut, timed out, client gone.
+    """
+
+    __slots__ = (
+        "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "id", "lane",
+        "purpose", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "strip", "team",
+        "trial", "upstream_status",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        gateway: "Gateway",
+        client: "Client",
+        exchange_id: str,
+        lane: Lane,
+        purpose: Purpose,
+        team: str | None,
+        trial: TrialPass | None,
+        held: int | None,
+        capture: bool,
+        body: bytes,
+        edits: tuple[str, ...],
+        strip: bool,
+    ) -> None:
+        self.gateway, self.id, self.lane, self.purpose, self.team = gateway, exchange_id, lane, purpose, team
+        self.client: Client | None = client
+        self.trial, self.held, self.capture, self.body, self.edits, self.strip = (
+            trial,
+            held,
+            capture,
+            body,
+            edits,
+            strip,
+        )
+        self.started_ns = self.sent_ns = gateway.mono_ns()
+        self.seen_tick = gateway.tick
+        self.attempt = 0
+        self.done = self.sent = False
+        self.relay: Relay | None = None
+        self.upstream_status: int | None = None
+        self.first_ns: int | None = None
+        self.response_bytes = 0
+        self.reply: tuple[bytes, bool] = (b"", False)
+        self._cost: int | None = 0
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Log an attempt, then send. The call goes out only when its frame is written."""
+        gateway, lane = self.gateway, self.lane
+        self.attempt += 1
+        log = gateway.log
+        log.append(
+            Attempted(self.id, self.attempt, gateway.wall_ns(), lane.arm, lane.endpoint, lane.model, self.edits, False)
+        )
+        log.when_written(self.send, self.not_written)
+
+    def send(self) -> None:
+        """The frames of this attempt are written: call the provider. The send gate stands here, before every send."""
+        if self.done:
+            return  # the client left in the same turn of the loop
+        lane = self.lane
+        if lane.refusal is not None or lane.target is None:
+            self.refuse(gate(lane) or unusable(lane))
+            return
+        pool = self.gateway.pool(lane.target)
+        relay = pool.take() if self.attempt == 1 else None
+        if relay is not None:
+            relay.send(self, reused=True)
+        elif pool.open + pool.dialing >= pool.limit:
+            self.refuse(
+                Refusal(
+                    status=503,
+                    code="upstream_connections_max",
+                    message=f"all {pool.limit} connections to endpoint {lane.endpoint!r} are in use",
+                    retry_after_s=OVERLOADED_RETRY_S,
+                )
+            )
+        else:
+            self.gateway.dial(self, pool)
+
+    def going_out(self, relay: "Relay") -> None:
+        self.relay, self.sent, self.sent_ns = relay, True, self.gateway.mono_ns()
+
+    def unreachable(self, error: Unreachable) -> None:
+        refusal = Refusal(
+            status=504 if error.why == "timeout" else 502,
+            code="upstream_unreachable",
+            message=f"endpoint {self.lane.endpoint!r} cannot be reached: {error}",
+        )
+        self.refuse(refusal, "upstream_error")
+
+    def not_written(self) -> None:
+        """The log cannot take this request, so nothing may be sent for it."""
+        if not self.done:
+            self.refuse(self.gateway.log_refusal())
+
+    def send_again(self, why: str) -> None:
+        """A kept connection turned out to be closed, without a byte of an answer: once more, on a new one."""
+        self.gateway.log.append(self._posted(NOTHING_SAID, why, None, estimated=True))
+        self._cost = None
+        self.relay, self.sent = None, False
+        self.begin()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def refuse(self, refusal: Refusal, outcome: Outcome = "refused") -> None:
+        """End with an error of ours. Only before anything was written to the client."""
+        client = self.client
+        self.finish(outcome, refusal.status, error=refusal.message)
+        if client is not None:
+            self.reply = client.refusal_bytes(refusal, self.id), False
+            self.gateway.log.when_durable(self.deliver)
+
+    def client_gone(self) -> None:
+        """Cancel the provider's answer: most stop billing then. What it used is not known, and marked so."""
+        relay, self.relay, self.client = self.relay, None, None
+        facts, body, status = NOTHING_SAID, b"", int(CLIENT_CLOSED)
+        if relay is not None:
+            facts, body = relay.so_far()
+            if relay.stream and self.upstream_status is not None:
+                status = self.upstream_status  # its head went out before
+            relay.drop()
+        self.finish("client_gone", status, facts, body=body)
+
+    def finish(
+        self,
+        outcome: Outcome,
+        status: int,
+        facts: AnswerFacts = NOTHING_SAID,
+        *,
+        body: bytes = b"",
+        error: str | None = None,
+    ) -> int | None:
+        """The one exit: posted, captured, logged, settled, counted. Returns the cost, `None` where it is unknown.
+
+        `status` is what the client got; `body` the provider's bytes, for capture.
+        """
+        if self.done:
+            return None
+        self.done = True
+        gateway = self.gateway
+        cost, estimated = self._cost_of(outcome, facts)
+        log = gateway.log
+        if self.attempt:
+            log.append(self._posted(facts, error, cost, estimated=estimated))
+        total = None if cost is None or self._cost is None else self._cost + cost
+        reference = gateway.captured(self.team, body) if self.capture and body else None
+        duration = gateway.mono_ns() - self.started_ns
+        first = None if self.first_ns is None else self.first_ns - self.started_ns
+        frame = Finished(
+            self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, reference,
+            total, error,
+        )  # fmt: skip
+        log.append(frame)
+        if self.trial is not None:
+            self.trial.settle(self.held, total)
+        gateway.active.discard(self)
+        counts = gateway.meter.counts(self.lane.route, self.lane.arm, self.purpose)
+        counts.add(outcome, duration, first, facts.usage, total)
+        return total
+
+    def _cost_of(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
+        """What this attempt cost, and whether that is an upper bound in place of a statement."""
+        if not self.sent:
+            return 0, False
+        price = self.lane.price
+        cut = outcome in ("client_gone", "upstream_cut", "timeout")
+        if facts.usage is not None and not (cut and facts.partial):
+            return None if price is None else cost_nanousd(facts.usage, price), False
+        if cut:
+            return self.held, True
+        if self.upstream_status is not None and 400 <= self.upstream_status < 500:
+            return 0, False  # a provider's refusal is not billed
+        return None, False
+
+    def _posted(self, facts: AnswerFacts, error: str | None, cost: int | None, *, estimated: bool) -> Posted:
+        first = None if self.first_ns is None else self.first_ns - self.sent_ns
+        usage = None if estimated else facts.usage
+        duration = self.gateway.mono_ns() - self.sent_ns
+        return Posted(
+            self.id, self.attempt, self.upstream_status, usage, facts.usage_raw, cost, self.lane.price_version,
+            duration, first, error or facts.error, estimated, facts.finish_reason,
+        )  # fmt: skip
+
+    def deliver(self) -> None:
+        """The end is in the log: now the client may have the last of its answer."""
+        client, self.client = self.client, None
+        if client is not None:
+            client.answered(*self.reply)
+
+
+def gate(lane: Lane) -> Refusal | None:
+    """The send gate as an answer to the client."""
+    if lane.refusal is None:
+        return None
+    return Refusal(status=403, code="endpoint_not_permitted", message=f"no prompt may be sent there: {lane.refusal}")
+
+
+def unusable(lane: Lane) -> Refusal:
+    return Refusal(status=503, code="endpoint_not_usable", message=lane.unusable or "the endpoint has no address")

@@ -1,0 +1,248 @@
+"""What the connections of one worker share: table, log, pools, counts, and coarse timers."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from weighbridge.exchanges import redact
+from weighbridge.exchanges.writer import LogState, LogWriter
+from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.lanes import Lanes, Target
+from weighbridge.gateway.meter import Meter, Sample
+from weighbridge.gateway.refusal import Refusal
+from weighbridge.gateway.relay import Relay
+from weighbridge.gateway.trials import TrialDesk
+from weighbridge.records.frames import BodyRef
+from weighbridge.upstream import Dialer, Pool, Unreachable
+
+if TYPE_CHECKING:
+    from weighbridge.gateway.client import Client
+
+TICK_S = 0.25
+"""All timers are looked at this often; none is set per request."""
+LINGER_TICKS = 20
+"""How long a connection may take to end after its last message."""
+FULL_RETRY_S = 5
+_STATES: tuple[LogState, ...] = ("ok", "no_bodies", "full")
+
+
+class Gateway:
+    """One event loop's gateway. `log` is set before the first connection is accepted."""
+
+    log: LogWriter
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        incarnation: str,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        wall_ns: Callable[[], int],
+        mono_ns: Callable[[], int],
+    ) -> None:
+        self.lanes, self.incarnation, self.loop = lanes, incarnation, loop
+        self.wall_ns, self.mono_ns = wall_ns, mono_ns
+        self.meter, self.trials = Meter(), TrialDesk()
+        self.tick = 0
+        self.sequence = 0
+        self.draining = False
+        self.drained = asyncio.Event()
+        self.active: set[Exchange] = set()
+        self.clients: set[Client] = set()
+        self.lingering: dict[Relay, int] = {}
+        self.bodies_too_large = 0
+        self._pools: dict[Target, tuple[Dialer, Pool[Relay]]] = {}
+        self._dialing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next_id(self) -> str:
+        self.sequence += 1
+        return f"{self.incarnation}-{self.sequence:x}"
+
+    # --- table --------------------------------------------------------------------------------------------------------
+
+    def use(self, lanes: Lanes) -> bool:
+        """Go on with a newer table. An older or equal one is not taken."""
+        if lanes.number <= self.lanes.number:
+            return False
+        self.lanes = lanes
+        wanted = {lane.target for lane in lanes.lanes()}
+        for target in [target for target in self._pools if target not in wanted]:
+            self._pools.pop(target)[1].close()
+        return True
+
+    # --- log ----------------------------------------------------------------------------------------------------------
+
+    def captured(self, team: str | None, body: bytes) -> BodyRef | None:
+        kept, _ = redact.redact(self.lanes.capture.redact, body)
+        return self.log.body(team, (kept,))
+
+    def log_refusal(self) -> Refusal:
+        return Refusal(
+            status=503,
+            code="exchange_log_full",
+            message=f"no request is taken while it cannot be recorded: {self.log.reason or 'the disk is full'}",
+            retry_after_s=FULL_RETRY_S,
+        )
+
+    def log_state(self, state: LogState) -> None:
+        """The disk is full: what runs is ended and recorded, as long as there is room for it."""
+        if state == "full":
+            for exchange in tuple(self.active):
+                if exchange.relay is not None and not exchange.done:
+                    exchange.relay.fail(
+                        "upstream_cut", "the gateway ended it because its disk is full", code="exchange_log_full"
+                    )
+
+    def not_ready(self) -> str | None:
+        """Why no request should be sent here, `None` where all is well."""
+        if self.draining:
+            return "the gateway is shutting down"
+        return self.log.reason or "the disk is full" if self.log.state == "full" else None
+
+    # --- upstream -----------------------------------------------------------------------------------------------------
+
+    def pool(self, target: Target) -> Pool[Relay]:
+        return self._endpoint(target)[1]
+
+    def _endpoint(self, target: Target) -> tuple[Dialer, Pool[Relay]]:
+        found = self._pools.get(target)
+        if found is None:
+            dialer = Dialer(
+                target.base,
+                address_is_own=target.address_is_own,
+                ca_file=target.ca_file,
+                connect_s_max=target.connect_s_max,
+                receive_bytes_max=self.lanes.limits.stream_buffer_bytes_max // 4,
+            )
+            found = self._pools[target] = (dialer, Pool(target.connections_max))
+        return found
+
+    def dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
+        task = self.loop.create_task(self._dial(exchange, pool))
+        self._dialing.add(task)
+        task.add_done_callback(self._dialing.discard)
+
+    async def _dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
+        target = exchange.lane.target
+        if target is None:
+            return
+        pool.dialing += 1
+        try:
+            dialer = self._endpoint(target)[0]
+            relay = await dialer.connect(lambda: Relay(self, pool))
+        except Unreachable as error:
+            if not exchange.done:
+                exchange.unreachable(error)
+            return
+        except ValueError as error:  # a ca_file that cannot be used
+            if not exchange.done:
+                exchange.unreachable(Unreachable("tls", str(error)))
+            return
+        finally:
+            pool.dialing -= 1
+        if exchange.done:
+            pool.put(relay, self.tick)
+        else:
+            relay.send(exchange, reused=False)
+
+    # --- timers -------------------------------------------------------------------------------------------------------
+
+    def start_timers(self) -> None:
+        self._timer = self.loop.call_later(TICK_S, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = self.loop.call_later(TICK_S, self._on_timer)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """One pass over everything that waits."""
+        self.tick += 1
+        tick, limits = self.tick, self.lanes.limits
+        first_byte, idle = ticks(limits.first_byte_s_max), ticks(limits.stream_idle_s_max)
+        stall = ticks(limits.client_stall_s_max)
+        for exchange in tuple(self.active):
+            relay, client = exchange.relay, exchange.client
+            if relay is None or exchange.done:
+                continue
+            if client is not None and client.paused:
+                if tick - client.paused_tick > stall:
+                    client.stalled()
+            elif tick - exchange.seen_tick > (idle if relay.stream else first_byte):
+                waited = limits.stream_idle_s_max if relay.stream else limits.first_byte_s_max
+                relay.fail("timeout", f"no byte came from it within {waited:g} s", code="upstream_timeout")
+        receive, keepalive = ticks(limits.request_receive_s_max), ticks(limits.keepalive_idle_s_max)
+        for client in tuple(self.clients):
+            client.sweep(tick, receive, keepalive, stall)
+        if tick % 4 == 0:
+            for _, pool in self._pools.values():
+                pool.expire(tick - keepalive)
+            for relay in [relay for relay, since in self.lingering.items() if tick - since > LINGER_TICKS]:
+                self.lingering.pop(relay)
+                relay.abort()
+
+    # --- end ----------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take nothing new. `drained` is set when the last client has its answer."""
+        self.draining = True
+        for client in tuple(self.clients):
+            client.drain()
+        for _, pool in self._pools.values():
+            pool.close()
+        self.check_drained()
+
+    def check_drained(self) -> None:
+        if self.draining and not self.clients:
+            self.drained.set()
+
+    def cut_all(self) -> None:
+        """The time to drain is over."""
+        for exchange in tuple(self.active):
+            if exchange.relay is not None:
+                exchange.relay.fail("upstream_cut", "the gateway is shutting down", code="gateway_shutdown")
+            else:
+                exchange.refuse(
+                    Refusal(
+                        status=503, code="gateway_shutdown", message="the gateway is shutting down", retry_after_s=1
+                    )
+                )
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in tuple(self._dialing):
+            task.cancel()
+        for client in tuple(self.clients):
+            client.transport.abort()
+        for _, pool in self._pools.values():
+            pool.close()
+
+    # --- metrics ------------------------------------------------------------------------------------------------------
+
+    def samples(self) -> list[Sample]:
+        rows = self.meter.samples()
+        log = self.log
+        streams = sum(1 for exchange in self.active if exchange.relay is not None and exchange.relay.stream)
+        rows += [
+            ("weighbridge_open_requests", {}, len(self.active)),
+            ("weighbridge_open_streams", {}, streams),
+            ("weighbridge_client_connections", {}, len(self.clients)),
+            ("weighbridge_bodies_dropped_total", {"why": "log"}, log.bodies_dropped),
+            ("weighbridge_bodies_dropped_total", {"why": "too_large"}, self.bodies_too_large),
+            ("weighbridge_log_written_bytes_total", {}, log.bytes_written),
+            *_log_state(log.state),
+        ]
+        for target, (_, pool) in self._pools.items():
+            labels = {"address": target.base.authority}
+            rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
+            rows.append(("weighbridge_upstream_connections", labels, pool.open))
+        return rows
+
+
+def _log_state(now: LogState) -> list[Sample]:
+    return [("weighbridge_log_state", {"state": state}, int(state == now)) for state in _STATES]
+
+
+def ticks(seconds: float) -> int:
+    return max(1, round(seconds / TICK_S))

@@ -1,0 +1,181 @@
+"""The route table compiled for the hot path. Built anew for each table, never edited."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
+
+from weighbridge.records.permission import arm_refusal
+from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Limits, Route, RouteTable
+from weighbridge.records.usage import MILLION, Price
+from weighbridge.upstream import BaseUrl
+from weighbridge.wire import openai
+
+OUTPUT_TOKENS_DEFAULT = 4096
+"""Held for a request that names no limit, on a route without `max_tokens_default`. What comes on top is booked."""
+
+TEMPLATE_TOKENS = 256
+"""Held for what a chat template adds around the messages."""
+
+USER_AGENT = "weighbridge"
+
+Secret = Callable[[str], str]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What makes two endpoints share connections."""
+
+    base: BaseUrl
+    address_is_own: bool
+    ca_file: str | None
+    connections_max: int
+    connect_s_max: float
+
+
+class Lane:
+    """A route with one of its arms: everything about it that does not change per request."""
+
+    __slots__ = (
+        "arm", "bound_input", "bound_output", "endpoint", "head", "model", "model_json", "price", "price_version",
+        "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
+    )  # fmt: skip
+
+    def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
+        self.route, self.arm, self.endpoint = route.name, arm.name, endpoint.name
+        self.table_number = table.number
+        self.model, self.model_json = arm.model, msgspec.json.encode(arm.model)
+        self.system_prompt = arm.system_prompt
+        self.price, self.price_version = arm.price, arm.price_version
+        self.bound_input, self.bound_output = _bounds(arm.price)
+        self.refusal = arm_refusal(table, route, arm.name)
+        """The send gate, worked out once per table: why no prompt of this route may leave for this arm."""
+        self.unusable: str | None = None
+        self.target: Target | None = None
+        self.head = b""
+        try:
+            self._address(table.limits, endpoint, secret)
+        except (LookupError, ValueError) as error:
+            self.unusable = f"endpoint {endpoint.name!r} cannot be used: {error}"
+        self.tag = (
+            f"x-weighbridge-route: {route.name}\r\nx-weighbridge-arm: {arm.name}\r\n"
+            f"x-weighbridge-table: {table.number}\r\n"
+        ).encode()
+
+    def _address(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
+        if endpoint.dialect != "openai":
+            raise ValueError(f"dialect {endpoint.dialect!r} is not spoken by this version; it speaks 'openai'")
+        base = BaseUrl.parse(endpoint.base_url)
+        authorization = ""
+        if endpoint.api_key is not None:
+            value = secret(endpoint.api_key)
+            if not value.isascii() or not value.isprintable():
+                raise ValueError(f"the secret {endpoint.api_key} holds characters that cannot stand in a header")
+            authorization = f"authorization: Bearer {value}\r\n"
+        self.target = Target(
+            base,
+            endpoint.address_is_own,
+            endpoint.ca_file,
+            limits.upstream_connections_max,
+            limits.connect_s_max,
+        )
+        # A gzip stream would hide the usage; no header of the client goes along, so none can leak or steer.
+        self.head = (
+            f"POST {base.prefix}{openai.PATH} HTTP/1.1\r\nhost: {base.authority}\r\nuser-agent: {USER_AGENT}\r\n"
+            f"accept: application/json, text/event-stream\r\naccept-encoding: identity\r\n{authorization}"
+            "content-type: application/json\r\ncontent-length: "
+        ).encode().replace(b"%", b"%%") + b"%d\r\n\r\n"
+
+    def held_nanousd(self, body: bytes, max_tokens: int | None, choices: int) -> int | None:
+        """An upper bound on what a request may cost; `None` where there is none to be had.
+
+        A token is at least one byte of the request. What a link stands for has no such bound, so a request with
+        images, files or audio has none either. Without `max_tokens` a default is held and the excess is booked.
+        """
+        price = self.price
+        if price is None or b'"image_url"' in body or b'"input_audio"' in body or b'"file"' in body:
+            return None
+        tokens_in = len(body) + TEMPLATE_TOKENS
+        if price.input_tokens_max is not None and tokens_in > price.input_tokens_max:
+            return None  # another price may hold, and it is not compiled here
+        tokens_out = (max_tokens or OUTPUT_TOKENS_DEFAULT) * choices
+        return (
+            -(-(tokens_in * self.bound_input + tokens_out * self.bound_output) // MILLION) + price.per_request_nanousd
+        )
+
+
+def _bounds(price: Price | None) -> tuple[int, int]:
+    """The dearest rate that an input and an output token can have."""
+    if price is None:
+        return 0, 0
+    dear_in = max(price.input, price.cache_write or 0, price.cache_write_1h or 0, price.cache_read or 0)
+    return dear_in, max(price.output, price.reasoning or 0)
+
+
+class Way:
+    """A route: which lane a conversation takes."""
+
+    __slots__ = (
+        "cumulative", "lanes", "max_tokens_default", "name", "own_lanes", "salt", "slice_by", "slice_needs_body",
+    )  # fmt: skip
+
+    def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
+        self.name, self.slice_by, self.max_tokens_default = route.name, route.slice_by, route.max_tokens_default
+        self.salt = route.name.encode()[:64]
+        self.slice_needs_body = any(by != "key" and not by.startswith("tag:") for by in route.slice_by)
+        names = dict.fromkeys((route.incumbent, *route.candidates, *(share.arm for share in route.shares)))
+        self.own_lanes = {
+            name: Lane(table, route, table.arm(name), table.endpoint(table.arm(name).endpoint), secret)
+            for name in names
+        }
+        shares = [share for share in route.shares if share.basis_points > 0]
+        self.lanes = tuple(self.own_lanes[share.arm] for share in shares) or (self.own_lanes[route.incumbent],)
+        self.cumulative: list[int] = []
+        for share in shares:
+            self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))
+
+    def lane_of(self, conversation: bytes) -> Lane:
+        """The same conversation takes the same lane for as long as the shares stand."""
+        lanes = self.lanes
+        if len(lanes) == 1:
+            return lanes[0]
+        point = int.from_bytes(blake2b(conversation, digest_size=8, key=self.salt).digest(), "little") % SHARE_WHOLE
+        return lanes[min(bisect_right(self.cumulative, point), len(lanes) - 1)]
+
+
+class ClientKey:
+    """Who is asking, and what they may ask for: model names and aliases -> route."""
+
+    __slots__ = ("digest", "name", "team", "ways")
+
+    def __init__(self, name: str, digest: bytes, team: str | None, ways: dict[str, Way]) -> None:
+        self.name, self.digest, self.team, self.ways = name, digest, team, ways
+
+
+class Lanes:
+    """A compiled route table."""
+
+    def __init__(self, table: RouteTable, secret: Secret) -> None:
+        self.number = table.number
+        self.limits: Limits = table.limits
+        self.capture: Capture = table.capture
+        self.trial_key = bytes.fromhex(table.trial_key)
+        ways = {route.name: Way(table, route, secret) for route in table.routes}
+        self.ways = ways
+        self.by_model: dict[str, Way] = {}
+        for route in table.routes:
+            for model in (route.name, *route.aliases):
+                self.by_model.setdefault(model, ways[route.name])
+        self.keys: dict[bytes, ClientKey] = {}
+        self.keys_by_name: dict[str, ClientKey] = {}
+        for key in table.keys:
+            digest = bytes.fromhex(key.digest)
+            allowed = self.by_model
+            if "*" not in key.routes:
+                mine = set(key.routes)
+                allowed = {model: way for model, way in self.by_model.items() if way.name in mine}
+            compiled = ClientKey(key.name, digest, key.team, allowed)
+            self.keys[digest[:8]] = self.keys_by_name[key.name] = compiled
+
+    def lanes(self) -> list[Lane]:
+        return [lane for way in self.ways.values() for lane in way.own_lanes.values()]

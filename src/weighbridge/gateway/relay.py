@@ -1,0 +1,355 @@
+"""One connection to a provider. It passes the provider's bytes on, one exchange at a time.
+
+`data_received` is the path of every chunk of every stream and stays in one frame. `on_body` is the append of a list, so
+that the parser calls no Python for a piece of a body.
+"""
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.refusal import Refusal, status_line
+from weighbridge.records.frames import Outcome
+from weighbridge.upstream import Pool
+from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts
+from weighbridge.wire.openai import error_event, read_answer, read_stream
+from weighbridge.wire.sse import DONE, EventHold, without_usage
+
+if TYPE_CHECKING:
+    from weighbridge.gateway.gateway import Gateway
+
+TAIL_BYTES = 64 << 10
+"""What is kept of a stream's end where bodies are not captured: usage, finish reason and errors stand there."""
+INTERIM_MAX = 8
+"""How many 1xx answers may come before the answer."""
+STALE_S_MAX = 1.0
+"""A kept connection that breaks later than this after a send broke for another reason than having been idle."""
+
+_HOP = re.compile(
+    rb"\r\n(?:connection|keep-alive|transfer-encoding|te|trailers?|upgrade|proxy-[^:\r\n]*|content-length|alt-svc"
+    rb"|set-cookie2?|x-weighbridge-[^:\r\n]*):[^\r\n]*",
+    re.I,
+)
+_EVENT_STREAM = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.I)
+_ENCODED = re.compile(rb"\r\ncontent-encoding:[ \t]*(?!identity[ \t]*\r\n)", re.I)
+_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.I)
+
+
+class Relay(asyncio.Protocol):
+    __slots__ = (
+        "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "gateway", "head",
+        "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool", "reused",
+        "size", "stream", "strip", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, gateway: "Gateway", pool: "Pool[Relay]") -> None:
+        self.gateway, self.pool = gateway, pool
+        self.exchange: Exchange | None = None
+        self.body: list[bytes] = []
+        self.on_body = self.body.append
+        self.lingering = self.ended = self.complete = self.headed = self.stream = self.keep = self.reused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.parser = httptools.HttpResponseParser(self)
+        self.feed = self.parser.feed_data
+        self.pool.open += 1
+        self.pool.opened += 1
+
+    def send(self, exchange: Exchange, *, reused: bool) -> None:
+        self.exchange, self.reused = exchange, reused
+        self.head, self.head_end, self.size, self.interim = b"", 0, 0, 0
+        self.headed = self.complete = self.stream = self.keep = self.lingering = False
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+        body = exchange.body
+        head = exchange.lane.head % len(body)
+        exchange.going_out(self)
+        exchange.body = b""
+        if len(body) < 65536:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))  # no copy of a large prompt
+
+    # --- parser -------------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise ValueError("a second answer to one request")  # ends the parser; `keep` goes with it
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
+        if self.exchange is not None:
+            self.exchange.upstream_status = self.parser.get_status_code()
+
+    def on_message_complete(self) -> None:
+        if self.parser.get_status_code() < 200:  # 100 and 103 come as messages of their own
+            self.headed = False
+            self.head = self.head.partition(b"\r\n\r\n")[2]
+            self.interim += 1
+            if self.interim > INTERIM_MAX:
+                raise ValueError("too many interim answers")
+        else:
+            self.complete = True
+            self.keep = self.parser.should_keep_alive()  # true only within this callback
+
+    # --- transport ----------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:  # noqa: C901 (the path of every chunk: a call costs as much as a branch)
+        exchange = self.exchange
+        if exchange is None:
+            self._unasked(data)
+            return
+        if not self.headed:
+            self.head += data
+        try:
+            self.feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self.complete:
+                self.fail("upstream_cut" if self.headed else "upstream_error", "its answer is not valid HTTP")
+                return
+            self.keep = False  # rubbish after a whole answer: use that, and never this connection again
+        exchange.seen_tick = self.gateway.tick
+        if not self.stream and not self._started(exchange, data):
+            return
+        body = self.body
+        if body:
+            piece = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            self._parts.append(piece)
+            self._parts_bytes += len(piece)
+            if self._parts_bytes > self._parts_max:
+                self._trim(exchange)
+            if exchange.first_ns is None:
+                exchange.first_ns = self.gateway.mono_ns()
+            hold = self.hold
+            if hold.open or piece[-2:] != b"\n\n":
+                piece = self._whole_events(piece)
+            if self.strip and b'"usage"' in piece:
+                piece = without_usage(piece)
+            if self.complete or piece[-8:] == DONE:
+                self._end_stream(exchange, piece)
+            elif piece:
+                exchange.response_bytes += len(piece)
+                if self.plain:
+                    self.write(piece)
+                else:
+                    self.write(b"%x\r\n%b\r\n" % (len(piece), piece))  # framed anew: an error event can always follow
+        elif self.complete:
+            self._end_stream(exchange, self.hold.flush())
+
+    def _started(self, exchange: Exchange, data: bytes) -> bool:
+        """Before a stream: collect. True once the answer is one, with its head on the way to the client."""
+        head = self.head
+        limits = self.gateway.lanes.limits
+        if not self.headed:
+            if len(head) > limits.head_bytes_max:
+                self.fail("upstream_error", f"the head of its answer is larger than {limits.head_bytes_max} bytes")
+            return False
+        if not self.head_end:
+            self.head_end = end = head.find(b"\r\n\r\n")
+            if end > limits.head_bytes_max:
+                self.fail("upstream_error", f"the head of its answer is larger than {limits.head_bytes_max} bytes")
+                return False
+            status = self.parser.get_status_code()
+            if _EVENT_STREAM.search(head, 0, end + 2) and 200 <= status < 300:
+                self._begin_stream(exchange)
+                return True
+        if self.complete:
+            self._whole(exchange)
+            return False
+        self.size += len(data)
+        if self.size > limits.response_bytes_max:
+            self.fail("upstream_cut", f"its answer is larger than {limits.response_bytes_max} bytes")
+        return False
+
+    def _client_head(self, exchange: Exchange) -> bytes:
+        """The provider's own head lines, those about this connection cut out, ours added."""
+        head = self.head
+        lines = _HOP.sub(b"", head[head.index(b"\r\n") : self.head_end])
+        client = exchange.client
+        return b"%b%b%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\nx-weighbridge-fallback: no\r\n%b" % (
+            status_line(self.parser.get_status_code()), lines[2:] + b"\r\n" if lines else b"", exchange.lane.tag,
+            exchange.id.encode(), exchange.attempt,
+            b"connection: close\r\n" if client is not None and client.close_after else b"",
+        )  # fmt: skip
+
+    # --- JSON answers -------------------------------------------------------------------------------------------------
+
+    def _whole(self, exchange: Exchange) -> None:
+        body = self.body
+        answer = body[0] if len(body) == 1 else b"".join(body)
+        body.clear()
+        exchange.first_ns = self.gateway.mono_ns()
+        status = self.parser.get_status_code()
+        head = self._client_head(exchange)
+        good = 200 <= status < 300
+        facts = read_answer(answer)
+        error = None if good else f"upstream answered {status}"
+        outcome: Outcome = "ok" if good and facts.error is None else "upstream_error"
+        exchange.response_bytes = len(answer)
+        cost = exchange.finish(outcome, status, facts, body=answer, error=error)
+        known = b"" if cost is None else b"x-weighbridge-cost-nanousd: %d\r\n" % cost
+        length = b"" if status in (204, 304) else b"content-length: %d\r\n" % len(answer)
+        self._deliver(exchange, b"%b%b%b\r\n%b" % (head, known, length, answer), close=False)
+        self._release()
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    def _begin_stream(self, exchange: Exchange) -> None:
+        self.stream = True
+        client = exchange.client
+        limits = self.gateway.lanes.limits
+        self.hold = EventHold(limits.stream_buffer_bytes_max // 4)
+        self._parts_max = limits.response_bytes_max if exchange.capture else 2 * TAIL_BYTES
+        self.strip = exchange.strip and not _ENCODED.search(self.head, 0, self.head_end + 2)
+        self.plain = client is None or client.plain
+        if client is None:
+            return
+        self.write = client.transport.write
+        if self.plain:
+            client.close_after = True
+        self.write(self._client_head(exchange) + (b"\r\n" if self.plain else b"transfer-encoding: chunked\r\n\r\n"))
+        self.head = self.head[: self.head_end + 4]
+        if client.paused:
+            self.transport.pause_reading()
+
+    def _whole_events(self, piece: bytes) -> bytes:
+        """Events up to the last whole one; all that is left when the answer has ended."""
+        passing, whole = self.hold.feed(piece)
+        if self.complete:
+            whole += self.hold.flush()
+        return passing + whole
+
+    def _trim(self, exchange: Exchange) -> None:
+        """The capture of a stream has reached its limit: keep its end, which says what it cost."""
+        if exchange.capture:
+            exchange.capture = False
+            self.gateway.bodies_too_large += 1
+        self._parts = [b"".join(self._parts)[-TAIL_BYTES:]]
+        self._parts_bytes = len(self._parts[0])
+        self._parts_max = 2 * TAIL_BYTES
+
+    def _end_stream(self, exchange: Exchange, last: bytes) -> None:
+        whole = b"".join(self._parts)
+        facts = read_stream(whole[-TAIL_BYTES:])
+        exchange.response_bytes += len(last)
+        exchange.finish(
+            "ok" if facts.error is None else "upstream_error", self.parser.get_status_code(), facts, body=whole
+        )
+        if self.plain:
+            self._deliver(exchange, last, close=True)
+        else:
+            self._deliver(exchange, b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n", close=False)
+        self._release()
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, exchange: Exchange, data: bytes, *, close: bool) -> None:
+        exchange.reply = (data, close)
+        self.gateway.log.when_durable(exchange.deliver)
+
+    def _release(self) -> None:
+        """The answer is whole: keep the connection if it can be used again."""
+        exchange, self.exchange = self.exchange, None
+        self._parts = []
+        if exchange is not None:
+            exchange.relay = None
+        if not self.complete:  # `[DONE]` is there, the end of the HTTP message is on its way
+            self.lingering = True
+            self.gateway.lingering[self] = self.gateway.tick
+            self.transport.resume_reading()
+        elif self.keep and not self.transport.is_closing() and not self.gateway.draining:
+            self.transport.resume_reading()
+            self.pool.put(self, self.gateway.tick)
+        else:
+            self.transport.close()
+
+    def _unasked(self, data: bytes) -> None:
+        """Bytes while no exchange is running: the end of a finished stream, or a reason to close."""
+        if not self.lingering:
+            self.transport.abort()
+            return
+        try:
+            self.feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.transport.abort()
+            return
+        self.body.clear()
+        if self.complete:
+            self.lingering = False
+            self.gateway.lingering.pop(self, None)
+            self._release()
+
+    def fail(self, outcome: Outcome, what: str, *, code: str | None = None) -> None:
+        """The provider's answer cannot be had, or not to its end. The client is told, in its dialect."""
+        exchange, self.exchange = self.exchange, None
+        self.transport.abort()
+        if exchange is None:
+            return
+        exchange.relay = None
+        message = f"endpoint {exchange.lane.endpoint!r} failed: {what}"
+        if not self.stream:
+            status = 504 if outcome == "timeout" else 502
+            exchange.refuse(Refusal(status=status, code=code or outcome, message=message), outcome)
+            return
+        facts = self._facts()
+        exchange.finish(outcome, self.parser.get_status_code(), facts, body=b"".join(self._parts), error=message)
+        # What is held back of an unfinished event is dropped: only then can an event of ours follow.
+        event = error_event(f"{message} (request id {exchange.id})", "server_error", code or outcome)
+        if self.hold.passing:  # of an oversized event a part went out already
+            event = b"\n\n" + event
+        self._deliver(exchange, event if self.plain else b"%x\r\n%b\r\n" % (len(event), event), close=True)
+
+    def drop(self) -> None:
+        """Nobody waits for the answer any more: cancel it."""
+        self.exchange = None
+        self.transport.abort()
+
+    def _facts(self) -> AnswerFacts:
+        return read_stream(b"".join(self._parts)[-TAIL_BYTES:]) if self.stream else NOTHING_SAID
+
+    def so_far(self) -> tuple[AnswerFacts, bytes]:
+        """What a stream has said until now, and its bytes."""
+        return self._facts(), b"".join(self._parts) if self.stream else b""
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def eof_received(self) -> None:
+        self.ended = True  # over TLS only after a proper close: a cut connection does not come here
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.pool.open -= 1
+        self.pool.forget(self)
+        self.gateway.lingering.pop(self, None)
+        exchange = self.exchange
+        if exchange is not None:
+            self._lost(exchange, error)
+        self.exchange = None
+        del self.parser, self.feed, self.on_body  # they hold each other
+
+    def _lost(self, exchange: Exchange, error: Exception | None) -> None:
+        ended = self.ended and error is None and self.headed and not _FRAMED.search(self.head, 0, self.head_end + 2)
+        if ended:  # an answer without a length ends with its connection; httptools has no finish()
+            self.complete = True
+            if self.stream:
+                self._end_stream(exchange, self.hold.flush())
+            else:
+                self._whole(exchange)
+        elif self.reused and not self.head and self.gateway.mono_ns() - exchange.sent_ns < STALE_S_MAX * 1e9:
+            self.exchange = None
+            exchange.send_again("the kept connection was closed by the provider before it answered")
+        elif self.head:
+            self.fail("upstream_cut", "the connection broke off within its answer")
+        else:
+            self.fail("upstream_error", "it closed the connection without an answer")
+
+    def pause_writing(self) -> None:
+        """The provider reads a large prompt slowly; it is in memory already, and there is nothing to slow down."""
+
+    def resume_writing(self) -> None:
+        pass

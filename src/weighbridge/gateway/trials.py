@@ -1,0 +1,129 @@
+"""Trial tokens: the only way for a request to have its arm chosen, and the budget that comes with it."""
+
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from weighbridge.gateway.lanes import Lane, Lanes, Way
+from weighbridge.gateway.refusal import Refusal
+from weighbridge.records.canonical import parse
+from weighbridge.records.trial import TOKEN_HEADER, TrialToken
+
+PASSES_MAX = 256
+TOKEN_BYTES_MAX = 4096
+
+
+class TrialPass:
+    """A verified token and what was spent under it in this worker: held + posted never exceed its budget."""
+
+    __slots__ = ("held_nanousd", "posted_nanousd", "token")
+
+    def __init__(self, token: TrialToken) -> None:
+        self.token = token
+        self.held_nanousd = self.posted_nanousd = 0
+
+    def hold(self, nanousd: int | None) -> Refusal | None:
+        budget = self.token.budget_nanousd
+        if budget is None:
+            self.held_nanousd += nanousd or 0
+            return None
+        if nanousd is None:
+            return Refusal(
+                status=403,
+                code="trial_cost_unknown",
+                message=f"trial {self.token.trial} has a budget, and what this request may cost on arm "
+                f"{self.token.arm!r} is unknown; give the arm a price, or run the trial without a budget",
+            )
+        if self.held_nanousd + self.posted_nanousd + nanousd > budget:
+            left = max(0, budget - self.held_nanousd - self.posted_nanousd)
+            return Refusal(
+                status=403,
+                code="trial_budget_exhausted",
+                message=f"the budget of trial {self.token.trial} does not cover this request: it may cost up to "
+                f"{nanousd} nano-dollars, and {left} of {budget} are left",
+            )
+        self.held_nanousd += nanousd
+        return None
+
+    def settle(self, held: int | None, posted: int | None) -> None:
+        """The request is over. Where its cost is unknown, what was held counts as spent."""
+        self.held_nanousd -= held or 0
+        self.posted_nanousd += (held or 0) if posted is None else posted
+
+
+class TrialDesk:
+    """Checks tokens. A verified one is remembered: its signature is checked once, its expiry each time."""
+
+    def __init__(self) -> None:
+        self._passes: dict[bytes, TrialPass] = {}
+
+    def admit(self, header: bytes, public_key: bytes, now_ns: int) -> TrialPass | Refusal:
+        known = self._passes.get(header)
+        if known is None:
+            token = _verified(header, public_key)
+            if isinstance(token, str):
+                return _refused(token)
+            if now_ns < token.expires_ns:
+                if len(self._passes) >= PASSES_MAX:
+                    self._drop_expired(now_ns)
+                if len(self._passes) >= PASSES_MAX:
+                    # Forgetting a live one would forget what was spent under it.
+                    return Refusal(
+                        status=503,
+                        code="trial_tokens_max",
+                        message=f"{PASSES_MAX} trial tokens are in use already; try again when one has expired",
+                        retry_after_s=60,
+                    )
+                known = self._passes[header] = TrialPass(token)
+            else:
+                known = TrialPass(token)
+        if now_ns >= known.token.expires_ns:
+            return _refused(f"it has expired; issue a new one for trial {known.token.trial}")
+        return known
+
+    def _drop_expired(self, now_ns: int) -> None:
+        for header in [header for header, row in self._passes.items() if row.token.expires_ns <= now_ns]:
+            del self._passes[header]
+
+
+def _verified(header: bytes, public_key: bytes) -> TrialToken | str:
+    """The token, or why it is none."""
+    payload_text, dot, signature_text = header.partition(b".")
+    if not dot or len(header) > TOKEN_BYTES_MAX:
+        return "it has not the form PAYLOAD.SIGNATURE"
+    try:
+        payload, signature = (
+            urlsafe_b64decode(text + b"=" * (-len(text) % 4)) for text in (payload_text, signature_text)
+        )
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, payload)
+    except (Base64Error, ValueError):
+        return "it is not base64url"
+    except InvalidSignature:
+        return "its signature is not of this store's keeper"
+    try:
+        return parse(payload, TrialToken)
+    except ValueError as error:
+        return str(error)
+
+
+def _refused(why: str) -> Refusal:
+    return Refusal(status=403, code="invalid_trial_token", message=f"the token in {TOKEN_HEADER} is refused: {why}")
+
+
+def lane_of(trial: TrialPass, lanes: Lanes, model: str) -> tuple[Way, Lane] | Refusal:
+    """The lane that a token forces, whatever the request's shares would say."""
+    token = trial.token
+    way = lanes.ways.get(token.route)
+    if way is None:
+        return _refused(f"route table {lanes.number} has no route {token.route!r}")
+    asked = lanes.by_model.get(model)
+    if asked is not None and asked is not way:
+        # Otherwise a prompt of one route could pass under another route's permissions.
+        return _refused(f"it is for route {token.route!r}, and the request is for {asked.name!r}")
+    lane = way.own_lanes.get(token.arm)
+    if lane is None:
+        known = ", ".join(way.own_lanes)
+        return _refused(f"route {token.route!r} of route table {lanes.number} has no arm {token.arm!r}, only: {known}")
+    return way, lane

@@ -1,0 +1,299 @@
+"""The OpenAI chat dialect: `POST /v1/chat/completions` and its answers, JSON and event stream."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from weighbridge.wire.assembly import ToolCall, answer_text, assemble, tool_calls
+from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns
+from weighbridge.wire.raw import FRAMING, RawObject
+from weighbridge.wire.refusal import BadRequest
+from weighbridge.wire.sse import last_events
+from weighbridge.wire.usage import usage_of
+
+__all__ = [
+    "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "parse_request",
+    "read_answer", "read_stream", "response_schema", "tool_calls", "tools_of", "turns_of", "usage_of",
+]  # fmt: skip
+
+PATH = "/chat/completions"
+"""Below the base URL, which ends in `/v1` at most hosts."""
+
+TOKENS_MAX = 1 << 31
+CHOICES_MAX = 128
+STREAM_EVENTS_READ_MAX = 64
+"""How many events from a stream's end are searched for usage, finish reason and error."""
+
+MESSAGES_AT_ONCE_BYTES_MAX = 16 << 10
+"""Past this a list of messages is decoded one by one: only its start is needed."""
+
+_NULL = msgspec.Raw(b"null")
+_ABSENT = msgspec.Raw(b"")
+_NOTHING = (_ABSENT, _NULL)
+_USER = msgspec.Raw(b'"user"')
+_SYSTEM = (msgspec.Raw(b'"system"'), msgspec.Raw(b'"developer"'))
+
+T = TypeVar("T")
+_text = msgspec.json.Decoder(str).decode
+_text_or_null = msgspec.json.Decoder(str | None).decode
+_flag_or_null = msgspec.json.Decoder(bool | None).decode
+_count_or_null = msgspec.json.Decoder(int | None).decode
+_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.encode
+_scan = json.JSONDecoder().raw_decode
+_GAP = re.compile(r"[ \t\r\n]*")
+_COMMA = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Read what routing needs. Raises `BadRequest`; fields that the gateway does not judge are not looked at."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"the body is not UTF-8: byte {error.start} is wrong", code="invalid_json") from None
+    raw = RawObject(body)
+    get = raw.fields.get
+    value = get("model")
+    if value is None:
+        raise BadRequest("the field 'model' is missing", param="model", code="missing_required_parameter")
+    model = _typed(_text, value, "model", "a string")
+    value = get("stream")
+    stream = value is not None and _typed(_flag_or_null, value, "stream", "true or false") is True
+    value, name = get("max_completion_tokens"), "max_completion_tokens"
+    if value is None or value == _NULL:
+        value, name = get("max_tokens"), "max_tokens"
+    max_tokens = None if value is None else _count(value, name, TOKENS_MAX)
+    value = get("n")
+    choices = 1 if value is None else _count(value, "n", CHOICES_MAX) or 1
+    value = get("user")
+    user = None if value is None else _typed(_text_or_null, value, "user", "a string")
+    wants_usage = not stream or _asks_usage(get("stream_options"))
+    return ChatRequest(raw, model, stream, wants_usage, max_tokens, choices, user)
+
+
+def _typed(decode: Callable[[bytes | msgspec.Raw], T], value: msgspec.Raw, name: str, expected: str) -> T:
+    try:
+        return decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        shown = bytes(value)[:40].decode(errors="replace")
+        raise BadRequest(f"'{name}' must be {expected}, not {shown}", param=name, code="invalid_type") from None
+
+
+def _count(value: msgspec.Raw, name: str, largest: int) -> int | None:
+    count: int | None = _typed(_count_or_null, value, name, f"a whole number from 1 to {largest}")
+    if count is not None and not 1 <= count <= largest:
+        shown = str(count)[:40]
+        raise BadRequest(
+            f"'{name}' must be a whole number from 1 to {largest}, not {shown}", param=name, code="invalid_value"
+        )
+    return count
+
+
+def _asks_usage(options: msgspec.Raw | None) -> bool:
+    if options is None or options == _NULL:
+        return False
+    value = RawObject(bytes(options), "'stream_options'").fields.get("include_usage")
+    if value is None:
+        return False
+    return _typed(_flag_or_null, value, "stream_options.include_usage", "true or false") is True
+
+
+def turns_of(request: ChatRequest) -> Turns:
+    """The system prompt and the first user turn. Reads no further than that turn, however long the conversation is."""
+    turns = request.turns
+    if turns is None:
+        turns = request.turns = _read_turns(bytes(request.raw.fields.get("messages", b"")))
+    return turns
+
+
+def _read_turns(messages: bytes) -> Turns:
+    system: list[bytes] = []
+    first_user = messages
+    for fields in _leading(messages):
+        role = fields.get("role")
+        if role == _USER:
+            first_user = bytes(fields.get("content", b""))
+            break
+        if role in _SYSTEM:
+            system.append(bytes(fields.get("content", b"")))
+    return Turns(b"\n".join(system) if system else None, first_user)
+
+
+def _leading(messages: bytes) -> Iterator[Mapping[str, msgspec.Raw]]:
+    """The messages from the first on, as raw fields. A long list is not decoded further than it is read.
+
+    What is no list of objects ends the iteration: the provider will say what it thinks of it.
+    """
+    if len(messages) > MESSAGES_AT_ONCE_BYTES_MAX:
+        text = messages.decode()
+        for start, end in _places(text):
+            yield _message_fields(text[start:end].encode())
+        return
+    try:
+        rows = _objects(messages)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    compact = 1 + sum([2 + FRAMING * len(row) + sum(map(len, row)) + sum(map(len, row.values())) for row in rows])
+    if compact == len(messages):  # the same proof as in `RawObject`: no name is repeated
+        yield from rows
+    else:
+        yield from map(_message_fields, map(bytes, _list(messages)))
+
+
+def _message_fields(message: bytes) -> Mapping[str, msgspec.Raw]:
+    return RawObject(message, "a message").fields if message[:1] == b"{" else {}
+
+
+def _places(text: str) -> Iterator[tuple[int, int]]:
+    """Where each element of a JSON list stands. The text has been accepted by a strict decoder before."""
+    at = _GAP.match(text, 1).end()  # type: ignore[union-attr]
+    while text[:1] == "[" and text[at : at + 1] not in ("]", ""):
+        end = _scan(text, at)[1]
+        yield at, end
+        at = _COMMA.match(text, end).end()  # type: ignore[union-attr]
+
+
+def response_schema(request: ChatRequest) -> bytes | None:
+    """The raw `response_format`, `None` where the request has none."""
+    value = request.raw.fields.get("response_format")
+    return None if value is None or value == _NULL else bytes(value)
+
+
+def tools_of(request: ChatRequest) -> bytes | None:
+    value = request.raw.fields.get("tools")
+    return None if value is None or value == _NULL else bytes(value)
+
+
+def edited(
+    request: ChatRequest, model: str, model_json: bytes, system_prompt: str | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The body for the provider and the names of what was changed in it: `model`, `stream_options`, `system_prompt`.
+
+    Usage is asked for in a stream whose client did not. A request that needs no change goes out as it came in.
+    """
+    edits: dict[str, bytes] = {}
+    names: tuple[str, ...] = ()
+    if request.model != model:
+        edits["model"], names = model_json, ("model",)
+    if not request.wants_usage:
+        edits["stream_options"], names = (
+            _with_usage(request.raw.fields.get("stream_options")),
+            (*names, "stream_options"),
+        )
+    if system_prompt is not None:
+        edits["messages"] = _with_system_prompt(bytes(request.raw.fields.get("messages", b"")), system_prompt)
+        names = (*names, "system_prompt")
+    return request.raw.spliced(edits) if edits else request.raw.body, names
+
+
+def _with_usage(options: msgspec.Raw | None) -> bytes:
+    if options is None or options == _NULL:
+        return b'{"include_usage":true}'
+    return RawObject(bytes(options), "'stream_options'").spliced({"include_usage": b"true"})
+
+
+def _with_system_prompt(messages: bytes, system_prompt: str) -> bytes:
+    """The leading system and developer turns replaced by this prompt; put first where there are none."""
+    text = messages.decode()
+    if text[:1] != "[":
+        raise BadRequest("'messages' must be a list of messages", param="messages", code="invalid_type")
+    rest = "]"
+    for start, end in _places(text):
+        if _message_fields(text[start:end].encode()).get("role") not in _SYSTEM:
+            rest = "," + text[start:]
+            break
+    turn = _encode({"role": "system", "content": system_prompt})
+    return b"[" + turn + rest.encode()
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = _ABSENT
+    choices: list[_Choice] | None = None
+    error: msgspec.Raw = _ABSENT
+
+
+class _Loose(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
+class _Message(msgspec.Struct, gc=False):
+    message: str
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+_loose = msgspec.json.Decoder(_Loose).decode
+_message = msgspec.json.Decoder(_Message).decode
+
+
+def read_answer(body: bytes) -> AnswerFacts:
+    """Usage, finish reason and a possible error of a JSON answer, or of the data of one stream event."""
+    finish, partial = None, False
+    try:
+        answer: _Answer | _Loose = _answer(body)
+        if isinstance(answer, _Answer) and answer.choices:
+            finish, partial = answer.choices[0].finish_reason, True
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        try:
+            answer = _loose(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return NOTHING_SAID
+    raw = answer.usage
+    if raw in _NOTHING:
+        usage_raw, usage = None, None
+    else:
+        usage_raw, usage = bytes(raw), usage_of(raw)
+    error = None if answer.error in _NOTHING else _error_text(answer.error)
+    return AnswerFacts(usage, usage_raw, finish, error, partial)
+
+
+def _error_text(raw: msgspec.Raw) -> str:
+    try:
+        text = _message(raw).message
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        text = bytes(raw).decode(errors="replace")
+    return text[:500]
+
+
+def read_stream(tail: bytes) -> AnswerFacts:
+    """The same of a stream, from its last events. `tail` may start in the middle of an event."""
+    usage = usage_raw = finish = error = None
+    partial = False
+    for data in last_events(tail, STREAM_EVENTS_READ_MAX):
+        if data == b"[DONE]":
+            continue
+        said = read_answer(data)
+        if usage_raw is None and said.usage_raw is not None:
+            usage, usage_raw, partial = said.usage, said.usage_raw, said.partial
+        finish = finish or said.finish_reason
+        error = error or said.error
+        if usage_raw is not None and finish is not None:
+            break
+    return AnswerFacts(usage, usage_raw, finish, error, partial)
+
+
+# --- our own errors ---------------------------------------------------------------------------------------------------
+
+
+def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+    return _encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def error_event(message: str, kind: str, code: str) -> bytes:
+    """An event that official clients raise as an error. Never followed by `[DONE]` or a clean end."""
+    return b"data: " + error_body(message, kind, code) + b"\n\n"

@@ -1,0 +1,94 @@
+"""A JSON object as the client wrote it: top-level names, raw values, and where they stand."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from weighbridge.wire.refusal import BadRequest
+
+Raw = msgspec.Raw
+
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+_NAME = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*', re.S)
+_NEXT = re.compile(rb"[ \t\r\n]*[,}]")
+
+FRAMING = 4
+"""Bytes around a name and its value in compact JSON: two quotes, a colon, and the comma or brace that follows."""
+
+
+class RawObject:
+    """The fields of a JSON object with each value's own bytes. Raises `BadRequest` for anything that is not one.
+
+    A repeated name is refused: what the gateway judged must be what the provider reads, and parsers differ in which of
+    two values they take.
+    """
+
+    __slots__ = ("_spans", "body", "fields")
+
+    def __init__(self, body: bytes, what: str = "the body") -> None:
+        try:
+            fields = _fields(body)
+        except RecursionError:
+            raise BadRequest(f"{what} is nested too deeply", code="invalid_json") from None
+        except msgspec.ValidationError:
+            raise BadRequest(f"{what} must be a JSON object", code="invalid_json") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise BadRequest(f"{what} is not valid JSON: {error}", code="invalid_json") from None
+        self.body, self.fields = body, fields
+        self._spans: dict[str, tuple[int, int]] | None = None
+        # White space, escapes, non-ASCII names and repeated names each make the body longer than this sum, never
+        # shorter: equality proves that there is none of them, and positions follow from the lengths.
+        compact = 1 + sum(map(len, fields)) + sum(map(len, fields.values())) + FRAMING * len(fields)
+        if compact != len(body) and fields:
+            self._spans = _walk(body, fields, what)
+
+    def span(self, name: str) -> tuple[int, int]:
+        """Start and end of a field's value in `body`."""
+        if self._spans is not None:
+            return self._spans[name]
+        at = 1
+        for field, value in self.fields.items():
+            start = at + len(field) + 3
+            if field == name:
+                return start, start + len(value)
+            at = start + len(value) + 1
+        raise KeyError(name)
+
+    def spliced(self, edits: Mapping[str, bytes]) -> bytes:
+        """The body with these values put in; a name that is not there yet is added at the end. The rest stays."""
+        body, at = self.body, 0
+        pieces: list[bytes] = []
+        spans = sorted((*self.span(name), value) for name, value in edits.items() if name in self.fields)
+        for start, end, value in spans:
+            pieces += (body[at:start], value)
+            at = end
+        added = [b'"%b":%b' % (name.encode(), value) for name, value in edits.items() if name not in self.fields]
+        if added:
+            close = body.rindex(b"}")
+            pieces += (body[at:close], b"," if self.fields else b"", b",".join(added), body[close:])
+        else:
+            pieces.append(body[at:])
+        return b"".join(pieces)
+
+
+def _walk(body: bytes, fields: dict[str, Raw], what: str) -> dict[str, tuple[int, int]]:
+    """Positions in a body that is not compact. The decoder has accepted it, so only repetition is left to find."""
+    spans: dict[str, tuple[int, int]] = {}
+    at = body.index(b"{") + 1
+    for name, value in fields.items():
+        found = _NAME.match(body, at)
+        raw = bytes(value)
+        if found is None or _text(found[1]) != name or not body.startswith(raw, found.end()):
+            raise BadRequest(f"{what} has the field {name!r} more than once", param=name, code="duplicate_field")
+        spans[name] = found.end(), found.end() + len(raw)
+        closing = _NEXT.match(body, found.end() + len(raw))
+        if closing is None:
+            raise BadRequest(f"{what} has the field {name!r} more than once", param=name, code="duplicate_field")
+        at = closing.end()
+    if body[at - 1 : at] != b"}":
+        found = _NAME.match(body, at)
+        name = _text(found[1]) if found else "?"
+        raise BadRequest(f"{what} has the field {name!r} more than once", param=name, code="duplicate_field")
+    return spans
