@@ -22,6 +22,21 @@ HELP = {
     "weighbridge_keeper_up": "1 while the keeper answers.",
     "weighbridge_keeper_restarts": "Times that the keeper ended unasked and was started again.",
     "weighbridge_start_time_seconds": "Unix time at which the supervisor started.",
+    "weighbridge_requests": "Client requests that ended, by route, arm, purpose and outcome.",
+    "weighbridge_refusals": "Requests answered with an error before anything was sent, by code.",
+    "weighbridge_request_duration_seconds": "From the first byte of a request to the last of its answer.",
+    "weighbridge_first_byte_seconds": "From the first byte of a request to the first of its answer.",
+    "weighbridge_tokens": "Tokens that providers counted, in disjoint classes.",
+    "weighbridge_cost_nanousd": "Known cost in nano-dollars (10^-9 USD).",
+    "weighbridge_cost_unknown": "Attempts whose cost is unknown; it is not 0.",
+    "weighbridge_open_requests": "Requests being served now.",
+    "weighbridge_open_streams": "Event streams being relayed now.",
+    "weighbridge_client_connections": "Open client connections.",
+    "weighbridge_upstream_connections": "Open connections to endpoints.",
+    "weighbridge_upstream_connections_opened": "Connections made to endpoints.",
+    "weighbridge_bodies_dropped": "Bodies that were not captured, by reason.",
+    "weighbridge_log_state": "Workers whose exchange log is in this state: ok, no_bodies or full.",
+    "weighbridge_log_written_bytes": "Bytes written to the exchange log.",
 }
 
 
