@@ -2,14 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import TypeVar
 
 from weighbridge.clock import Clock
-from weighbridge.config.tree import CaptureSection
+from weighbridge.config import Loaded, secret
 from weighbridge.errors import ControlError
-from weighbridge.exchanges.chain import Chain, put_object, signing_key
+from weighbridge.exchanges.chain import Chain, ObjectEntry, Snapshot, put_object, signing_key
+from weighbridge.exchanges.checkpoint import Checkpointer
+from weighbridge.exchanges.framing import Corrupt
+from weighbridge.exchanges.keys import master_key
+from weighbridge.exchanges.live import is_live
+from weighbridge.exchanges.seal import Sealed, seal_all
+from weighbridge.exchanges.segments import open_names
 from weighbridge.keeper.server import ControlServer
 from weighbridge.store.control import Erase, ErasedCount, ObjectKind, ObjectList, ObjectRow, PutObject
 from weighbridge.store.database import Database, Head
@@ -19,56 +26,176 @@ log = logging.getLogger("keeper")
 
 T = TypeVar("T")
 
+LOOK_EVERY_S = 5
+"""How often the keeper signs what open segments hold, and looks for segments that nobody writes to any more."""
+ROLL_EVERY_S = 3600
+"""A segment in use is rolled and sealed this often, so that Parquet readers are at most that far behind."""
+
 
 class Chores:
     """All work on the log happens in one thread, one thing after the other, so that control calls stay quick."""
 
-    def __init__(self, layout: Layout, database: Database, clock: Clock) -> None:
+    def __init__(self, layout: Layout, database: Database, clock: Clock, loaded: Loaded) -> None:
         self._layout, self._database, self._clock = layout, database, clock
+        self.loaded = loaded
+        """The configuration as last read; the keeper replaces it on a reload."""
         self.signing_key = signing_key(layout)
         self._chain = Chain(layout)
+        self._checkpointer = Checkpointer(layout, self._chain, self.signing_key)
         self._thread = ThreadPoolExecutor(1, "log")
+        self._damaged: set[str] = set()
+        self._abandoned = False
+        self._mistrust = self._cut_tail()
+        self._looked_ns = 0
+        self._rolled_ns = clock.mono_ns()
 
     @property
     def public_key(self) -> str:
         return self.signing_key.public
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the log, for whoever starts the keeper."""
+        return () if self._mistrust is None else (self._mistrust,)
+
+    def _cut_tail(self) -> str | None:
+        """The database remembers the last head: were lines taken from the chain, or put in their place?"""
+        remembered = self._database.last_head()
+        if remembered is None:
+            return None
+        lines = self._chain.lines()
+        if len(lines) < remembered.seq:
+            found = f"it ends at line {len(lines)}"
+        elif sha256(lines[remembered.seq - 1]).hexdigest() != remembered.digest:
+            found = f"line {remembered.seq} is not the one that was signed then"
+        else:
+            return None
+        return (
+            f"the signed log {self._layout.chain} was changed: line {remembered.seq} is remembered, but {found}. "
+            "`weighbridge verify` shows what is missing."
+        )
+
     async def _do(self, work: Callable[[], T]) -> T:
         """Run `work` in the log's thread, then remember the head it left."""
-        result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        snapshot = self._chain.snapshot()
-        if snapshot.seq:
+
+        def then_look() -> tuple[T, Snapshot]:
+            return work(), self._chain.snapshot()
+
+        result, snapshot = await asyncio.get_running_loop().run_in_executor(self._thread, then_look)
+        if snapshot.seq and self._mistrust is None:
             self._database.remember_head(Head(snapshot.seq, snapshot.digest))
         return result
 
-    async def tick(self, server: ControlServer, capture: CaptureSection) -> None:
+    # --- when ---------------------------------------------------------------------------------------------------------
+
+    async def tick(self, server: ControlServer) -> None:
         """Called each second: what is due is done."""
+        now_ns = self._clock.mono_ns()
+        if now_ns - self._rolled_ns >= ROLL_EVERY_S * 1_000_000_000:
+            await self.seal(server)
+        elif now_ns - self._looked_ns >= LOOK_EVERY_S * 1_000_000_000:
+            self._looked_ns = now_ns
+            if self._left_behind():
+                await self._do(self._seal)
+            await self._do(self._checkpoint)
 
-    async def finish(self, server: ControlServer) -> None:
-        """The last thing before the keeper ends in order."""
+    def _left_behind(self) -> bool:
+        """Is there a segment whose writer is gone, or that its writer has followed up by another?"""
+        layout = self._layout
+        for folder, suffix in ((layout.open_log, ".wbx"), (layout.open_bodies, ".wbb")):
+            latest: dict[str, int] = {}
+            names = [name for name in open_names(folder, suffix) if name[2].name not in self._damaged]
+            for incarnation, number, _ in names:
+                latest[incarnation] = max(number, latest.get(incarnation, 0))
+            if any(number < latest[incarnation] for incarnation, number, _ in names):
+                return True
+            if any(not is_live(layout, incarnation) for incarnation in latest):
+                return True
+        return False
 
-    def close(self, *, abandon: bool) -> None:
-        self._thread.shutdown(wait=not abandon, cancel_futures=True)
+    async def finish(self) -> None:
+        """The last thing before the keeper ends in order; workers are gone by then."""
+        if self._left_behind():
+            await self._do(self._seal)
+        await self._do(self._checkpoint)
+
+    def abandon(self) -> None:
+        """Stop between two steps; the next keeper goes on from there."""
+        self._abandoned = True
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+
+    # --- what ---------------------------------------------------------------------------------------------------------
+
+    async def seal(self, server: ControlServer) -> int:
+        """Roll and seal everything written so far; returns how many segments were sealed."""
+        self._rolled_ns = self._clock.mono_ns()
+        await server.roll()
+        return (await self._do(self._seal)).segments
+
+    def _seal(self) -> Sealed:
+        done = seal_all(
+            self._layout,
+            self._chain,
+            self.signing_key,
+            self._master(),
+            time_ns=self._clock.wall_ns(),
+            step=self._between,
+        )
+        self._tell(done.problems)
+        if done.segments:
+            log.info("sealed %d segments with %d exchanges", done.segments, done.exchanges)
+        return done
+
+    def _checkpoint(self) -> None:
+        self._tell(self._checkpointer.run(self._clock.wall_ns()))
+
+    def _between(self, step: str) -> None:
+        if self._abandoned:
+            raise AbandonedError(f"stopped after {step!r}")
+
+    def _tell(self, problems: Iterable[Corrupt]) -> None:
+        """Once for each damaged file: it stays as it is, and `verify` names the place."""
+        for problem in problems:
+            name = problem.file.rpartition("/")[2]
+            if name not in self._damaged:
+                self._damaged.add(name)
+                log.error("left as it is: %s", problem)
+
+    def _master(self) -> bytes | None:
+        """The master key of bodies; `None` where its secret is missing (body segments then stay open)."""
+        reference = self.loaded.config.capture.encrypt_key
+        try:
+            given = None if reference is None else secret(reference, self.loaded.folder).encode()
+        except LookupError as error:
+            if "encrypt_key" not in self._damaged:
+                self._damaged.add("encrypt_key")
+                log.error("captured bodies cannot be sealed: %s (capture.encrypt_key)", error.args[0])
+            return None
+        return master_key(self._layout, given)
 
     async def put(self, asked: PutObject) -> ObjectRow:
         now_ns = self._clock.wall_ns()
-        entry = await self._do(
-            lambda: put_object(self._layout, self._chain, self.signing_key, asked.kind, asked.label, asked.body, now_ns)
-        )
-        return ObjectRow(digest=entry.digest, kind=entry.kind, created_ns=entry.created_ns, label=entry.label)
-
-    async def objects(self, kind: ObjectKind | None) -> ObjectList:
-        snapshot = await self._do(self._chain.snapshot)
-        return ObjectList(
-            rows=tuple(
-                ObjectRow(digest=entry.digest, kind=entry.kind, created_ns=entry.created_ns, label=entry.label)
-                for entry in snapshot.objects
-                if kind in (None, entry.kind)
+        return _row(
+            await self._do(
+                lambda: put_object(
+                    self._layout, self._chain, self.signing_key, asked.kind, asked.label, asked.body, now_ns
+                )
             )
         )
 
-    async def seal(self, server: ControlServer) -> int:
-        raise ControlError("not yet")
+    async def objects(self, kind: ObjectKind | None) -> ObjectList:
+        snapshot = await self._do(self._chain.snapshot)
+        return ObjectList(rows=tuple(_row(entry) for entry in snapshot.objects if kind in (None, entry.kind)))
 
     async def erase(self, asked: Erase, server: ControlServer) -> ErasedCount:
         raise ControlError("not yet")
+
+
+class AbandonedError(ControlError):
+    """The keeper's starter is gone, and it stops in the middle."""
+
+
+def _row(entry: ObjectEntry) -> ObjectRow:
+    return ObjectRow(digest=entry.digest, kind=entry.kind, created_ns=entry.created_ns, label=entry.label)

@@ -75,7 +75,7 @@ class Keeper:
             ) from None
         self._lock = KeeperLock(self._layout.lock)
         self._database = Database(self._layout.database)
-        self._chores = Chores(self._layout, self._database, clock)
+        self._chores = Chores(self._layout, self._database, clock, self._loaded)
         self._publisher = Publisher(self._layout, self._database, clock, self._chores.public_key)
         self._server = ControlServer(self._layout, self._answer)
         self._ended = asyncio.Event()
@@ -86,10 +86,12 @@ class Keeper:
 
     async def start(self) -> Ready:
         """Publish, then answer on the control socket. Raises `WeighbridgeError`."""
-        warnings: tuple[str, ...] = ()
+        warnings = self._chores.warnings
+        for warning in warnings:
+            log.error("%s", warning)
         if self._options.table != "keep":
             try:
-                warnings = self._publish(self._loaded).warnings
+                warnings += self._publish(self._loaded).warnings
             except WeighbridgeError as error:
                 if self._options.table == "require" or self._publisher.current is None:
                     raise
@@ -105,23 +107,36 @@ class Keeper:
     def abandon(self) -> None:
         """The parent is gone: make room for the next keeper at once; it seals what is left."""
         self._abandoned = True
+        self._chores.abandon()
         self._ended.set()
 
     async def run(self) -> None:
         """Until `end()` or `abandon()`."""
+        ticking = asyncio.create_task(self._ticks())
+        await self._ended.wait()
+        if self._abandoned:
+            # Every step on disk may be the last one (a crash is no different), and the lock must be free now: the
+            # kernel frees it with the process, not a moment before the log's thread has stopped.
+            logging.shutdown()
+            os._exit(ExitCode.DONE)
+        ticking.cancel()
         try:
-            while not self._ended.is_set():
-                try:
-                    await asyncio.wait_for(self._ended.wait(), TICK_S)
-                except TimeoutError:
-                    await self._tick()
-            if not self._abandoned:
-                await self._chores.finish(self._server)
+            await self._chores.finish()
+        except (WeighbridgeError, OSError) as error:
+            log.error("the log is sealed at the next start: %s", error)
         finally:
             await self._server.close()
-            self._chores.close(abandon=self._abandoned)
+            self._chores.close()
             self._database.close()
             self._lock.close()
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self._tick()
+            except Exception:  # the edge of the process: what goes wrong with a chore must not end the others
+                log.exception("a chore failed, it is tried again")
 
     async def _tick(self) -> None:
         now_ns = self._clock.wall_ns()
@@ -132,7 +147,7 @@ class Keeper:
                 self._prices_until_ns = now_ns + RETRY_S * 1_000_000_000
                 log.error("a price changed, but the new route table was not published: %s", error)
         try:
-            await self._chores.tick(self._server, self._loaded.config.capture)
+            await self._chores.tick(self._server)
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
 
@@ -189,7 +204,7 @@ class Keeper:
             log.warning("[server] was edited: listen, workers and admin_listen change with a restart only")
         for warning in published.warnings:
             log.warning("%s", warning)
-        self._loaded = loaded
+        self._loaded = self._chores.loaded = loaded
         return TableNumber(number=published.table.number)
 
     def _issue(self, request: IssueToken) -> TokenText:
