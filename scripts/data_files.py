@@ -47,6 +47,14 @@ def json_document(file: Path) -> Iterator[str]:
         yield f"is not JSON: {error}"
 
 
+def toml_document(file: Path) -> Iterator[str]:
+    """Read and checked, fact by fact, by the room that owns it; here only that it can be read at all."""
+    try:
+        tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        yield f"is not TOML: {error}"
+
+
 def text(file: Path) -> Iterator[str]:
     """A template or a style sheet; whoever uses it tests what it becomes."""
     try:
@@ -57,6 +65,7 @@ def text(file: Path) -> Iterator[str]:
 
 SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
     r"ledger/providers\.toml": facts,
+    r"licenses/[a-z0-9_./-]+\.toml": toml_document,
     r"app/first\.toml": text,
     r"reports/templates/[a-z]+\.(html\.j2|css|svg)": text,
     r"samples/[a-z_]+\.jsonl": json_lines,
