@@ -70,6 +70,14 @@ def test_a_stream_reads_like_the_answer_it_is() -> None:
     ]
     body = b"".join(b"data: " + json.dumps({"id": "x", **event}).encode() + b"\n\n" for event in events)
     assert answer_of(body + b"data: [DONE]\n\n").text == "forty-two"
+    assert answer_of(body).text == "forty-two"
+
+
+@pytest.mark.parametrize("end", [b"", b'data: {"error": {"message": "upstream died"}}\n\n'])
+def test_a_stream_that_broke_off_is_no_answer(end: bytes) -> None:
+    event = b'data: {"id": "x", "choices": [{"index": 0, "delta": {"content": "for"}}]}\n\n'
+    with pytest.raises(ValueError, match=r"broke off|carries an error"):
+        answer_of(event + end)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,9 @@ class _Choice(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
+    error: msgspec.UnsetType | object = msgspec.UNSET
+    incomplete: bool = False
+    """A stream that ended without its closing event (`wire.openai.assemble` says so)."""
 
 
 _request = msgspec.json.Decoder(_Request)
@@ -111,6 +114,10 @@ def answer_of(body: bytes) -> Answer:
     if not completion.choices:
         raise ValueError("the response is not a chat completion: it has no choices")
     choice = completion.choices[0]
+    if completion.error not in (msgspec.UNSET, None):
+        raise ValueError("the response carries an error besides its beginning")
+    if completion.incomplete and choice.finish_reason is None:
+        raise ValueError("the response broke off before its end")
     calls = tuple(
         ToolCall(call.function.name or "", _arguments(call.function.arguments))
         for call in choice.message.tool_calls or ()

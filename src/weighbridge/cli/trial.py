@@ -1,0 +1,263 @@
+"""`weighbridge trial quote | run | show`."""
+
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from weighbridge.app import gateway_of, keeper_of
+from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.trial_progress import shown_progress
+from weighbridge.config import Loaded, load
+from weighbridge.errors import ExitCode, UsageError
+from weighbridge.grading.gold import load_gold
+from weighbridge.records.canonical import canonical
+from weighbridge.records.evidence import SliceVerdict, Verdict
+from weighbridge.records.usage import NANOUSD, usd
+from weighbridge.stats.bets import check_alpha, check_margin
+from weighbridge.store.layout import Layout
+from weighbridge.trials.log import TrialLog
+from weighbridge.trials.plan import Settings
+from weighbridge.trials.quote import Quote, make_quote
+from weighbridge.trials.run import Options, run_trial
+from weighbridge.trials.stored import LATEST, stored_verdict
+
+app = typer.Typer(help="Ask a candidate the captured requests, grade both answers, and decide.", no_args_is_help=True)
+
+EPILOG = (
+    "Example: [bold]weighbridge trial run --route assistant --candidate qwen-72b --margin 0.03 --max-usd 5[/bold]. "
+    "Exit code 0: every slice and the whole decided; 2: something is undecided (the reasons say what is missing); "
+    "1: failed."
+)
+
+Route = Annotated[str, typer.Option("--route", metavar="NAME", help="The route (or an alias of it).")]
+Candidate = Annotated[str, typer.Option("--candidate", metavar="ARM", help="The candidate arm of the route.")]
+Slice = Annotated[
+    str | None, typer.Option("--slice", metavar="NAME", help="Look at this slice only, e.g. task=refund.")
+]
+Sample = Annotated[
+    int | None, typer.Option("--sample", metavar="N", min=1, help="Use about N requests (whole conversations).")
+]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", help="How much worse the candidate may be on average, in score (0.03: three points)."),
+]
+Alpha = Annotated[float, typer.Option("--alpha", help="The error level: how often a false certificate may happen.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the order; the same seed gives the same order.")]
+NoShuffle = Annotated[
+    bool, typer.Option("--no-shuffle", help="Keep the order of the log. Where quality drifts, verdicts can be wrong.")
+]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", metavar="N", min=1, max=512, help="Replays at once, at most; it adapts below.")
+]
+
+
+def _settings(
+    route: str,
+    candidate: str,
+    margin: float,
+    alpha: float,
+    seed: int,
+    no_shuffle: bool,
+    only: str | None,
+    sample: int | None,
+) -> Settings:
+    try:
+        margin, alpha = check_margin(margin), check_alpha(alpha)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Settings(
+        route=route,
+        candidate=candidate,
+        margin=margin,
+        alpha=alpha,
+        seed=seed,
+        shuffle=not no_shuffle,
+        only_slice=only,
+        sample=sample,
+    )
+
+
+@app.command(epilog=EPILOG)
+def run(
+    route: Route,
+    candidate: Candidate,
+    slice_name: Slice = None,
+    sample: Sample = None,
+    margin: Margin = 0.03,
+    alpha: Alpha = 0.05,
+    max_usd: Annotated[
+        str | None, typer.Option("--max-usd", metavar="USD", help="Never spend more than this on the whole trial.")
+    ] = None,
+    seed: Seed = 0,
+    no_shuffle: NoShuffle = False,
+    concurrency: Concurrency = 16,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Start a new trial on all traffic instead of going on with an unfinished one."),
+    ] = False,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Replay captured requests to a candidate and say whether it is as good as the incumbent, slice by slice.
+
+    The replays go through the gateway, the running one or one that is started for the purpose. The incumbent's
+    captured answers are graded, not asked for again. The trial stops as soon as every slice has decided. Interrupt it
+    at any time: the same command goes on where it was, and nothing is paid twice.
+    """
+    loaded = load(config)
+    settings = _settings(route, candidate, margin, alpha, seed, no_shuffle, slice_name, sample)
+    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh)
+    with gateway_of(loaded) as gateway, shown_progress() as (show, say):
+        for warning in gateway.warnings:
+            say(warning)
+        ended = run_trial(loaded, gateway.control, gateway.base_url, settings, options, show=show, say=say)
+    _print(ended.verdict, canonical(ended.verdict), json)
+    raise typer.Exit(_code(ended.verdict))
+
+
+def _usd(text: str | None) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise UsageError(f"--max-usd {text!r}: allowed is an amount in US dollars, e.g. 2.50") from None
+
+
+@app.command()
+def quote(
+    route: Route,
+    candidate: Candidate,
+    slice_name: Slice = None,
+    sample: Sample = None,
+    margin: Margin = 0.03,
+    alpha: Alpha = 0.05,
+    concurrency: Concurrency = 16,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Say what a trial would take, before anything is spent: pairs, dollars, minutes, share of spend decided."""
+    loaded = load(config)
+    settings = _settings(route, candidate, margin, alpha, 0, False, slice_name, sample)
+    with keeper_of(loaded) as control:
+        log = TrialLog(loaded)
+        gold, _ = load_gold(control, log.layout)
+        made = make_quote(loaded, log, gold, settings, concurrency=concurrency, now=datetime.now(UTC))
+    if json:
+        sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+    else:
+        _print_quote(made)
+    raise typer.Exit(ExitCode.DONE if made.replays else ExitCode.UNDECIDED)
+
+
+@app.command()
+def show(
+    trial: Annotated[str, typer.Argument(help="A trial (t-...), the digest of a verdict, or `latest`.")] = LATEST,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Print a stored verdict again, exactly as it was stored."""
+    loaded: Loaded = load(config)
+    with keeper_of(loaded) as control:
+        verdict, stored = stored_verdict(control, Layout(loaded.store_path), trial)
+    _print(verdict, stored, json)
+    raise typer.Exit(_code(verdict))
+
+
+def _code(verdict: Verdict) -> ExitCode:
+    rows = (*verdict.verdicts, verdict.overall)
+    return ExitCode.UNDECIDED if any(row.verdict == "undecided" for row in rows) else ExitCode.DONE
+
+
+_WORDS = {"non_inferior": "as good", "inferior": "worse", "undecided": "undecided"}
+_COLOURS = {"non_inferior": "green", "inferior": "red", "undecided": "yellow"}
+
+
+def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(stored.decode() + "\n")
+        return
+    console = Console(highlight=False)
+    margin, alpha = f"{100 * verdict.margin:g} points", f"{verdict.alpha:g}"
+    console.print(f"{verdict.route}: {verdict.candidate} against {verdict.incumbent}, margin {margin}, alpha {alpha}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("slice", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for name in ("pairs", "difference", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("labels", "licence"):
+        table.add_column(name, overflow="fold")
+    for row in (*verdict.verdicts, verdict.overall):
+        name = "(the whole)" if row is verdict.overall else row.slice
+        table.add_row(
+            name,
+            f"[{_COLOURS[row.verdict]}]{_WORDS[row.verdict]}[/]",
+            f"{row.n:,}",
+            _points(row.difference),
+            "" if row.interval is None else f"{_points(row.interval[0])} to {_points(row.interval[1])}",
+            row.label_source,
+            row.license,
+        )
+    console.print(table)
+    for row in (*verdict.verdicts, verdict.overall):
+        _print_reasons(console, "the whole" if row is verdict.overall else row.slice, row)
+    cost = None if verdict.cost_usd is None else round(verdict.cost_usd * NANOUSD)
+    console.print(f"trial {verdict.trial}, cost {usd(cost)}", soft_wrap=True)
+    if verdict.note:
+        console.print(verdict.note, soft_wrap=True)
+
+
+def _print_reasons(console: Console, name: str, row: SliceVerdict) -> None:
+    for reason in row.reasons:
+        console.print(f"  {name}: {reason}", soft_wrap=True, markup=False)
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:+.1f}"
+
+
+def _print_quote(made: Quote) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f"{made.route}: {made.candidate} against {made.incumbent}, margin {100 * made.margin:g} points, "
+        f"alpha {made.alpha:g}"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("slice", overflow="fold")
+    for name in ("traffic", "spend", "usable", "pairs 50%", "80%", "replays", "cost", "minutes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in made.slices:
+        table.add_row(
+            row.slice,
+            f"{row.traffic_share:.0%}",
+            "unknown" if row.spend_share is None else f"{row.spend_share:.0%}",
+            f"{row.usable:,}",
+            "-" if row.pairs_50 is None else f"{row.pairs_50:,}",
+            "-" if row.pairs_80 is None else f"{row.pairs_80:,}",
+            f"{row.replays:,}",
+            _dollars(row.usd),
+            f"{row.minutes:.1f}",
+        )
+    console.print(table)
+    for row in made.slices:
+        for reason in row.reasons:
+            console.print(f"  {row.slice}: {reason}", soft_wrap=True, markup=False)
+    decided = "unknown" if made.spend_decided is None else f"{made.spend_decided:.0%}"
+    console.print(
+        f"at most {made.replays:,} replays, {_dollars(made.usd)}, {made.minutes:.1f} minutes; "
+        f"would decide {decided} of the spend, if {made.assumptions[0]}",
+        soft_wrap=True,
+    )
+    for line in made.assumptions[1:]:
+        console.print(f"assumed: {line}", soft_wrap=True)
+    if made.note:
+        console.print(made.note, soft_wrap=True, markup=False)
+
+
+def _dollars(value: float | None) -> str:
+    return usd(None if value is None else round(value * NANOUSD))

@@ -1,0 +1,254 @@
+"""From a walk to the records that are kept: evidence, and the verdict drawn from it. Pure."""
+
+from collections.abc import Mapping
+
+from weighbridge.records.evidence import (
+    EVIDENCE_SCHEMA,
+    VERDICT_SCHEMA,
+    Evidence,
+    Finding,
+    GraderUse,
+    LabelSource,
+    Pair,
+    SliceVerdict,
+    Verdict,
+)
+from weighbridge.records.exchange import Exchange
+from weighbridge.records.usage import NANOUSD
+from weighbridge.stats.verdict import SliceState
+from weighbridge.trials import reasons as why
+from weighbridge.trials.frame import Item
+from weighbridge.trials.replay import Stopped
+from weighbridge.trials.walk import Walk
+
+METHOD = (
+    "paired e-processes (five-bet mixture), slices by closed e-testing, whole by importance weights; "
+    "unit: a conversation's requests within a slice, by their mean; order: {order}"
+)
+_LABEL_SOURCE: dict[str, LabelSource] = {"gold": "gold", "incumbent": "agreement", "none": "check"}
+_WEAKEST_FIRST: tuple[LabelSource, ...] = ("none", "agreement", "judge", "judge+human", "human", "gold", "check")
+NOTE_CHARS_MAX = 200
+HAND_WRITTEN = "The incumbent's answers are hand-written, not a model's: this says nothing about any incumbent model."
+UNSHUFFLED = "Read in the order of the log (--no-shuffle): where quality drifts over time, verdicts can be wrong."
+
+
+def conclude(
+    walk: Walk,
+    items: Mapping[str, Item],
+    replays: Mapping[str, Exchange],
+    finding: Finding,
+    stopped: Stopped,
+    last_broken: str,
+    cost_nanousd: int | None,
+    created_ns: int,
+) -> tuple[Evidence, Verdict]:
+    """Evidence and verdict of a walk; the verdict's `evidence` and `findings` are still to be filled with digests.
+
+    replays: the trial's own exchanges out of the log, by id.
+    """
+    plan, settings = walk.plan, walk.plan.settings
+    notes = _notes(walk)
+    evidence = Evidence(
+        schema=EVIDENCE_SCHEMA,
+        trial=plan.trial,
+        route=settings.route,
+        incumbent=plan.incumbent,
+        candidate=settings.candidate,
+        table=plan.table,
+        span=plan.span,
+        graders=plan.graders,
+        margin=settings.margin,
+        alpha=settings.alpha,
+        seed=settings.seed,
+        shuffled=settings.shuffle,
+        weights=plan.weights,
+        pairs=tuple(_pairs(walk, items, replays)),
+        failed={name: len(rows) for name, rows in sorted(walk.unjudged.items())},
+        note=" ".join(notes),
+    )
+    early = why.stopped_early(stopped, last_broken)
+    license_line = why.license_line(finding)
+    tail = [line for line in (license_line, *_looks(walk)) if line]
+    rows = [_slice(walk, name, finding, stopped, early, tail) for name in sorted(plan.weights)]
+    verdict = Verdict(
+        schema=VERDICT_SCHEMA,
+        route=settings.route,
+        candidate=settings.candidate,
+        verdicts=tuple(rows),
+        overall=_whole(walk, finding, stopped, early, tail),
+        margin=settings.margin,
+        alpha=settings.alpha,
+        method=METHOD.format(order=f"shuffled, seed {settings.seed}" if settings.shuffle else "as logged"),
+        seed=settings.seed if settings.shuffle else None,
+        cost_usd=None if cost_nanousd is None else cost_nanousd / NANOUSD,
+        trial=plan.trial,
+        incumbent=plan.incumbent,
+        created_ns=created_ns,
+        note=" ".join(notes),
+    )
+    return evidence, verdict
+
+
+def _notes(walk: Walk) -> list[str]:
+    plan = walk.plan
+    notes = []
+    if plan.hand_written:
+        notes.append(HAND_WRITTEN)
+    if not plan.settings.shuffle:
+        notes.append(UNSHUFFLED)
+    if walk.gone:
+        notes.append(f"{walk.gone} requests of the plan were erased while the trial ran and are left out.")
+    seen: dict[str, set[str]] = {}
+    for unit in plan.units:
+        seen.setdefault(unit.cluster, set()).add(unit.slice)
+    crossing = sum(len(slices) > 1 for slices in seen.values())
+    if crossing:
+        notes.append(f"{crossing} conversations lie in several slices; their parts count as units of their slices.")
+    return notes
+
+
+def _looks(walk: Walk) -> list[str]:
+    if walk.plan.look == 1:
+        return []
+    return [
+        f"look {walk.plan.look} at this route and candidate: the error level holds for each trial by itself, "
+        "not for picking the best of several"
+    ]
+
+
+def _pairs(walk: Walk, items: Mapping[str, Item], replays: Mapping[str, Exchange]) -> list[Pair]:
+    rows = []
+    for unit, scored in walk.taken:
+        for one in scored:
+            replay = replays.get(one.replay) if one.replay is not None else None
+            item = items[one.item]
+            rows.append(
+                Pair(
+                    item=one.item,
+                    item_digest=item.digest,
+                    replay=one.replay,
+                    replay_digest=None if replay is None else replay.digest,
+                    cluster=unit.cluster,
+                    slice=unit.slice,
+                    incumbent=one.incumbent,
+                    candidate=one.candidate,
+                    failure=one.failure,
+                    note=_note(item.note, one.note),
+                )
+            )
+    return rows
+
+
+def _note(incumbent: str, candidate: str) -> str | None:
+    parts = [f"{who}: {text}" for who, text in (("incumbent", incumbent), ("candidate", candidate)) if text]
+    return "; ".join(parts)[:NOTE_CHARS_MAX] or None
+
+
+def _source(use: GraderUse | None) -> LabelSource:
+    return "none" if use is None else _LABEL_SOURCE[use.reference]
+
+
+def _slice(
+    walk: Walk, name: str, finding: Finding, stopped: Stopped, early: list[str], tail: list[str]
+) -> SliceVerdict:
+    plan = walk.plan
+    use = next((row for row in plan.graders if row.slice == name), None)
+    source = _source(use)
+    if name in plan.unjudged:
+        return _nothing(name, source, finding, [plan.unjudged[name], *tail])
+    state = walk.state(name)
+    assert state is not None  # noqa: S101 (a judged slice has a test)
+    broken = walk.unjudged.get(name)
+    if name in walk.agreement:
+        reasons = [why.AGREEMENT, *([why.failed(broken)] if broken else []), *early]
+        return _row(name, walk.pairs_of(name), state, "agreement", finding, [*reasons, *tail], certifies=False)
+    if broken:
+        return _row(
+            name, walk.pairs_of(name), state, source, finding, [why.failed(broken), *early, *tail], certifies=False
+        )
+    if state.verdict == "undecided":
+        reasons = [*why.undecided_slice(walk, name, state, stopped), *early]
+    else:
+        reasons = [why.decided(state, plan.settings.margin)]
+    return _row(name, walk.pairs_of(name), state, source, finding, [*reasons, *tail], certifies=True)
+
+
+def _whole(walk: Walk, finding: Finding, stopped: Stopped, early: list[str], tail: list[str]) -> SliceVerdict:
+    plan = walk.plan
+    judged = plan.judged
+    sources = [_source(row) for row in plan.graders if row.slice in judged] + ["none"] * (not judged)
+    source = min(sources, key=_WEAKEST_FIRST.index)
+    reasons = _why_no_whole(walk)
+    if walk.decider is None:
+        return _nothing("overall", source, finding, [*reasons, *tail])
+    state = walk.decider.overall("candidate")
+    single = len(walk.decider.slices) == 1
+    pairs = walk.pairs_of(next(iter(walk.decider.slices))) if single else sum(len(row) for _, row in walk.whole_taken)
+    if not reasons:
+        if state.verdict == "undecided":
+            reasons = [*_undecided_whole(walk, state, stopped), *early]
+            return _row("overall", pairs, state, source, finding, [*reasons, *tail], certifies=True)
+        reasons = [why.decided(state, plan.settings.margin)]
+        return _row("overall", pairs, state, source, finding, [*reasons, *tail], certifies=True)
+    return _row("overall", pairs, state, source, finding, [*reasons, *early, *tail], certifies=False)
+
+
+def _undecided_whole(walk: Walk, state: SliceState, stopped: Stopped) -> list[str]:
+    if len(walk.plan.judged) == 1:
+        return why.undecided_slice(walk, next(iter(walk.plan.judged)), state, stopped)
+    return why.undecided_whole(walk, state, stopped)
+
+
+def _why_no_whole(walk: Walk) -> list[str]:
+    """Why the whole can have no verdict, whatever its figures say."""
+    plan, found = walk.plan, []
+    if plan.unjudged:
+        share = sum(plan.weights[name] for name in plan.unjudged)
+        names = ", ".join(sorted(plan.unjudged))
+        found.append(
+            f"{share:.1%} of the traffic cannot be judged ({names}); a verdict on the whole must not leave it out"
+        )
+    if walk.agreement:
+        found.append(f"{', '.join(sorted(walk.agreement))}: {why.AGREEMENT}")
+    if walk.unjudged:
+        found.append(why.failed([row for rows in walk.unjudged.values() for row in rows]))
+    return found
+
+
+def _nothing(name: str, source: LabelSource, finding: Finding, reasons: list[str]) -> SliceVerdict:
+    return SliceVerdict(
+        slice=name,
+        n=0,
+        clusters=0,
+        difference=None,
+        interval=None,
+        verdict="undecided",
+        decided_at=None,
+        label_source=source,
+        license=finding.verdict,
+        reasons=tuple(reasons),
+    )
+
+
+def _row(
+    name: str,
+    pairs: int,
+    state: SliceState,
+    source: LabelSource,
+    finding: Finding,
+    reasons: list[str],
+    *,
+    certifies: bool,
+) -> SliceVerdict:
+    return SliceVerdict(
+        slice=name,
+        n=pairs,
+        clusters=state.n,
+        difference=state.difference,
+        interval=state.interval if state.n else None,
+        verdict=state.verdict if certifies else "undecided",
+        decided_at=state.decided_at if certifies else None,
+        label_source=source,
+        license=finding.verdict,
+        reasons=tuple(reasons),
+    )

@@ -1,0 +1,275 @@
+"""The sampling frame: which captured exchanges of a route a trial can use, and in which order it will use them.
+
+The order is fixed by the seed before anything is spent. A unit is a conversation's requests within one slice; slices
+take turns with known probabilities (`stats.overall.draw_order`), units within a slice come shuffled.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from weighbridge.grading.answers import answer_of, question_of
+from weighbridge.grading.book import GraderBook, SliceGrader, grade
+from weighbridge.grading.gold import GoldBook
+from weighbridge.records.evidence import Span
+from weighbridge.records.exchange import BodyState, Exchange
+from weighbridge.records.frames import BodyRef
+from weighbridge.stats.clusters import order
+from weighbridge.stats.overall import Draw, draw_order
+
+NO_GRADER = "no grader"
+NO_GOLD = "no gold answer"
+NOT_SAMPLED = "not sampled"
+HAND_WRITTEN_TAG = ("incumbent", "hand-written")
+
+ReadBody = Callable[[BodyRef], BodyState]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One usable request: what is needed to replay and grade it, without its text."""
+
+    id: str
+    digest: str
+    time_ns: int
+    slice: str
+    cluster: str
+    tags: tuple[tuple[str, str], ...] = ()
+    request: BodyRef
+    request_bytes: int
+    max_tokens: int | None
+    output_tokens: int | None
+    """What the incumbent wrote."""
+    reference: str | None
+    incumbent: float
+    """The incumbent's score, from its captured answer."""
+    note: str = ""
+    hand_written: bool = False
+
+
+class SliceTraffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log span says of a slice, usable or not. Sums over its answered user exchanges."""
+
+    slice: str
+    exchanges: int
+    weight: float
+    cost_nanousd: int | None
+    """`None` where one of them is unknown."""
+    input_tokens: int | None
+    output_tokens: int | None
+    duration_ns: int
+    usable: int
+    left_out: dict[str, int]
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """All usable items of a route (or one slice of it), in log order."""
+
+    route: str
+    items: tuple[Item, ...]
+    traffic: tuple[SliceTraffic, ...]
+    """Every slice with answered traffic, by name."""
+    left_out: dict[str, int]
+
+    def slice(self, name: str) -> SliceTraffic:
+        return next(row for row in self.traffic if row.slice == name)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Share of each slice in the answered user exchanges of the span; they sum to 1."""
+        return {row.slice: row.weight for row in self.traffic}
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.exchanges = self.duration_ns = self.usable = 0
+        self.cost: int | None = 0
+        self.input: int | None = 0
+        self.output: int | None = 0
+        self.left_out: Counter[str] = Counter()
+
+    def add(self, exchange: Exchange) -> None:
+        self.exchanges += 1
+        self.duration_ns += exchange.duration_ns or 0
+        usage = exchange.usage
+        self.cost = _sum(self.cost, exchange.cost_nanousd)
+        self.input = _sum(self.input, None if usage is None else usage.input_total)
+        self.output = _sum(self.output, None if usage is None else usage.output + usage.reasoning)
+
+
+def _sum(total: int | None, value: int | None) -> int | None:
+    return None if total is None or value is None else total + value
+
+
+def build_frame(
+    exchanges: Iterable[Exchange],
+    route: str,
+    incumbent: str,
+    graders: GraderBook,
+    gold: GoldBook,
+    body: ReadBody,
+    only_slice: str | None = None,
+) -> Frame:
+    """Look at every user exchange of the route, grade the incumbent's answers, count what cannot be used by reason."""
+    tallies: dict[str, _Tally] = {}
+    items: list[Item] = []
+    unanswered = 0
+    for exchange in exchanges:
+        if exchange.purpose != "user" or exchange.route != route or only_slice not in (None, exchange.slice):
+            continue
+        if exchange.outcome != "ok":
+            unanswered += 1
+            continue
+        tally = tallies.setdefault(exchange.slice, _Tally())
+        tally.add(exchange)
+        found = _item(exchange, incumbent, graders.of(exchange.slice), gold, body)
+        if isinstance(found, str):
+            tally.left_out[found] += 1
+        else:
+            tally.usable += 1
+            items.append(found)
+    total = sum(tally.exchanges for tally in tallies.values())
+    traffic = tuple(
+        SliceTraffic(
+            slice=name,
+            exchanges=tally.exchanges,
+            weight=tally.exchanges / total,
+            cost_nanousd=tally.cost,
+            input_tokens=tally.input,
+            output_tokens=tally.output,
+            duration_ns=tally.duration_ns,
+            usable=tally.usable,
+            left_out=dict(sorted(tally.left_out.items())),
+        )
+        for name, tally in sorted(tallies.items())
+    )
+    left_out = sum((tally.left_out for tally in tallies.values()), Counter[str]())
+    if unanswered:
+        left_out["not answered"] = unanswered
+    items.sort(key=lambda item: (item.time_ns, item.id))
+    return Frame(route=route, items=tuple(items), traffic=traffic, left_out=dict(sorted(left_out.items())))
+
+
+def _item(exchange: Exchange, incumbent: str, grader: SliceGrader | None, gold: GoldBook, body: ReadBody) -> Item | str:
+    """The item of an exchange, or why it is left out."""
+    if grader is None:
+        return NO_GRADER
+    if exchange.arm != incumbent:
+        return "answered by another arm"
+    if exchange.redacted:
+        return "changed by redaction"
+    if exchange.request is None or exchange.response is None:
+        return "no body captured"
+    request, response = body(exchange.request), body(exchange.response)
+    if request == "erased" or response == "erased":
+        return "erased"
+    if request is None or response is None:
+        return "body missing"
+    try:
+        question, answer = question_of(request), answer_of(response)
+    except ValueError:
+        return "not a chat completion"
+    reference: str | None = None
+    if grader.reference == "gold":
+        reference = gold.find(question.text, exchange.tags)
+        if reference is None:
+            return NO_GOLD
+        if grader.grader.reference_problem(reference) is not None:
+            return "gold answer does not fit the grader"
+    elif grader.reference == "incumbent":
+        reference = grader.grader.reference_of(answer)
+        if reference is None:
+            return "nothing to compare in the incumbent's answer"
+    graded = grade(grader, answer, reference, question)
+    usage = exchange.usage
+    return Item(
+        id=exchange.id,
+        digest=exchange.digest,
+        time_ns=exchange.time_ns,
+        slice=exchange.slice,
+        cluster=exchange.conversation,
+        tags=exchange.tags,
+        request=exchange.request,
+        request_bytes=exchange.request_bytes,
+        max_tokens=exchange.max_tokens,
+        output_tokens=None if usage is None else usage.output + usage.reasoning,
+        reference=reference,
+        incumbent=graded.score,
+        note=graded.note,
+        hand_written=HAND_WRITTEN_TAG in exchange.tags,
+    )
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the tests: all requests of one conversation within one slice, in log order."""
+
+    slice: str
+    cluster: str
+    items: tuple[str, ...]
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """The units in the order in which they will be used."""
+
+    units: tuple[Unit, ...]
+    counts: dict[str, int]
+    """Units of each judged slice in the whole frame; with weights and seed they give the draws again."""
+    left_out: int
+    """Items of the frame that were not sampled."""
+
+
+def order_items(
+    items: Sequence[Item], weights: Mapping[str, float], seed: int, *, shuffle: bool = True, sample: int | None = None
+) -> Order:
+    """Put a frame into its order. `weights`: of the judged slices. `sample`: at least so many items, whole units."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for item in items:
+        grouped.setdefault((item.slice, item.cluster), []).append(item.id)
+    units = [Unit(slice=name, cluster=cluster, items=tuple(ids)) for (name, cluster), ids in grouped.items()]
+    if shuffle:
+        units = [units[at] for at in order(len(units), seed).tolist()]
+    counts = dict.fromkeys(weights, 0)
+    queues: dict[str, list[Unit]] = {name: [] for name in weights}
+    for unit in units:
+        counts[unit.slice] += 1
+        queues[unit.slice].append(unit)
+    if shuffle:
+        taken = dict.fromkeys(weights, 0)
+        units = []
+        for draw in draw_order(weights, counts, seed):
+            units.append(queues[draw.slice][taken[draw.slice]])
+            taken[draw.slice] += 1
+    if sample is not None:
+        size = 0
+        for at, unit in enumerate(units):
+            size += len(unit.items)
+            if size >= sample:
+                units = units[: at + 1]
+                break
+    used = sum(len(unit.items) for unit in units)
+    return Order(units=tuple(units), counts=counts, left_out=len(items) - used)
+
+
+def draws_of(
+    counts: Mapping[str, int], weights: Mapping[str, float], seed: int, units: Sequence[Unit], shuffled: bool
+) -> list[Draw]:
+    """The draws behind an order. Unshuffled traffic draws its slices itself, in proportion to its weights: 1 each."""
+    if shuffled:
+        return draw_order(weights, counts, seed)[: len(units)]
+    total = sum(weights.values())
+    return [Draw(unit.slice, weights[unit.slice] / total, 1.0, 1.0, True) for unit in units]
+
+
+def span_of(route: str, items: Sequence[Item], left_out: Mapping[str, int]) -> Span:
+    """The span of these items, in the trial's order."""
+    times = [item.time_ns for item in items]
+    body = "".join(f"{item.id} {item.digest}\n" for item in items)
+    return Span(
+        route=route,
+        first_time_ns=min(times, default=0),
+        last_time_ns=max(times, default=0),
+        exchanges=len(items),
+        left_out=dict(left_out),
+        digest=sha256(body.encode()).hexdigest(),
+    )

@@ -1,0 +1,277 @@
+"""Asking the candidate: many items at once, each with retries, none without money held for it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import msgspec
+
+from weighbridge.grading.answers import Answer
+from weighbridge.trials.calls import (
+    Again,
+    Answered,
+    BodyGone,
+    Broke,
+    Lost,
+    NoAnswer,
+    NotSent,
+    Reading,
+    Send,
+    Sent,
+    read,
+)
+from weighbridge.trials.frame import Item
+from weighbridge.trials.money import Purse
+from weighbridge.trials.outcome import Failure, Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.pace import Pace
+from weighbridge.trials.walk import Walk
+
+TRIES = 4
+BACKOFF_S_MAX = 60.0
+BROKEN_IN_A_ROW_MAX = 12
+"""After so many replays in a row that could not be judged, the endpoint is given up: the rest would only cost time."""
+
+AHEAD_FACTOR = 3
+"""How far finished replays may run ahead of one that is slow, in multiples of the concurrency: past the decision they
+would be paid for nothing."""
+
+LOG_WAIT_S = 0.05
+LOG_WAITS_MAX = 100
+"""How long the log may take to say what the last replays cost; then their upper bounds count."""
+
+Stopped = Literal["decided", "exhausted", "budget", "endpoint"]
+Judge = Callable[[Item, Answer], tuple[float, str]]
+"""Grade the candidate's answer: score and note."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running trial looks like from outside."""
+
+    pairs: int
+    items: int
+    in_flight: int
+    concurrency: int
+    decided: int
+    slices: int
+    failed: int
+    spent_nanousd: int
+    unknown_costs: int
+
+
+class _OutOfMoney(Exception):  # noqa: N818
+    pass
+
+
+class Replayer:
+    """Carries a walk forward until every test has decided, the plan is used up, or money or endpoint give out."""
+
+    def __init__(
+        self,
+        walk: Walk,
+        items: Mapping[str, Item],
+        outcomes: dict[str, Outcome],
+        send: Send,
+        judge: Judge,
+        purse: Purse,
+        bound: Callable[[Item], int | None],
+        pace: Pace,
+        keep: Callable[[Outcome], None],
+        poll: Callable[[], None],
+        show: Callable[[Progress], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._walk, self._items, self._outcomes = walk, items, outcomes
+        self._send, self._judge, self._purse, self._bound, self._pace = send, judge, purse, bound, pace
+        self._keep, self._poll, self._show, self._sleep = keep, poll, show, sleep
+        self._tasks: dict[asyncio.Task[Outcome], str] = {}
+        self._broken_in_a_row = 0
+        self._last_broken = ""
+        self._no_money = False
+        self._log_waits = 0
+
+    @property
+    def last_broken(self) -> str:
+        """What the endpoint said last when it failed."""
+        return self._last_broken
+
+    async def run(self) -> Stopped:
+        """Returns why it ended. Replays in flight are awaited, not cut: they are paid for."""
+        try:
+            return await self._run()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> Stopped:
+        self._walk.advance(self._outcomes)
+        while True:
+            self._report()
+            if not self._giving_up:
+                self._start_some()
+            if not self._tasks:
+                if self._no_money and self._purse.waiting and self._log_waits < LOG_WAITS_MAX:
+                    # The log has yet to say what the last ones cost; that may leave room for more.
+                    self._log_waits += 1
+                    await self._sleep(LOG_WAIT_S)
+                    self._poll()
+                    continue
+                return self._why_ended()
+            timeout = self._pace.pause_s or None
+            done, _ = await asyncio.wait(self._tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            self._poll()
+            for task in done:
+                self._finish(task)
+            self._walk.advance(self._outcomes)
+
+    @property
+    def _giving_up(self) -> bool:
+        return self._broken_in_a_row >= BROKEN_IN_A_ROW_MAX
+
+    def _why_ended(self) -> Stopped:
+        if self._walk.finished and self._walk.cursor < len(self._walk.plan.units):
+            return "decided"
+        if self._giving_up:
+            return "endpoint"
+        return "budget" if self._no_money else "exhausted"
+
+    def _start_some(self) -> None:
+        """Start wanted items in the planned order, as many as pace and purse allow."""
+        self._no_money = False
+        if self._pace.pause_s > 0.0 and self._tasks:
+            return
+        flying = set(self._tasks.values())
+        window = AHEAD_FACTOR * self._pace.limit
+        for place, position in enumerate(self._walk.ahead()):
+            for name in self._walk.plan.units[position].items:
+                # The unit at the cursor is exempt: without all of it nothing goes on.
+                if len(self._tasks) >= self._pace.limit or (window <= 0 and place > 0):
+                    return
+                window -= 1
+                if name in self._outcomes or name in flying:
+                    continue
+                item = self._items.get(name)
+                if item is None:
+                    self._take(Gone(item=name))
+                    continue
+                bound = self._bound(item)
+                if not self._purse.hold(bound):
+                    # Later items may be cheaper, but choosing by price would bend the order.
+                    self._no_money = True
+                    return
+                self._tasks[asyncio.create_task(self._one(item, bound))] = name
+
+    def _finish(self, task: asyncio.Task[Outcome]) -> None:
+        del self._tasks[task]
+        self._log_waits = 0
+        try:
+            outcome = task.result()
+        except _OutOfMoney:
+            self._no_money = True
+            return
+        self._take(outcome)
+        if isinstance(outcome, Unjudged):
+            self._broken_in_a_row += 1
+            self._last_broken = outcome.reason
+        else:
+            self._broken_in_a_row = 0
+
+    def _take(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.item] = outcome
+        self._keep(outcome)
+
+    async def _one(self, item: Item, bound: int | None) -> Outcome:
+        """One item to its end; `bound` is held already for the first try."""
+        for attempt in range(1, TRIES + 1):
+            if attempt > 1 and not self._purse.hold(bound):
+                raise _OutOfMoney
+            try:
+                sent, reading = await self._try(item, bound)
+            except BodyGone:
+                return Gone(item=item.id)
+            replay = None if sent is None else sent.exchange
+            cost = None if sent is None else sent.cost_nanousd
+            match reading:
+                case Answered(answer):
+                    self._pace.went_well()
+                    try:
+                        score, note = self._judge(item, answer)
+                    except BodyGone:
+                        return Gone(item=item.id)
+                    return Scored(
+                        item=item.id,
+                        replay=replay,
+                        incumbent=item.incumbent,
+                        candidate=score,
+                        note=note,
+                        cost_nanousd=cost,
+                    )
+                case NoAnswer(failure):
+                    return self._zero(item, replay, failure, cost)
+                case Broke(reason, code):
+                    if code == "trial_budget_exhausted":
+                        raise _OutOfMoney
+                    return Unjudged(item=item.id, reason=reason, replay=replay)
+                case Again():
+                    if reading.throttled:
+                        self._pace.throttled(reading.after_s)
+                    if attempt == TRIES:
+                        if reading.timeout:
+                            return self._zero(item, replay, "timeout", cost)
+                        return Unjudged(item=item.id, reason=f"{reading.reason} ({TRIES} tries)", replay=replay)
+                    await self._sleep(_backoff_s(attempt, reading.after_s))
+        raise AssertionError("unreachable: the last try always returns")
+
+    def _zero(self, item: Item, replay: str | None, failure: Failure, cost: int | None) -> Scored:
+        return Scored(
+            item=item.id, replay=replay, incumbent=item.incumbent, candidate=0.0, failure=failure, cost_nanousd=cost
+        )
+
+    async def _try(self, item: Item, bound: int | None) -> tuple[Sent | None, Reading]:
+        """One call with its money settled, whatever happens."""
+        try:
+            sent = await self._send(item)
+        except (BodyGone, NotSent) as error:
+            self._purse.settle(bound, 0)
+            if isinstance(error, BodyGone):
+                raise
+            return None, Again(reason=str(error))
+        except Lost as error:
+            self._purse.settle_later(bound, None)
+            return None, Again(reason=str(error))
+        except TimeoutError:
+            self._purse.settle_later(bound, None)
+            return None, Again(reason="no answer in time", timeout=True)
+        except BaseException:
+            self._purse.settle_later(bound, None)
+            raise
+        if sent.cost_nanousd is not None:
+            self._purse.settle(bound, sent.cost_nanousd)
+        else:
+            self._purse.settle_later(bound, sent.exchange)
+        return sent, read(sent)
+
+    def _report(self) -> None:
+        walk = self._walk
+        judged = walk.plan.judged
+        self._show(
+            Progress(
+                pairs=walk.pairs,
+                items=walk.plan.items,
+                in_flight=len(self._tasks),
+                concurrency=self._pace.limit,
+                decided=sum(walk.decided(name) for name in judged),
+                slices=len(judged),
+                failed=sum(len(rows) for rows in walk.unjudged.values()),
+                spent_nanousd=self._purse.spent_nanousd,
+                unknown_costs=self._purse.unknown,
+            )
+        )
+
+
+def _backoff_s(attempt: int, after_s: float | None) -> float:
+    """The host's own wish, else half a second doubling, spread so that replays do not come back together."""
+    if after_s is not None:
+        return after_s + random.uniform(0.0, 0.25)  # noqa: S311 (spreads load)
+    return min(BACKOFF_S_MAX, 0.5 * 2.0 ** (attempt - 1)) * random.uniform(0.75, 1.25)  # noqa: S311

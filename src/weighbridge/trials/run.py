@@ -1,0 +1,314 @@
+"""`trial run`: prepare, replay, conclude, store."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import msgspec
+
+from weighbridge.config import Loaded
+from weighbridge.errors import UsageError, WeighbridgeError
+from weighbridge.grading.answers import Answer, answer_of, question_of
+from weighbridge.grading.book import GraderBook, grade
+from weighbridge.licenses import finding as license_finding
+from weighbridge.records.canonical import canonical
+from weighbridge.records.evidence import Evidence, Finding, Verdict
+from weighbridge.records.exchange import Exchange
+from weighbridge.records.permission import arm_refusal
+from weighbridge.records.table import Arm, Route, RouteTable
+from weighbridge.records.usage import NANOUSD, usd
+from weighbridge.store.control import ControlClient, ObjectKind, ObjectRow, PutObject
+from weighbridge.store.layout import Layout
+from weighbridge.trials.calls import BodyGone
+from weighbridge.trials.conclude import conclude
+from weighbridge.trials.frame import Item
+from weighbridge.trials.journal import Journal
+from weighbridge.trials.log import TrialLog
+from weighbridge.trials.money import Purse, bound_nanousd, cost_of, output_bound, total_cost
+from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.pace import Pace
+from weighbridge.trials.plan import Settings, label
+from weighbridge.trials.prepare import Prepared, prepare, route_of
+from weighbridge.trials.replay import Progress, Replayer, Stopped
+from weighbridge.trials.send import GatewaySend, SendSettings
+from weighbridge.trials.walk import Walk
+
+LOG_S_MAX = 10.0
+"""How long the log may take to show the frames of replays whose answers we already have."""
+POLL_EVERY_S = 0.25
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to carry a trial out. None of it can change what its verdict is, only how far it gets and how fast."""
+
+    max_usd: Decimal | None = None
+    concurrency: int = 16
+    timeout_s: float = 600.0
+    fresh: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    verdict: Verdict
+    digest: str
+    """Of the stored verdict."""
+    evidence: Evidence
+    stopped: Stopped
+    complete: bool
+    """Nothing is left to do for this plan: more needs new traffic, a larger cap or a mended endpoint."""
+    paid_again: int
+    """Replays found in the log without a captured answer, so that they were asked once more."""
+
+
+def run_trial(
+    loaded: Loaded,
+    control: ControlClient,
+    base_url: str,
+    settings: Settings,
+    options: Options,
+    *,
+    show: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> Ended:
+    """Carry out one trial through the gateway at `base_url` (which ends in `/v1`), and store what came of it.
+
+    Raises `WeighbridgeError` for everything a person can mend; finished replays are kept, and the next run goes on.
+    """
+    log = TrialLog(loaded)
+    table, route, arm = _permitted(loaded, log.layout, settings)
+    cap = _cap_nanousd(options.max_usd, arm)
+    prepared = prepare(loaded, control, log, settings, table.number, fresh=options.fresh)
+    for line in prepared.said:
+        say(line)
+    plan = prepared.plan
+    graders = GraderBook(loaded, route.name)
+    with Journal(log.layout.trial(plan.trial), plan) as journal:
+        run = _Run(log, prepared, graders, journal)
+        paid_again = run.resume(say)
+        purse = run.purse(cap, arm, route)
+        known = f", {len(run.outcomes)} of them known already" if run.outcomes else ""
+        say(f"trial {plan.trial}: {plan.items} items of {len(plan.judged)} slices are planned{known}")
+        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
+        send = GatewaySend(base_url, control, log, plan, how, purse)
+        stopped, last_broken = asyncio.run(run.replay(send, purse, arm, route, options, show))
+        ended = run.conclude(control, arm, stopped, last_broken, paid_again)
+        if ended.complete:
+            journal.finish()
+        return ended
+
+
+def _permitted(loaded: Loaded, layout: Layout, settings: Settings) -> tuple[RouteTable, Route, Arm]:
+    """The published table, and that the send gate lets this candidate be asked at all."""
+    section = route_of(loaded, settings.route, settings.candidate)
+    try:
+        table = msgspec.json.decode(layout.table.read_bytes(), type=RouteTable)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WeighbridgeError(f"the published route table {layout.table} cannot be read: {error}") from None
+    route = table.route(section.name)
+    if route is None or settings.candidate not in route.candidates:
+        raise WeighbridgeError(
+            f"route table {table.number} does not know {section.name}/{settings.candidate} yet: the configuration was "
+            "edited since it was published. Reload it (SIGHUP to `weighbridge serve`)."
+        )
+    refused = arm_refusal(table, route, settings.candidate)
+    if refused is not None:
+        raise WeighbridgeError(f"a trial may not send prompts there: {refused}")
+    return table, route, table.arm(settings.candidate)
+
+
+def _cap_nanousd(max_usd: Decimal | None, arm: Arm) -> int | None:
+    if max_usd is None:
+        return None
+    if not max_usd.is_finite() or max_usd <= 0:
+        raise UsageError(f"--max-usd {max_usd}: allowed is an amount above 0, e.g. 2.50")
+    if arm.price is None:
+        raise WeighbridgeError(
+            f"--max-usd cannot be kept: the price of arm {arm.name!r} ({arm.model}) is unknown. Give it one with "
+            f'`price = {{ input = "...", output = "..." }}` under [[arm]] {arm.name}, or run without --max-usd.'
+        )
+    return int(max_usd * NANOUSD)
+
+
+class _Run:
+    """One run of a plan: outcomes known and still to come."""
+
+    def __init__(self, log: TrialLog, prepared: Prepared, graders: GraderBook, journal: Journal) -> None:
+        self._log, self._graders, self._journal = log, graders, journal
+        self.plan, self._items = prepared.plan, prepared.items
+        self.outcomes: dict[str, Outcome] = {}
+        self._replays: dict[str, Exchange] = {}
+        self.walk = Walk(self.plan)
+
+    # --- what is known already ----------------------------------------------------------------------------------------
+
+    def resume(self, say: Callable[[str], None]) -> int:
+        """Read the journal, then the log for what it lacks. Returns how many must be paid again."""
+        self.outcomes = self._journal.open()
+        found = again = 0
+        for exchange in self._log.replays(self.plan.trial):
+            self._replays[exchange.id] = exchange
+            if exchange.item is None or exchange.item in self.outcomes or exchange.outcome != "ok":
+                continue
+            item = self._items.get(exchange.item)
+            outcome = None if item is None else self._recovered(item, exchange)
+            if outcome is None:
+                again += item is not None
+                continue
+            found += 1
+            self.outcomes[outcome.item] = outcome
+            self._journal.add(outcome)
+        if found:
+            say(f"{found} replays were found in the log and are not paid again")
+        return again
+
+    def _recovered(self, item: Item, exchange: Exchange) -> Outcome | None:
+        body = None if exchange.response is None else self._log.body(exchange.response)
+        if not isinstance(body, bytes):
+            return None
+        try:
+            answer = answer_of(body)
+        except ValueError:
+            return None
+        refused = answer.refusal and not answer.text
+        if refused:
+            score, note = 0.0, ""
+        else:
+            try:
+                score, note = self.judge(item, answer)
+            except BodyGone:
+                return Gone(item=item.id)
+        return Scored(
+            item=item.id,
+            replay=exchange.id,
+            incumbent=item.incumbent,
+            candidate=score,
+            failure="refusal" if refused else None,
+            note=note,
+            cost_nanousd=cost_of(exchange),
+        )
+
+    def purse(self, cap: int | None, arm: Arm, route: Route) -> Purse:
+        """Counts what earlier runs of this trial spent; what nobody knows is booked at the item's upper bound."""
+        bound = self._bound(arm, route)
+        spent = unknown = 0
+        for exchange in self._replays.values():
+            cost = cost_of(exchange)
+            item = self._items.get(exchange.item or "")
+            if cost is None:
+                unknown += 1
+                cost = (bound(item) if item is not None else None) or exchange.held_nanousd or 0
+            spent += cost
+        return Purse(cap, spent, unknown)
+
+    def _bound(self, arm: Arm, route: Route) -> Callable[[Item], int | None]:
+        longest = max((item.output_tokens or 0 for item in self._items.values()), default=0)
+        added = len((arm.system_prompt or "").encode())
+
+        def bound(item: Item) -> int | None:
+            return bound_nanousd(item, output_bound(item, route.max_tokens_default, longest), arm.price, added)
+
+        return bound
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def judge(self, item: Item, answer: Answer) -> tuple[float, str]:
+        row = self._graders.of(item.slice)
+        body = self._log.body(item.request)
+        if row is None or not isinstance(body, bytes):
+            raise BodyGone(item.id)
+        graded = grade(row, answer, item.reference, question_of(body))
+        return graded.score, graded.note
+
+    async def replay(
+        self,
+        send: GatewaySend,
+        purse: Purse,
+        arm: Arm,
+        route: Route,
+        options: Options,
+        show: Callable[[Progress], None],
+    ) -> tuple[Stopped, str]:
+        poll = _Poll(self._log, self.plan.trial, self._replays, purse)
+        async with send:
+            replayer = Replayer(
+                self.walk, self._items, self.outcomes, send, self.judge, purse, self._bound(arm, route),
+                Pace(options.concurrency), self._journal.add, poll, show,
+            )  # fmt: skip
+            stopped = await replayer.run()
+            if self.walk.unjudged and stopped in ("decided", "exhausted"):
+                # Once more for what failed: an outage of minutes should not cost the slice its verdict.
+                self._forget_failures()
+                replayer = Replayer(
+                    self.walk, self._items, self.outcomes, send, self.judge, purse, self._bound(arm, route),
+                    Pace(options.concurrency), self._journal.add, poll, show,
+                )  # fmt: skip
+                stopped = await replayer.run()
+            await self._caught_up(poll)
+        return stopped, replayer.last_broken
+
+    def _forget_failures(self) -> None:
+        for name in [name for name, outcome in self.outcomes.items() if isinstance(outcome, Unjudged)]:
+            del self.outcomes[name]
+        self.walk = Walk(self.plan)
+
+    async def _caught_up(self, poll: "_Poll") -> None:
+        """Wait until the log shows every replay that is about to become evidence."""
+        wanted = {one.replay for _, scored in self.walk.taken for one in scored if one.replay is not None}
+        end = time.monotonic() + LOG_S_MAX
+        while not wanted <= self._replays.keys() and time.monotonic() < end:
+            poll.now()
+            await asyncio.sleep(0.02)
+
+    # --- concluding ---------------------------------------------------------------------------------------------------
+
+    def conclude(self, control: ControlClient, arm: Arm, stopped: Stopped, last_broken: str, paid_again: int) -> Ended:
+        """Store evidence, finding and verdict, in this order: whatever is named is there."""
+        finding = license_finding(arm, time.strftime("%Y-%m-%d", time.gmtime()))
+        cost = total_cost(self._replays.values())
+        evidence, verdict = conclude(
+            self.walk, self._items, self._replays, finding, stopped, last_broken, cost, time.time_ns()
+        )
+        name = label(self.plan.settings)
+        evidence_row = _put(control, "evidence", name, evidence)
+        finding_row = _put(control, "finding", arm.name, finding)
+        verdict = msgspec.structs.replace(verdict, evidence=evidence_row.digest, findings=(finding_row.digest,))
+        return Ended(
+            verdict=verdict,
+            digest=_put(control, "verdict", name, verdict).digest,
+            evidence=evidence,
+            stopped=stopped,
+            complete=self.walk.finished and not self.walk.unjudged,
+            paid_again=paid_again,
+        )
+
+
+def _put(control: ControlClient, kind: ObjectKind, name: str, record: Evidence | Finding | Verdict) -> ObjectRow:
+    return control.call(PutObject(kind=kind, label=name, body=canonical(record)), ObjectRow)
+
+
+class _Poll:
+    """Hears from the log what replays cost. Called often, looks seldom."""
+
+    def __init__(self, log: TrialLog, trial: str, replays: dict[str, Exchange], purse: Purse) -> None:
+        self._follower = log.follower()
+        self._trial, self._replays, self._purse = trial, replays, purse
+        self._at = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._at >= POLL_EVERY_S:
+            self.now()
+
+    def now(self) -> None:
+        self._at = time.monotonic()
+        for exchange in self._follower.poll():
+            if exchange.trial == self._trial:
+                self._replays[exchange.id] = exchange
+                self._purse.hear(exchange)
+
+
+def spent_line(progress: Progress) -> str:
+    """Money for people; says when some of it is an upper bound."""
+    text = usd(progress.spent_nanousd)
+    if progress.unknown_costs:
+        return f"{text} known, {progress.unknown_costs} replays of unknown cost"
+    return text

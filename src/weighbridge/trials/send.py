@@ -1,0 +1,117 @@
+"""Replays through the gateway: the captured bytes, unchanged, with a signed token that forces the arm."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER
+from weighbridge.store.control import ControlClient, IssueToken, TokenText
+from weighbridge.trials.calls import BodyGone, Lost, NotSent, Sent
+from weighbridge.trials.frame import Item
+from weighbridge.trials.log import TrialLog
+from weighbridge.trials.money import Purse
+from weighbridge.trials.plan import TrialPlan
+from weighbridge.upstream import Broken, Client, Reply, Unreachable
+from weighbridge.wire.openai import PATH
+
+TAG_HEADER = b"x-weighbridge-tag"
+TOKEN_S = 6 * 3600
+TOKEN_RENEW_S = TOKEN_S - 1800
+
+
+class SendSettings(msgspec.Struct, frozen=True, kw_only=True):
+    concurrency: int
+    timeout_s: float
+
+
+class GatewaySend:
+    """A `calls.Send` over one gateway. Use as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        control: ControlClient,
+        log: TrialLog,
+        plan: TrialPlan,
+        settings: SendSettings,
+        purse: Purse,
+    ) -> None:
+        self._base_url, self._settings = base_url, settings
+        self._control, self._log, self._plan, self._purse = control, log, plan, purse
+        self._client: Client | None = None
+        self._token, self._token_at = b"", 0.0
+
+    async def __aenter__(self) -> Self:
+        self._client = Client(self._base_url, connections_max=self._settings.concurrency + 1)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def __call__(self, item: Item) -> Sent:
+        body = self._log.body(item.request)
+        if not isinstance(body, bytes):
+            raise BodyGone(item.id)
+        reply = await self._post(item, body)
+        if reply.status == 403 and b"invalid_trial_token" in reply.body and self._renew_due(after_s=1.0):
+            # It ran out while this replay waited its turn, or the keeper has a new key.
+            reply = await self._post(item, body)
+        return Sent(
+            status=reply.status,
+            body=reply.body,
+            exchange=_text(reply, b"x-weighbridge-id"),
+            cost_nanousd=_cost(reply),
+            retry_after=_text(reply, b"retry-after"),
+        )
+
+    async def _post(self, item: Item, body: bytes) -> Reply:
+        assert self._client is not None  # noqa: S101 (the context manager made it)
+        self._renew_due(after_s=TOKEN_RENEW_S)
+        headers = [
+            (b"content-type", b"application/json"),
+            (TOKEN_HEADER.encode(), self._token),
+            (ITEM_HEADER.encode(), item.id.encode()),
+            # Tags choose nothing but the slice that the replay is logged under.
+            (TAG_HEADER, ",".join(f"{name}={value}" for name, value in item.tags).encode("latin-1", "replace")),
+        ]
+        try:
+            return await self._client.post(PATH, headers, body, self._settings.timeout_s)
+        except Unreachable as error:
+            raise NotSent(f"the gateway cannot be reached: {error}") from None
+        except Broken as error:
+            raise Lost(f"the gateway's answer broke off: {error}") from None
+
+    def _renew_due(self, after_s: float) -> bool:
+        """Get a token if the one in hand is older than this. Its budget is what the cap leaves now."""
+        if self._token and time.monotonic() - self._token_at < after_s:
+            return False
+        settings = self._plan.settings
+        asked = IssueToken(
+            trial=self._plan.trial,
+            route=settings.route,
+            arm=settings.candidate,
+            budget_nanousd=self._purse.left_nanousd,
+            ttl_s=TOKEN_S,
+        )
+        # A short blocking call on a local socket, every few hours.
+        self._token = self._control.call(asked, TokenText).text.encode()
+        self._token_at = time.monotonic()
+        return True
+
+
+def _text(reply: Reply, name: bytes) -> str | None:
+    value = reply.header(name)
+    return None if value is None else value.decode("ascii", "replace")
+
+
+def _cost(reply: Reply) -> int | None:
+    """What the gateway says this replay cost; an error status without a cost was not billed."""
+    text = _text(reply, b"x-weighbridge-cost-nanousd")
+    if text is not None and text.isdigit():
+        return int(text)
+    return None if reply.status == 200 else 0

@@ -1,0 +1,123 @@
+"""Feeding outcomes to the tests in the planned order, whatever order they finish in. Pure: no clock, no I/O.
+
+The walk has a cursor. It takes the next unit once all its outcomes are there, or passes it over when nothing needs it
+any more, and stops where an outcome is missing. What it has taken is therefore a function of the plan and the outcomes
+alone: an interrupted trial that goes on ends with the same pairs and the same verdict.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from weighbridge.stats.overall import Draw
+from weighbridge.stats.sequential import PairTest
+from weighbridge.stats.verdict import Decider, SliceState
+from weighbridge.trials.frame import Unit, draws_of
+from weighbridge.trials.outcome import Outcome, Scored, Unjudged
+from weighbridge.trials.plan import TrialPlan
+
+CANDIDATE = "candidate"
+
+
+class Walk:
+    """The state of a trial's tests after the units taken so far."""
+
+    def __init__(self, plan: TrialPlan) -> None:
+        self.plan = plan
+        self._threshold = -math.log(plan.settings.alpha)
+        settings = plan.settings
+        agreement = {use.slice for use in plan.graders if use.reference == "incumbent"}
+        judged = plan.judged
+        self.agreement = {name: PairTest(settings.margin, settings.alpha) for name in judged if name in agreement}
+        certifying = {name: weight for name, weight in judged.items() if name not in agreement}
+        self.decider = (
+            Decider(settings.margin, settings.alpha, certifying, (CANDIDATE,), settings.seed) if certifying else None
+        )
+        self._draws = draws_of(plan.counts, judged, settings.seed, plan.units, settings.shuffle) if judged else []
+        # The whole speaks for all traffic or not at all.
+        self.whole_possible = self.decider is not None and not self.agreement and not plan.unjudged
+        self.cursor = 0
+        self._taken_draws: list[Draw] = []
+        self.taken: list[tuple[Unit, tuple[Scored, ...]]] = []
+        self.unjudged: dict[str, list[Unjudged]] = {}
+        self.gone = 0
+        self.pairs = 0
+        """Pairs of all units taken."""
+
+    def decided(self, slice_name: str) -> bool:
+        """Needs this slice no more pairs of its own?"""
+        test = self.agreement.get(slice_name)
+        if test is not None:
+            return max(test.certify, test.halt) >= self._threshold
+        return self.decider is not None and self.decider.verdict(slice_name, CANDIDATE) != "undecided"
+
+    @property
+    def whole_wanted(self) -> bool:
+        return self.whole_possible and self.decider is not None and not self.decider.whole_decided
+
+    def wanted(self, position: int) -> bool:
+        """Would the unit at this place be taken, as things stand? Only ever turns from yes to no."""
+        return not self.decided(self.plan.units[position].slice) or (self.whole_wanted and self._draws[position].whole)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left that any test wants."""
+        return self.cursor >= len(self.plan.units) or self._all_decided
+
+    @property
+    def _all_decided(self) -> bool:
+        return not self.whole_wanted and all(self.decided(name) for name in self.plan.judged)
+
+    def ahead(self) -> Iterator[int]:
+        """Places from the cursor on whose units are wanted as things stand, in order."""
+        if self._all_decided:
+            return
+        for position in range(self.cursor, len(self.plan.units)):
+            if self.wanted(position):
+                yield position
+
+    def advance(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Take units as far as outcomes are there."""
+        units = self.plan.units
+        while self.cursor < len(units) and not self._all_decided:
+            if self.wanted(self.cursor):
+                unit = units[self.cursor]
+                found = [outcomes.get(item) for item in unit.items]
+                if None in found:
+                    return
+                self._take(unit, [one for one in found if one is not None])
+            self.cursor += 1
+
+    def _take(self, unit: Unit, found: list[Outcome]) -> None:
+        failed = [one for one in found if isinstance(one, Unjudged)]
+        scored = tuple(one for one in found if isinstance(one, Scored))
+        self.gone += len(found) - len(failed) - len(scored)
+        if failed:
+            # Half a conversation is not a unit. Its slice stays undecided until the missing replays are made.
+            self.unjudged.setdefault(unit.slice, []).extend(failed)
+            return
+        if not scored:
+            return
+        difference = sum(one.candidate - one.incumbent for one in scored) / len(scored)
+        self._taken_draws.append(self._draws[self.cursor])
+        self.taken.append((unit, scored))
+        self.pairs += len(scored)
+        test = self.agreement.get(unit.slice)
+        if test is not None:
+            test.update(difference)
+        elif self.decider is not None:
+            self.decider.feed(unit.slice, CANDIDATE, difference, self._draws[self.cursor])
+
+    def pairs_of(self, slice_name: str) -> int:
+        return sum(len(scored) for unit, scored in self.taken if unit.slice == slice_name)
+
+    @property
+    def whole_taken(self) -> list[tuple[Draw, tuple[Scored, ...]]]:
+        """The units that spoke for the whole, with the draws that chose them."""
+        return [(draw, scored) for draw, (_, scored) in zip(self._taken_draws, self.taken, strict=True) if draw.whole]
+
+    def state(self, slice_name: str) -> SliceState | None:
+        """Where a judged slice stands; for agreement slices the verdict word means nothing and is `undecided`."""
+        test = self.agreement.get(slice_name)
+        if test is not None:
+            return SliceState(test.n, test.mean, test.interval(), "undecided", None, test.certify, test.halt)
+        return None if self.decider is None else self.decider.state(slice_name, CANDIDATE)
