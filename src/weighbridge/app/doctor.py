@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import apsw
 import msgspec
 
 from weighbridge.config import Loaded, load, secret
@@ -19,7 +18,7 @@ from weighbridge.ledger.prices import PriceFound, compile_price
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import ControlClient, Ping, Pong
-from weighbridge.store.database import Database, sqlite_problem
+from weighbridge.store.database import Database, sqlite_problem, sqlite_version
 from weighbridge.store.layout import Layout
 
 Status = Literal["ok", "warn", "fail"]
@@ -81,7 +80,7 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
 
 
 def _sqlite() -> Check:
-    version = apsw.sqlite_lib_version()
+    version = sqlite_version()
     problem = sqlite_problem(version)
     if problem:
         return Check(name="SQLite", status="fail", says=problem, next_step="upgrade the package `apsw`")

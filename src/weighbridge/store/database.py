@@ -58,6 +58,11 @@ class Head(msgspec.Struct, frozen=True):
     digest: str
 
 
+def sqlite_version() -> str:
+    """Of the library that apsw brings, which is not Python's own."""
+    return str(apsw.sqlite_lib_version())
+
+
 def sqlite_problem(version: str) -> str | None:
     """Why this SQLite may not be used, or `None`."""
     parts = tuple(int(part) for part in version.split("."))
@@ -77,7 +82,7 @@ class Database:
     """
 
     def __init__(self, path: Path, *, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-        problem = sqlite_problem(apsw.sqlite_lib_version())
+        problem = sqlite_problem(sqlite_version())
         if problem:
             raise StoreError(problem)
         self._path = path
