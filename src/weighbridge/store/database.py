@@ -101,7 +101,7 @@ class Database:
         found = self._scalar("PRAGMA quick_check(1)")
         if found != "ok":
             raise StoreError(
-                f"{self._path} is damaged ({found!r}). Move it away and start again: route tables and heads are rebuilt "
+                f"{self._path} is damaged ({found!r}). Move it away and start again: tables and heads are rebuilt "
                 "from tables/ and log/chain.jsonl, and no exchange is lost."
             )
         version = self._int("PRAGMA user_version")
