@@ -339,6 +339,11 @@ class Chain:
         self._write_head(key, head)
         return head
 
+    def check_head(self) -> None:
+        """Raises `Corrupt` when lines are missing at the end of the chain, or the head is gone."""
+        if self.snapshot().seq or self.head() is not None:
+            self._checked_head()
+
     def _checked_head(self) -> Head:
         """Nothing is added to a chain that lost lines: that would make the loss look like history."""
         head = self.head()

@@ -73,6 +73,10 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def nothing(step: str) -> None:
+    """The default of `step` parameters: a test stops there, in order to see what a crash leaves."""
+
+
 def write_new(path: Path, pieces: Sequence[bytes]) -> None:
     """Put a whole file in place, durable: temporary name, fsync, rename. The folder is the caller's to sync."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -22,12 +22,30 @@ class LiveLock:
         self._path = _path(layout, incarnation)
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        os.write(self._fd, boot_id())
 
     def release(self) -> None:
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
+
+
+def boot_id() -> bytes:
+    """Changes when the machine starts; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    except OSError:
+        return b""
+
+
+def ended_with_machine(layout: Layout, incarnation: str) -> bool:
+    """May the machine have gone down under this writer, so that what it had not synced is gone?"""
+    try:
+        then = _path(layout, incarnation).read_bytes()
+    except FileNotFoundError:
+        return True  # the folder of locks did not survive
+    return not then or then != boot_id()
 
 
 def is_live(layout: Layout, incarnation: str) -> bool:
@@ -44,7 +62,8 @@ def is_live(layout: Layout, incarnation: str) -> bool:
     return False
 
 
-def forget(layout: Layout, incarnation: str) -> None:
-    """Remove the lock file of a writer that is gone."""
-    if not is_live(layout, incarnation):
-        _path(layout, incarnation).unlink(missing_ok=True)
+def forget_all_but(layout: Layout, incarnations: set[str]) -> None:
+    """Remove the lock files of writers that are gone, except those of `incarnations`."""
+    for path in layout.run.glob("*.live"):
+        if path.stem not in incarnations and not is_live(layout, path.stem):
+            path.unlink(missing_ok=True)
