@@ -94,9 +94,18 @@ def _running(loaded: Loaded) -> ControlClient | None:
     if not layout.control.exists():
         return None
     try:
-        return ControlClient(layout, timeout_s=CALL_S_MAX)
+        control = ControlClient(layout, timeout_s=CALL_S_MAX)
     except ControlError:
         return None  # a stale socket: the next keeper replaces it
+    try:
+        control.call(Ping(), Pong)  # one that is just ending lets us in but does not answer
+    except ControlError:
+        control.close()
+        return None
+    except BaseException:
+        control.close()
+        raise
+    return control
 
 
 def _temporary_keeper(loaded: Loaded) -> tuple[ControlClient, Child]:

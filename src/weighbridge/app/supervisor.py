@@ -75,6 +75,7 @@ class Supervisor:
         self._fresh: dict[int, asyncio.Event] = {}
         self._stopping = asyncio.Event()
         self._stops = 0
+        self._line: ControlClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started_ns = time.time_ns()
         self._keeper_restarts = 0
@@ -242,17 +243,23 @@ class Supervisor:
         with ControlClient(self._layout) as control:
             return control.call(Reload(), TableNumber)
 
+    async def stay_connected(self) -> None:
+        """Hold a line to the keeper, so that `others()` can be asked after `hide()`."""
+        self._line = await asyncio.to_thread(ControlClient, self._layout)
+
     async def others(self) -> int:
-        """Clients on the control socket that are not workers, besides this question itself."""
-
-        def ask() -> int:
-            with ControlClient(self._layout, timeout_s=5.0) as control:
-                return control.call(Ping(), Pong).clients - 1
-
+        """Commands on the control socket besides ourselves; 0 if the keeper does not answer."""
+        line = self._line
+        if line is None:
+            return 0
         try:
-            return await asyncio.to_thread(ask)
+            return (await asyncio.to_thread(line.call, Ping(), Pong)).clients - 1
         except ControlError:
             return 0
+
+    async def hide(self) -> None:
+        """Let no further command find this keeper."""
+        await asyncio.to_thread(self._layout.control.unlink, missing_ok=True)
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
@@ -282,6 +289,8 @@ class Supervisor:
             child.signal(signal.SIGTERM)
         limit_s = self._settings.loaded.config.limits.drain_s_max + DRAIN_GRACE_S
         await asyncio.gather(*(self._wait_or_kill(child, limit_s, "worker") for child in running))
+        if self._line is not None:
+            self._line.close()
         if self._keeper is not None:
             self._keeper.signal(signal.SIGTERM)
             await self._wait_or_kill(self._keeper, KEEPER_END_S_MAX, "keeper")

@@ -55,7 +55,8 @@ RETRY_S = 60
 class Options:
     config: str
     table: TableMode = "require"
-    """`require`: end if the configuration cannot be published; `try`: go on with the last table; `keep`: leave it."""
+    """`require`: end if the configuration cannot be published; `try`: go on with the last table; `keep`: leave it, for
+    one command, and end in order when the command has."""
     client_keys: ClientKeys = "all"
 
 
@@ -80,6 +81,7 @@ class Keeper:
         self._server = ControlServer(self._layout, self._answer)
         self._ended = asyncio.Event()
         self._abandoned = False
+        self.leaving: asyncio.Task[None] | None = None
         self._prices_until_ns: int | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -104,6 +106,13 @@ class Keeper:
         """Seal what can be sealed, then end."""
         self._ended.set()
 
+    async def end_when_alone(self) -> None:
+        """The command that started this keeper is done, but others may have found it meanwhile."""
+        await self._server.until_alone()
+        self._server.turn_away()
+        await self._server.until_alone()
+        self.end()
+
     def abandon(self) -> None:
         """The parent is gone: make room for the next keeper at once; it seals what is left."""
         self._abandoned = True
@@ -120,12 +129,13 @@ class Keeper:
             logging.shutdown()
             os._exit(ExitCode.DONE)
         ticking.cancel()
+        self._server.turn_away()
         try:
             await self._chores.finish()
         except (WeighbridgeError, OSError) as error:
             log.error("the log is sealed at the next start: %s", error)
         finally:
-            await self._server.close()
+            self._server.close()
             self._chores.close()
             self._database.close()
             self._lock.close()
@@ -230,13 +240,18 @@ async def _live(options: Options, parent: socket.socket | None) -> None:
     ready = await keeper.start()
     if parent is not None:
         _tell(parent, ready)
-        loop.add_reader(parent, _watch, parent, keeper)
+        loop.add_reader(parent, _watch, parent, keeper, options)
     await keeper.run()
 
 
-def _watch(parent: socket.socket, keeper: Keeper) -> None:
-    if not parent.recv(4096):
-        asyncio.get_running_loop().remove_reader(parent)
+def _watch(parent: socket.socket, keeper: Keeper, options: Options) -> None:
+    if parent.recv(4096):
+        return
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(parent)
+    if options.table == "keep":
+        keeper.leaving = loop.create_task(keeper.end_when_alone())
+    else:
         keeper.abandon()
 
 

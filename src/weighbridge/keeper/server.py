@@ -53,6 +53,7 @@ class ControlServer:
         self._layout, self._answer = layout, answer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._left = asyncio.Event()
         self._workers: dict[asyncio.StreamWriter, Worker] = {}
 
     @property
@@ -77,10 +78,21 @@ class ControlServer:
             os.umask(before)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_BYTES_MAX)
 
-    async def close(self) -> None:
+    def turn_away(self) -> None:
+        """Take no new connection; whoever is connected is still answered."""
         if self._server is not None:
             self._server.close()
-        self._layout.control.unlink(missing_ok=True)
+            self._layout.control.unlink(missing_ok=True)
+            self._server = None
+
+    async def until_alone(self) -> None:
+        """Until no client is connected."""
+        while self.clients:
+            self._left.clear()
+            await self._left.wait()
+
+    def close(self) -> None:
+        self.turn_away()
         for writer in tuple(self._connections):
             writer.close()
 
@@ -113,6 +125,7 @@ class ControlServer:
             pass  # gone, or a line over the limit: the connection ends, the keeper does not
         finally:
             self._connections.discard(writer)
+            self._left.set()
             worker = self._workers.pop(writer, None)
             if worker is not None:
                 worker.rolled.set()
