@@ -128,15 +128,18 @@ class _Call(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise _Stale("the connection was closed while idle")
         self._reset()
-        self._answer = asyncio.get_running_loop().create_future()
+        answer = self._answer = asyncio.get_running_loop().create_future()
         transport.write(message)
         try:
-            return await self._answer
+            return await answer
         except asyncio.CancelledError:
-            self.abort()
+            if not answer.done():
+                self.abort()
             raise
         finally:
-            self._answer = None
+            # A connection is back in the pool before its call has woken up: the next call may be waiting on it by now.
+            if self._answer is answer:
+                self._answer = None
 
     def abort(self) -> None:
         if self._transport is not None:
