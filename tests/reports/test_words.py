@@ -69,4 +69,4 @@ def test_lists_and_periods_read_as_sentences() -> None:
     assert words.period(1_793_700_000 * 10**9, 1_793_701_000 * 10**9) == "3 November 2026"
     assert (
         words.days(12.1), words.days(0.21), words.days(0.0), words.days(None)
-    ) == ("12 days", "5 hours", "under a minute", "unknown")  # fmt: skip
+    ) == ("12 days", "5 hours", "less than a minute", "unknown")  # fmt: skip

@@ -30,6 +30,6 @@ def _lines(row: SliceReport, *, whole: bool) -> list[str]:
     else:
         measured = f"{words.signed(100 * row.difference)} points, {words.interval(row.interval)}"
     decided = f"decided at pair {row.decided_at:,}" if row.decided_at is not None else f"{row.n:,} pairs, not decided"
-    head = f"{name:<18} {row.verdict.replace('_', '-'):<13} {measured:<34} {decided}"
-    why = "; ".join(row.reasons) or row.recommendation.why
+    head = f"{name:<18} {row.verdict.replace('_', '-'):<13} {measured}"
+    why = f"{decided}: {'; '.join(row.reasons) or row.recommendation.why}"
     return [head, textwrap.fill(why, WIDTH, initial_indent=" " * 19, subsequent_indent=" " * 19)]

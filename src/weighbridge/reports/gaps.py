@@ -134,7 +134,7 @@ def _time(items: Sequence[Exchange], replays: Sequence[Exchange]) -> Iterator[Ga
     if replays:
         ends = max(e.time_ns + (e.duration_ns or 0) for e in replays)
         span = (ends - min(e.time_ns for e in replays)) / 86_400e9
-        yield Gap(what="The candidate's availability over time", fact=f"it was called over {days(span)}")
+        yield Gap(what="The candidate's availability over time", fact=f"it was called for {days(span)}")
 
 
 def _left_out(evidence: Sequence[Evidence]) -> Iterator[Gap]:

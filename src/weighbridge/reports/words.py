@@ -98,7 +98,7 @@ def days(span: float | None) -> str:
     for unit, size in (("day", 1.0), ("hour", 1 / 24), ("minute", 1 / 1440)):
         if span >= size:
             return count(round(span / size), unit)
-    return "under a minute"
+    return "less than a minute"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -1,11 +1,11 @@
 """A tiny OpenAI-compatible provider for the sample: it answers with the hand-written incumbent answers.
 
-    python -m weighbridge.samples.sample_provider [--port 0] [--answer TEXT]
+    python -m weighbridge.samples.sample_provider [--port 0] [--say incumbent | --say gold | --answer TEXT]
 
 It is **not a model**: a request is looked up by its last user text, and what a person wrote beforehand is sent
-back. With `--answer` it says the same to everything. Token counts are estimated at four characters each, its speed says
-nothing, and it has no price. `GET /_bill` tells what it answered and counted, so that a gateway in front of it can be
-checked.
+back: the incumbent's answer, or with `--say gold` the right one. With `--answer` it says the same to everything. Token
+counts are estimated at four characters each, its speed says nothing, and it has no price. `GET /_bill` tells what it
+answered and counted, so that a gateway in front of it can be checked.
 
 The first line on standard output is its port. It ends on SIGTERM and when its standard input ends.
 """
@@ -21,12 +21,13 @@ import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.samples.items import prompt_sha256, support_items
 
 MODEL = "hand-written"
+Say = Literal["incumbent", "gold"]
 CHARACTERS_PER_TOKEN = 4
 BODY_BYTES_MAX = 1 << 20
 _START_S_MAX = 30.0
@@ -59,8 +60,10 @@ class Answers:
             return dict(self._bill)
 
 
-def sample_answers(always: str | None = None) -> Answers:
-    return Answers({prompt_sha256(item.text): item.incumbent_answer for item in support_items()}, always)
+def sample_answers(always: str | None = None, say: Say = "incumbent") -> Answers:
+    items = support_items()
+    texts = [item.gold if say == "gold" else item.incumbent_answer for item in items]
+    return Answers({prompt_sha256(item.text): text for item, text in zip(items, texts, strict=True)}, always)
 
 
 def _content(message: Any) -> str:
@@ -164,11 +167,12 @@ def server(answers: Answers, port: int = 0) -> Server:
 class SampleProvider:
     """The provider in a process of its own: `with SampleProvider() as provider: ... provider.base_url`.
 
-    answer: say this to everything. Raises `WeighbridgeError` where the process does not start.
+    answer: say this to everything. say: the incumbent's answers, or the right ones. Raises `WeighbridgeError` where
+    the process does not start.
     """
 
-    def __init__(self, answer: str | None = None) -> None:
-        self._command = [sys.executable, "-m", "weighbridge.samples.sample_provider", "--port", "0"]
+    def __init__(self, answer: str | None = None, say: Say = "incumbent") -> None:
+        self._command = [sys.executable, "-m", "weighbridge.samples.sample_provider", "--port", "0", "--say", say]
         if answer is not None:
             self._command += ["--answer", answer]
         self._process: subprocess.Popen[bytes] | None = None
@@ -215,8 +219,11 @@ def main(arguments: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--answer", default=None, help="say this to everything")
+    parser.add_argument(
+        "--say", choices=("incumbent", "gold"), default="incumbent", help="which of the shipped answers"
+    )
     options = parser.parse_args(arguments)
-    serving = server(sample_answers(options.answer), options.port)
+    serving = server(sample_answers(options.answer, options.say), options.port)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     sys.stdout.write(f"{serving.server_port}\n")
