@@ -243,7 +243,7 @@ class BudgetSection(Section, frozen=True, kw_only=True):
     """A cap for each end user, by the request's `user` field."""
 
 
-Band = float | tuple[str, str]
+Band = float | tuple[str | float, str | float]
 
 
 class RevenueSection(Section, frozen=True, kw_only=True):
@@ -281,12 +281,14 @@ class UseSection(Section, frozen=True, kw_only=True):
 
     via: Literal["self_hosted", "licensor_api", "certified_partner", "third_party_product"] | None = None
     """How the model is reached."""
-    businesses: tuple[str, ...] = ()
-    """What the group also does, e.g. `model_service`, `competes_with:LICENSOR`."""
+    businesses: tuple[str, ...] | None = None
+    """What the group also does, e.g. `model_service`, `ai_work_assistant`, `competes_with:LICENSOR`; `[]` is nothing of
+    that kind, absent is unknown.
+    """
     publishes_derivatives: bool | None = None
     """Whether fine-tuned or merged weights are published."""
     trained_on_outputs_of: tuple[str, ...] = ()
-    """Models whose outputs were used for training."""
+    """Models whose outputs were used for training, or `hosted:PROVIDER`; their terms are checked along."""
 
 
 class OrganizationSection(Section, frozen=True, kw_only=True):

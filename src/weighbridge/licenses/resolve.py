@@ -1,0 +1,172 @@
+"""From what people write to recorded terms: a terms id, a model's name, an SPDX expression, a file's sha256, a stack.
+
+Nothing is guessed. What cannot be resolved comes back as `Unknown`, with what to do next, and makes the finding
+`unclear`.
+"""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from license_expression import ExpressionError, Licensing, get_spdx_licensing
+
+from weighbridge.errors import UsageError
+from weighbridge.licenses import catalogue, hosted, load
+from weighbridge.licenses.model import Confidence, Terms
+
+_NOT_A_LICENCE = frozenset({"other", "unknown", "none", "proprietary", "custom", "noassertion"})
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """Recorded terms, and how well it is known that they are the ones."""
+
+    terms: Terms
+    model: catalogue.Model | None = None
+    confidence: Confidence = "read"
+    """Of the statement that the model came under these terms; `read` where the terms themselves were named."""
+    may_only_restrict: bool = False
+    """A further text that is said to apply: nothing is permitted on its account."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """The terms of a hosted service."""
+
+    ident: str
+    terms: hosted.Hosted
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Terms that are not recorded: what was asked for, why it leads nowhere, what to do."""
+
+    asked: str
+    why: str
+    next_step: str
+
+
+Part = Recorded | Service | Unknown
+
+_NEXT = (
+    "find the licence text that came with the very files in use and check it by its terms id or SPDX id "
+    "(`weighbridge license check ID`), or let counsel read it"
+)
+
+
+def resolve(query: str) -> tuple[Part, ...]:
+    """The parts that `query` names; several are joined by ` + `. Raises `UsageError` where it names nothing."""
+    names = [name.strip() for name in re.split(r"\s\+\s", query.strip())]
+    if not all(names):
+        raise UsageError(f"{query!r} names no model or terms; write for instance kimi-k3, or 'qwen-2024 + llama-3.1'")
+    found: list[Part] = []
+    for name in names:
+        found.extend(part for part in _one(name) if part not in found)
+    return tuple(found)
+
+
+def _one(name: str) -> tuple[Part, ...]:
+    lower = name.lower()
+    if lower in load.ids():
+        return (Recorded(terms=load.terms(lower)),)
+    if lower.startswith(hosted.PREFIX):
+        ident = hosted.find(lower)
+        if ident is None:
+            known = ", ".join(f"{hosted.PREFIX}{one}" for one in hosted.providers())
+            return (Unknown(name, "the terms of this provider are not recorded", f"recorded are: {known}"),)
+        return (Service(ident, hosted.providers()[ident]),)
+    if re.fullmatch(r"(sha256:)?[0-9a-f]{64}", lower):
+        return (_by_hash(name, lower.removeprefix("sha256:")),)
+    model = catalogue.find(name)
+    if model is not None:
+        return _of_model(name, model)
+    if lower in _NOT_A_LICENCE:
+        return (Unknown(name, f"{name!r} says only that the licence is a custom one; it names no text", _NEXT),)
+    return _expression(name)
+
+
+def _of_model(name: str, model: catalogue.Model) -> tuple[Part, ...]:
+    if not model.terms:
+        note = model.note or "its licence is not recorded"
+        return (Unknown(name, f"{model.name}: {note}", _NEXT),)
+    own = [Recorded(terms=load.terms(one), model=model, confidence=model.confidence) for one in model.terms]
+    more = [
+        Recorded(terms=load.terms(one), model=model, confidence="reported", may_only_restrict=True)
+        for one in model.also_reported
+    ]
+    return (*own, *more)
+
+
+# Texts that were read and hashed: the sha256 of the file as it lay beside the weights.
+_KNOWN_TEXTS = {"59b99642b95ea21630e311198ddbfffbfe05aadba0c2f5d884cbdf4efcc90f44": "minimax-h3-community"}
+
+
+def _by_hash(asked: str, digest: str) -> Part:
+    if digest in _KNOWN_TEXTS:
+        return Recorded(terms=load.terms(_KNOWN_TEXTS[digest]))
+    return Unknown(
+        asked, "no recorded text has this sha256: it is a text, or a version, that nobody has read yet", _NEXT
+    )
+
+
+def sha256_of(file: Path) -> str:
+    """The sha256 of a licence file, byte for byte."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@cache
+def _licensing() -> Licensing:
+    # Reads the SPDX list that ships with the library: 60 ms, no network.
+    return get_spdx_licensing()
+
+
+@cache
+def _by_spdx() -> dict[str, str]:
+    """SPDX id or LicenseRef, lower case -> terms id. Standard texts win where a model's terms only build on one."""
+    found: dict[str, str] = {}
+    for ident in load.ids():
+        record = load.terms(ident)
+        if record.family == "standard" or record.spdx.lower() not in found:
+            found[record.spdx.lower()] = ident
+    return found
+
+
+def _expression(name: str) -> tuple[Part, ...]:
+    direct = _by_spdx().get(name.lower())
+    if direct is not None:
+        return (Recorded(terms=load.terms(direct)),)
+    try:
+        expression = _licensing().parse(name, validate=True, strict=True)
+    except ExpressionError:
+        expression = None
+    if expression is None:
+        alike = catalogue.near(name)
+        hint = f"recorded names that look alike: {', '.join(alike)}; " if alike else ""
+        return (Unknown(name, f"{name!r} is no recorded model, terms id or SPDX expression", f"{hint}{_NEXT}"),)
+    return tuple(_symbol_part(name, one) for one in _choice(expression))
+
+
+def _choice(expression: Any) -> tuple[Any, ...]:
+    """The licences to keep to: all of an AND; of an OR the licensee chooses, here the first that is recorded."""
+    if isinstance(expression, _licensing().OR):
+        ways = [_choice(one) for one in expression.args]
+        return next((way for way in ways if all(_key(one) in _by_spdx() for one in way)), ways[0])
+    if isinstance(expression, _licensing().AND):
+        return tuple(dict.fromkeys(symbol for one in expression.args for symbol in _choice(one)))
+    return (expression,)
+
+
+def _key(symbol: Any) -> str:
+    # A licence with an exception is a symbol of its own, and none is recorded.
+    return str(getattr(symbol, "key", symbol)).lower()
+
+
+def _symbol_part(asked: str, symbol: Any) -> Part:
+    ident = _by_spdx().get(_key(symbol))
+    if ident is None:
+        return Unknown(
+            asked,
+            f"{symbol} is a known licence, but its terms are not recorded here",
+            "let counsel read it for this use",
+        )
+    return Recorded(terms=load.terms(ident))
