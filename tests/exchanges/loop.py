@@ -113,6 +113,12 @@ class Bench:
         self.log.close()
 
 
+def die(bench: Bench) -> None:
+    """What `kill -9` leaves: the lock is gone with its file, segments keep their zeros."""
+    bench.log._syncer.stop()
+    bench.log._lock.release()
+
+
 def held(
     identity: str,
     *,

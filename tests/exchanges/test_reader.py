@@ -1,11 +1,12 @@
 """Reading the log while it is written, after its writer died, and behind damage."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.exchanges.loop import Bench, held, store
+from tests.exchanges.loop import Bench, attempted, die, finished, held, posted, store
 from weighbridge.exchanges.framing import Corrupt, Scan
 from weighbridge.exchanges.reader import BodyReader, Follower, read
 from weighbridge.store.layout import Layout
@@ -14,15 +15,6 @@ from weighbridge.store.layout import Layout
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return store(tmp_path)
-
-
-def die(bench: Bench) -> None:
-    """What `kill -9` leaves: the lock is gone, the segment keeps its zeros. The thread may sync what was written."""
-    bench.loop.turn()
-    bench.log._syncer.stop()
-    lock = bench.log._lock
-    lock._path.unlink()
-    lock.release()
 
 
 def test_a_finished_exchange_is_read_once_with_what_every_frame_said(layout: Layout) -> None:
@@ -83,8 +75,6 @@ def test_filters_take_what_fits_all_of_them(layout: Layout) -> None:
 
 
 def test_the_digest_is_over_the_stored_bytes_of_all_frames_in_order(layout: Layout) -> None:
-    from hashlib import sha256
-
     bench = Bench(layout)
     bench.request()
     bench.close()
@@ -159,8 +149,6 @@ def test_a_body_that_was_not_captured_is_none(layout: Layout) -> None:
 
 
 def test_the_cost_is_unknown_as_soon_as_one_attempt_is(layout: Layout) -> None:
-    from tests.exchanges.loop import attempted, finished, posted
-
     bench = Bench(layout, bodies=False)
     frame = bench.begin()
     bench.log.append(attempted(frame.id))

@@ -32,12 +32,23 @@ def master_key(layout: Layout, reference: bytes | None) -> bytes:
 
     Raises `Corrupt` when the store's key file was changed, `StoreError` when it cannot be made.
     """
+    if reference is None and not layout.master_key.exists():
+        create_key_file(layout.master_key, "master", os.urandom(KEY_BYTES))
+    return _existing_master_key(layout, reference)
+
+
+def find_master_key(layout: Layout, reference: bytes | None) -> bytes | None:
+    """`master_key` for those who only read: `None` where no key was ever made. Raises `Corrupt`."""
+    try:
+        return _existing_master_key(layout, reference)
+    except FileNotFoundError:
+        return None
+
+
+def _existing_master_key(layout: Layout, reference: bytes | None) -> bytes:
     if reference is not None:
         return blake2b(reference, digest_size=KEY_BYTES, person=b"wb-master-key").digest()
-    path = layout.master_key
-    if not path.exists():
-        create_key_file(path, "master", os.urandom(KEY_BYTES))
-    return read_key_file(path, "master", KEY_BYTES)
+    return read_key_file(layout.master_key, "master", KEY_BYTES)
 
 
 def team_folder(team: str | None) -> str:

@@ -128,6 +128,8 @@ def _seal_frames(
         return
     check_prefix(layout, segment.path, data, _prefixes(chain))
     if not scan.frames:
+        if any(name[:2] == (segment.incarnation, segment.number + 1) for name in open_names(layout.open_log, ".wbx")):
+            chain.append(key, time_ns=time_ns, sealed=(_nothing_in(segment.name),))  # the numbers have no gap
         segment.path.unlink(missing_ok=True)
         return
     # Every sealed segment ends with a closing frame, also that of a worker that did not live to write its own.
@@ -153,6 +155,10 @@ def _seal_frames(
     step("removed")
     result.segments += 1
     result.exchanges += len(frames.exchanges)
+
+
+def _nothing_in(source: str) -> SealedFile:
+    return SealedFile(kind="done", path="", source=source, bytes=0, sha256="", count=0)
 
 
 class _Contents:
@@ -279,7 +285,7 @@ def _seal_bodies(
         if not scan.frames:
             path.unlink(missing_ok=True)
             return
-        sealed = [SealedFile(kind="done", path="", source=path.name, bytes=0, sha256="", count=0)]
+        sealed = [_nothing_in(path.name)]
     chain.append(key, time_ns=time_ns, sealed=tuple(sealed))
     step("bodies committed")
     path.unlink(missing_ok=True)

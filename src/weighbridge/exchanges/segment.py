@@ -94,7 +94,7 @@ class OpenSegment:
             raise
 
     def close(self, *, finished: bool) -> None:
-        """Durable, cut to length where `finish` was written, closed; an empty segment is removed.
+        """Durable, cut to length where `finish` was written, closed; one that was finished empty is removed.
 
         Never raises: a failed sync is found by the next `sync`, which is what the frames' acknowledgement waits for.
         """
@@ -105,7 +105,7 @@ class OpenSegment:
             if finished:
                 self._files.truncate(self.fd, self.end)
                 self._files.fdatasync(self.fd)
-        if not self.frames:
+        if finished and not self.frames:
             with contextlib.suppress(OSError):
                 self.path.unlink()
         self.is_closed = True
