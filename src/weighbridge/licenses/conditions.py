@@ -87,6 +87,8 @@ def _roles(when: When, profile: Profile) -> Truth:
     if when.roles == ("any_use",) and not when.not_roles and not when.only_roles:
         return YES
     if not profile.roles:
+        if when.roles and roles_in(when.roles) <= profile.not_roles:
+            return NO
         return unknown("organization.roles")
     return known(
         (not when.roles or bool(profile.roles & roles_in(when.roles)))

@@ -1,32 +1,19 @@
-"""A licence finding for one arm: permissive SPDX licences are recognised, everything else is `unclear`."""
+"""The licence line of an arm: what a verdict, a ramp and a report say about its terms."""
 
-from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
-from license_expression import ExpressionError, Licensing, get_spdx_licensing
+import msgspec
 
+from weighbridge.errors import UsageError
+from weighbridge.licenses.answer import Answer
+from weighbridge.licenses.check import check
+from weighbridge.licenses.profile import EMPTY, Profile
+from weighbridge.licenses.rules import Reason
 from weighbridge.records.evidence import FINDING_SCHEMA, Finding
 from weighbridge.records.table import Weights
 
-# SPDX id -> what it asks of those who pass the weights (or a derivative) on to others. Use through an API, inside a
-# company or inside a product that does not ship the weights triggers none of it. The texts: https://spdx.org/licenses/.
-_KEEP = "keep the copyright notice and this licence's text with every copy of the weights you pass on"
-PERMISSIVE: dict[str, str | None] = {
-    "Apache-2.0": (
-        "with every copy of the weights you pass on: include the licence text, keep notices and the NOTICE file, and "
-        "mark changed files (section 4); patent licences end for whoever sues over patents in it (section 3)"
-    ),
-    "MIT": _KEEP,
-    "MIT-0": None,
-    "ISC": _KEEP,
-    "BSD-2-Clause": _KEEP,
-    "BSD-3-Clause": f"{_KEEP}; do not use the authors' names to endorse your product",
-    "0BSD": None,
-    "Unlicense": None,
-    "CC0-1.0": None,
-    "CC-BY-4.0": "wherever you share the weights, name the authors, link the licence, say what you changed (section 3)",
-    "CDLA-Permissive-2.0": "make the agreement's text available with every copy of the weights you pass on",
-}
+# An arm answers requests: whatever else the organisation does, this use passes no copies of the weights on.
+_PASSES_NOTHING_ON = frozenset({"distributor", "integrator"})
 
 
 class ArmTerms(Protocol):
@@ -45,78 +32,60 @@ class ArmTerms(Protocol):
     def terms(self) -> str | None: ...
 
 
-@cache
-def _licensing() -> Licensing:
-    # Reads the SPDX list that ships with the library: 60 ms, no network.
-    return get_spdx_licensing()
+def finding(arm: ArmTerms, on: str, profile: Profile = EMPTY) -> Finding:
+    """What the terms of `arm` mean for `profile` on the date `on` (ISO). What cannot be read is `unclear`.
 
-
-def finding(arm: ArmTerms, on: str) -> Finding:
-    """What the terms of `arm` mean on the date `on` (ISO). Never raises: what cannot be read is `unclear`."""
-    if arm.terms is None:
-        return _unclear(arm, on, *_without_terms(arm))
+    Terms are the arm's `terms`; without them, those under which its model is recorded to have come.
+    """
     if arm.weights == "closed":
-        return _unclear(
-            arm,
-            on,
-            f"weights are closed, so {arm.terms!r} is not a licence of them: the terms of the API apply",
-            "let counsel read the provider's terms of service for this use",
-        )
+        return _unclear(arm, on, *_closed(arm))
+    query = arm.terms or arm.model
+    if not profile.roles:
+        profile = msgspec.structs.replace(profile, not_roles=_PASSES_NOTHING_ON)
     try:
-        expression = _licensing().parse(arm.terms, validate=True, strict=True)
-    except ExpressionError:
-        expression = None
-    if expression is None:
-        return _unclear(
-            arm,
-            on,
-            f"{arm.terms!r} is not an SPDX licence id, so its terms are not read in this version",
-            "let counsel read the licence of the very files in use; model licences often limit use, users or revenue",
-        )
-    ids = _permissive_ids(expression)
-    if ids is None:
-        return _unclear(
-            arm,
-            on,
-            f"{expression} is not among the permissive licences that are recognised ({', '.join(PERMISSIVE)})",
-            "let counsel read it for this use",
-        )
+        answer = check(query, profile, on)
+    except UsageError as error:
+        return _unclear(arm, on, str(error), f"set `terms` of [[arm]] {arm.name!r} to an SPDX id or a terms id")
+    said = (
+        f"as configured for arm {arm.name!r}; nobody checked that {arm.model} is published under it"
+        if arm.terms
+        else f"no terms are configured for arm {arm.name!r}: taken from what is recorded of {arm.model}"
+    )
     return Finding(
         schema=FINDING_SCHEMA,
         arm=arm.name,
-        terms=arm.terms,
-        verdict="allowed",
-        obligations=tuple(f"{one}: {asked}" for one in ids if (asked := PERMISSIVE[one]) is not None),
-        reasons=(
-            f"{' and '.join(ids)}: permissive, limits neither use nor users nor revenue "
-            f"(text: https://spdx.org/licenses/{ids[0]}.html)",
-            f"as configured for arm {arm.name!r}; nobody checked that {arm.model} is published under it",
-        ),
+        terms=arm.terms if arm.terms is not None else (" + ".join(answer.terms) if _recorded(answer) else None),
+        verdict=answer.verdict,
+        obligations=tuple(f"{one.text} ({one.clause})" for one in answer.obligations),
+        reasons=(*(sentence(reason) for reason in answer.reasons), said, *_to_do(answer)),
         on=on,
     )
 
 
-def _permissive_ids(expression: Any) -> tuple[str, ...] | None:
-    """The licences to keep to: all of an AND, the first permissive choice of an OR; `None` where there is none."""
-    if isinstance(expression, _licensing().OR):
-        return next((ids for one in expression.args if (ids := _permissive_ids(one)) is not None), None)
-    if isinstance(expression, _licensing().AND):
-        parts = [_permissive_ids(one) for one in expression.args]
-        return None if None in parts else tuple(dict.fromkeys(one for part in parts for one in part or ()))
-    # A licence with an exception is a symbol of its own, not in the list.
-    return (expression.key,) if getattr(expression, "key", None) in PERMISSIVE else None
+def sentence(reason: Reason) -> str:
+    """A reason with the place where it can be looked up, in one line."""
+    mark = "" if reason.confidence == "read" else f", {reason.confidence}"
+    clause = "" if reason.clause == "not recorded" else f"clause {reason.clause}, "
+    return f"{reason.text} [{clause}{reason.source}{mark}]"
 
 
-def _without_terms(arm: ArmTerms) -> tuple[str, str]:
-    if arm.weights == "closed":
-        return (
-            "closed weights: no licence of the model is granted, the terms of the provider's API apply",
-            "let counsel read the provider's terms of service for this use",
-        )
-    return (
-        f"no terms are configured for arm {arm.name!r} ({arm.model})",
-        f"find the licence of the very files in use and set its SPDX id as `terms` of [[arm]] {arm.name!r}",
-    )
+def _recorded(answer: Answer) -> bool:
+    """Did the name lead to recorded terms, or only back to itself?"""
+    return not all(reason.source == "the shipped records" for reason in answer.reasons)
+
+
+def _to_do(answer: Answer) -> tuple[str, ...]:
+    if answer.if_confirmed is not None:
+        would_be = f"once confirmed, the verdict is: {answer.if_confirmed}"
+        return (would_be, *(f"to do: {question}" for question in answer.questions))
+    return tuple(f"to do: {question}" for question in answer.questions)
+
+
+def _closed(arm: ArmTerms) -> tuple[str, str]:
+    next_step = "let counsel read the provider's terms of service for this use"
+    if arm.terms is None:
+        return "closed weights: no licence of the model is granted, the terms of the provider's API apply", next_step
+    return f"weights are closed, so {arm.terms!r} is not a licence of them: the terms of the API apply", next_step
 
 
 def _unclear(arm: ArmTerms, on: str, reason: str, next_step: str) -> Finding:

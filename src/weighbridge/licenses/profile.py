@@ -46,6 +46,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """A checked `[organization]`. Empty `roles`, `established_in`, `users_in` and `None` are unknown."""
 
     roles: frozenset[str] = frozenset()
+    not_roles: frozenset[str] = frozenset()
+    """Where `roles` is unknown: what this use is certainly not."""
     commercial: bool | None = None
     established_in: frozenset[str] = frozenset()
     users_in: frozenset[str] = frozenset()

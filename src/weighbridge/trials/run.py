@@ -11,7 +11,9 @@ from weighbridge.config import Loaded
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.answers import Answer, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
+from weighbridge.licenses import Profile
 from weighbridge.licenses import finding as license_finding
+from weighbridge.licenses import profile as license_profile
 from weighbridge.records.canonical import canonical
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.exchange import Exchange
@@ -74,6 +76,7 @@ def run_trial(
 
     Raises `WeighbridgeError` for everything a person can mend; finished replays are kept, and the next run goes on.
     """
+    organization = license_profile(loaded.config.organization, loaded.file)
     log = TrialLog(loaded)
     table, route, arm = _permitted(loaded, log.layout, settings)
     cap = _cap_nanousd(options.max_usd, arm)
@@ -91,7 +94,7 @@ def run_trial(
         how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
         send = GatewaySend(base_url, control, log, plan, how, purse)
         stopped, last_broken = asyncio.run(run.replay(send, purse, arm, route, options, show))
-        ended = run.conclude(control, arm, stopped, last_broken, paid_again)
+        ended = run.conclude(control, arm, organization, stopped, last_broken, paid_again)
         if ended.complete:
             journal.finish()
         return ended
@@ -261,9 +264,11 @@ class _Run:
 
     # --- concluding ---------------------------------------------------------------------------------------------------
 
-    def conclude(self, control: ControlClient, arm: Arm, stopped: Stopped, last_broken: str, paid_again: int) -> Ended:
+    def conclude(
+        self, control: ControlClient, arm: Arm, who: Profile, stopped: Stopped, last_broken: str, paid_again: int
+    ) -> Ended:
         """Store evidence, finding and verdict, in this order: whatever is named is there."""
-        finding = license_finding(arm, time.strftime("%Y-%m-%d", time.gmtime()))
+        finding = license_finding(arm, time.strftime("%Y-%m-%d", time.gmtime()), who)
         cost = total_cost(self._replays.values())
         evidence, verdict = conclude(
             self.walk, self._items, self._replays, finding, stopped, last_broken, cost, time.time_ns()
