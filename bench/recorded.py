@@ -138,14 +138,14 @@ def main() -> int:
             said = json.load(response)
         renamed = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
         bill[BANANA] = {renamed.get(name, name): number for name, number in said.items()}
-        verified = weighbridge(config, "verify").strip().splitlines()[-1]
+        verified = "; ".join(weighbridge(config, "verify").strip().splitlines())
         weighbridge(config, "report", "--out", str(folder / "report"))
         truth = truths(recorded, config)
         same = agreement(recorded, config)
     say("deciding every cell again in other orders")
     again = shuffled(truth, options.orders)
     minutes = (time.monotonic() - began) / 60
-    run = Run(cells(verdicts, truth), log, bill, book, told, same, again, options.orders, verified, minutes)
+    run = Run(cells(verdicts, recorded, truth), log, bill, book, told, same, again, options.orders, verified, minutes)
     text = page(run)
     print(text)
     if options.write:

@@ -1,5 +1,6 @@
 """The recordings, and the truth that they hold about each cell of candidate and task."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -10,12 +11,14 @@ import numpy as np
 from weighbridge.config import load
 from weighbridge.grading.answers import Answer, Question
 from weighbridge.grading.book import GraderBook, grade
-from weighbridge.records.evidence import Verdict
+from weighbridge.records.evidence import SliceVerdict, Verdict
 from weighbridge.stats.verdict import Decider
 
 INCUMBENT = "gpt-4o-2024-08-06"
 MARGIN, ALPHA, SEED = 0.03, 0.05, 0
 TASKS = {"gsm": "GSM8K", "crux": "CRUX", "math-l5": "MATH level 5"}
+WHOLE = "whole"
+"""In place of a task: all traffic, weighted."""
 
 LISTED = {
     "Qwen2.5-72B-Instruct": ("novita", "qwen/qwen-2.5-72b-instruct"),
@@ -141,19 +144,37 @@ class Cell:
         return self.verdict == "inferior" and truth >= -MARGIN
 
 
-def cells(verdicts: dict[str, list[Verdict]], truth: dict[tuple[str, str], Truth]) -> list[Cell]:
+def whole(candidate: str, recorded: Recorded, truth: dict[tuple[str, str], Truth]) -> Truth:
+    """The truth of the whole route: the cells' means, weighted by the traffic of their tasks."""
+    counts = {task: sum(key[0] == task for key in recorded.items) for task in TASKS}
+    total = sum(counts.values())
+    parts = [(counts[task] / total, truth[candidate, task]) for task in TASKS]
+    return Truth(
+        [math.fsum(weight * fmean(part.ours) for weight, part in parts)],
+        [math.fsum(weight * fmean(part.shipped) for weight, part in parts)],
+    )
+
+
+def cells(verdicts: dict[str, list[Verdict]], recorded: Recorded, truth: dict[tuple[str, str], Truth]) -> list[Cell]:
+    """Every verdict beside its truth; the whole only of trials that looked at all tasks."""
     found: list[Cell] = []
     for candidate, several in verdicts.items():
         for verdict in several:
             for one in verdict.verdicts:
                 task = one.slice.removeprefix("task=")
-                known = truth.get((candidate, task))
-                if known is not None:
-                    found.append(
-                        Cell(candidate, task, one.verdict, one.n, one.difference, one.interval, fmean(known.ours),
-                             fmean(known.shipped), len(known.ours), one.reasons)
-                    )  # fmt: skip
+                found.append(_cell(candidate, task, one, truth[candidate, task], len(truth[candidate, task].ours)))
+            if len(verdict.verdicts) == len(TASKS):
+                known = whole(candidate, recorded, truth)
+                items = sum(len(truth[candidate, task].ours) for task in TASKS)
+                found.append(_cell(candidate, WHOLE, verdict.overall, known, items))
     return found
+
+
+def _cell(candidate: str, task: str, one: SliceVerdict, known: Truth, items: int) -> Cell:
+    return Cell(
+        candidate, task, one.verdict, one.n, one.difference, one.interval, fmean(known.ours), fmean(known.shipped),
+        items, one.reasons,
+    )  # fmt: skip
 
 
 def shuffled(truth: dict[tuple[str, str], Truth], orders: int) -> tuple[int, int]:

@@ -77,13 +77,13 @@ def _verdicts(run: Run) -> list[str]:
     ]
     for row in run.cells:
         shown = "unknown" if row.interval is None else f"{points(row.interval[0])} to {points(row.interval[1])}"
-        note = "; ".join(row.reasons) if row.verdict == "undecided" else ""
+        note = row.reasons[0] if row.verdict == "undecided" and row.reasons else ""
         if row.contradicts(row.truth):
             note = "contradicts the truth"
         elif row.contradicts(row.shipped):
             note = "contradicts the shipped labels only"
         lines.append(
-            f"| {row.candidate} | {TASKS[row.task]} | {row.verdict} | {row.n:,} | {row.items:,} "
+            f"| {row.candidate} | {TASKS.get(row.task, '**all traffic**')} | {row.verdict} | {row.n:,} | {row.items:,} "
             f"| {points(row.difference)} ({shown}) | {points(row.truth)} | {points(row.shipped)} | {note} |"
         )
     tried = {(row.candidate, row.task) for row in run.cells}

@@ -129,8 +129,9 @@ def ledgers(exported: str, prices: dict[str, Price]) -> dict[str, Ledger]:
     return found
 
 
-def _usage(raw: dict[str, int] | list[int]) -> Usage:
-    return Usage(*raw) if isinstance(raw, list) else Usage(**raw)
+def _usage(told: dict[str, int]) -> Usage:
+    """The token classes of an exported attempt; `total` is their sum and no class."""
+    return Usage(**{name: number for name, number in told.items() if name in Usage.__struct_fields__})
 
 
 def mismatches(log: dict[str, Ledger], bill: dict[str, dict[str, int]], told: Told) -> list[str]:

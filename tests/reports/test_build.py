@@ -122,6 +122,16 @@ def test_a_slice_that_was_judged_by_an_earlier_trial_keeps_its_row() -> None:
     assert {"t-1", "t-2"} == {facts.trial for facts in candidate.trials}
 
 
+def test_a_trial_of_one_slice_says_nothing_about_the_whole_route() -> None:
+    whole, log = trial({"task=refund": GOOD, "task=triage": BAD}, name="t-1")
+    part, more = trial({"task=triage": OPEN}, name="t-2", seed=9, created_ns=START_NS + 30 * DAY_NS)
+    both = assemble(inputs([whole, part], [*log, *more], table=table())).routes[0].candidates[0]
+    assert both.overall is not None
+    assert both.overall.trial == "t-1"
+    only = assemble(inputs([part], [*log, *more], table=table())).routes[0].candidates[0]
+    assert only.overall is None
+
+
 def test_the_cheapest_of_two_good_candidates_is_the_one_to_move_to() -> None:
     dear, log = trial({"task=refund": GOOD}, candidate="dear", name="t-1")
     cheap, more = trial({"task=refund": replace_cost(GOOD, 0.1)}, candidate="cheap", name="t-2")

@@ -47,6 +47,11 @@ def test_an_undecided_row_says_what_the_verdict_said_it_lacks() -> None:
     assert (found.answer, found.flips) == ("not enough evidence", ("needs about 87 more pairs",))
 
 
+def test_an_undecided_row_names_an_open_licence_once_and_briefly() -> None:
+    found = recommend(case("undecided", word="unclear", reasons=("needs 9 more", "licence unclear: clause 2 says so")))
+    assert found.flips == ("needs 9 more", "besides, the licence has to be settled")
+
+
 def test_an_unclear_licence_holds_back_a_good_row_and_is_what_would_flip_it() -> None:
     found = recommend(case(word="unclear"))
     assert found.answer == "not enough evidence"

@@ -134,7 +134,7 @@ def _candidate(inputs: Inputs, route: Route, judged: Sequence[Judged], name: str
         arm=arm,
         gate=gate,
         license=license_report,
-        overall=_overall(judged, rows, license_report, gate),
+        overall=_overall([one for one in judged if _speaks_for(one, calls)], rows, license_report, gate),
         slices=tuple(rows),
         gaps=gaps(arm, evidence, [source.verdict for source in sources], inputs.seen),
         trials=tuple(_trial(one) for one in behind),
@@ -208,10 +208,15 @@ def _slice(
     )
 
 
+def _speaks_for(one: Judged, calls: RouteCalls) -> bool:
+    """Whether a trial looked at every slice of the route's traffic, so that its whole is the route's."""
+    return {verdict.slice for verdict in one.verdict.verdicts} >= calls.slices.keys()
+
+
 def _overall(
     judged: Sequence[Judged], rows: Sequence[SliceReport], license_report: LicenseReport, gate: Gate
 ) -> SliceReport | None:
-    """The whole of the last verdict; its cost is weighted by the traffic of the slices that it judged."""
+    """The whole of the last verdict that speaks for the route, at the cost of its slices weighted by their traffic."""
     if not judged:
         return None
     whole, evidence = judged[-1].verdict, judged[-1].evidence

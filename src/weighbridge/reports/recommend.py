@@ -109,11 +109,14 @@ def _forbidden(case: Case) -> Recommendation | None:
 def _not_shown(case: Case) -> Recommendation | None:
     if case.verdict == "non_inferior":
         return None
-    reasons = case.reasons or ("no reason was recorded",)
+    # Verdicts name the licence too; here it has its own place.
+    reasons = tuple(one for one in case.reasons if not any(said in one for said in case.license.reasons))
+    if case.license.word not in LICENSE_ALLOWS:
+        reasons = (*reasons, "besides, the licence has to be settled")
     return Recommendation(
         answer="not enough evidence",
         why="Shown neither to be good enough nor to be worse.",
-        flips=reasons,
+        flips=reasons or ("no reason was recorded",),
     )
 
 
