@@ -184,7 +184,11 @@ def _default(option: typer.core.TyperOption) -> str:
 
 
 def _prose(text: str) -> str:
-    """Help text as Markdown. `\\b` is the command line's own mark for lines that keep their breaks."""
+    """Help text, which is Markdown. `\\b` is the command line's own mark for lines that keep their breaks."""
+    if "[bold]" in text or "[/" in text:
+        raise UndescribedError(
+            f"a help text holds the markup of a terminal, which shows as it is: {text!r}; use backticks"
+        )
     return inspect.cleandoc(text).replace("\b\n", "")
 
 
