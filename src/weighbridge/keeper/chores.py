@@ -12,9 +12,11 @@ from weighbridge.config import Loaded, secret
 from weighbridge.errors import ControlError
 from weighbridge.exchanges.chain import Chain, ObjectEntry, Snapshot, put_object, signing_key
 from weighbridge.exchanges.checkpoint import Checkpointer
+from weighbridge.exchanges.erase import Erased, erase
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.live import is_live
+from weighbridge.exchanges.retention import retire
 from weighbridge.exchanges.seal import Sealed, seal_all
 from weighbridge.exchanges.segments import open_names
 from weighbridge.keeper.server import ControlServer
@@ -28,6 +30,7 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 5
 """How often the keeper signs what open segments hold, and looks for segments that nobody writes to any more."""
+DAY_NS = 86_400 * 1_000_000_000
 ROLL_EVERY_S = 3600
 """A segment in use is rolled and sealed this often, so that Parquet readers are at most that far behind."""
 
@@ -47,6 +50,8 @@ class Chores:
         self._abandoned = False
         self._mistrust = self._cut_tail()
         self._looked_ns = 0
+        self._retired_on = 0
+        """The last day, counted from 1970 in UTC, on which retention was seen to."""
         self._rolled_ns = clock.mono_ns()
 
     @property
@@ -98,6 +103,10 @@ class Chores:
             if self._left_behind():
                 await self._do(self._seal)
             await self._do(self._checkpoint)
+            today = self._clock.wall_ns() // DAY_NS
+            if today != self._retired_on:
+                await self._do(self._retire)
+                self._retired_on = today
 
     def _left_behind(self) -> bool:
         """Is there a segment whose writer is gone, or that its writer has followed up by another?"""
@@ -190,7 +199,60 @@ class Chores:
         return ObjectList(rows=tuple(_row(entry) for entry in snapshot.objects if kind in (None, entry.kind)))
 
     async def erase(self, asked: Erase, server: ControlServer) -> ErasedCount:
-        raise ControlError("not yet")
+        """Roll and seal first, so that what is erased is off the disk when this is answered."""
+        if [bool(asked.exchanges), asked.key is not None, asked.user is not None].count(True) != 1:
+            raise ControlError("say exactly one of: exchanges, key, user")
+        await self.seal(server)
+        return _erased(await self._do(lambda: self._erase(asked)))
+
+    def _erase(self, asked: Erase) -> Erased:
+        done = erase(
+            self._layout,
+            self._chain,
+            self.signing_key,
+            exchanges=asked.exchanges,
+            client_key=asked.key,
+            user=asked.user,
+            time_ns=self._clock.wall_ns(),
+            step=self._between,
+        )
+        log.info("erased %d bodies of %d exchanges", done.bodies, done.exchanges)
+        return done
+
+    def _retire(self) -> None:
+        capture = self.loaded.config.capture
+        done = retire(
+            self._layout,
+            self._chain,
+            self.signing_key,
+            keep_days=capture.keep_days,
+            keep_rows_days=capture.keep_rows_days,
+            time_ns=self._clock.wall_ns(),
+            step=self._between,
+        )
+        if done.body_folders or done.segments:
+            log.info("retired the bodies of %d days and teams, and %d segments", done.body_folders, done.segments)
+
+
+def _erased(done: Erased) -> ErasedCount:
+    notes: list[str] = []
+    if done.still_open:
+        notes.append(
+            f"{done.still_open} bodies lie in a segment that is still in use: they cannot be read any more, and are "
+            "gone from the disk when it is sealed"
+        )
+    if done.evidence:
+        notes.append(
+            f"signed evidence carries graders' notes about erased exchanges and cannot be changed: "
+            f"{', '.join(done.evidence)}"
+        )
+    if done.busy_trials:
+        notes.append(
+            f"running trials still name erased exchanges in their journals (ids and scores, no text): "
+            f"{', '.join(done.busy_trials)}"
+        )
+    notes += [f"could not be read, so nothing was erased there: {place}" for place in done.damage]
+    return ErasedCount(exchanges=done.exchanges, bodies=done.bodies, notes=tuple(notes))
 
 
 class AbandonedError(ControlError):

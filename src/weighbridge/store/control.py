@@ -70,6 +70,8 @@ class TokenText(Message, frozen=True, kw_only=True, tag="token_text"):
 class ErasedCount(Message, frozen=True, kw_only=True, tag="erased"):
     exchanges: int
     bodies: int
+    notes: tuple[str, ...] = ()
+    """What could not be erased, or not yet, one sentence each."""
 
 
 class SealedCount(Message, frozen=True, kw_only=True, tag="sealed"):
