@@ -109,6 +109,14 @@ def link_problems(name: str) -> Iterator[str]:
             yield f"{name}: the link {target} names no heading of that page"
 
 
+def unreachable(pages: list[str], index: str = "docs/README.md") -> Iterator[str]:
+    """Pages of the documentation that its index does not lead to."""
+    listed = {match[1] for match in LINK.finditer((REPOSITORY / index).read_text("utf-8"))}
+    for name in pages:
+        if name.startswith("docs/") and name != index and name.removeprefix("docs/") not in listed:
+            yield f"{name}: {index} does not lead to it"
+
+
 def main() -> int:
     tracked = subprocess.run(
         ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -121,6 +129,7 @@ def main() -> int:
     pages = [name for name in names if name.endswith(".md")]
     problems = [problem for name in shipped for problem in shipped_problems(name)]
     problems += [problem for name in pages for problem in link_problems(name)]
+    problems += unreachable(pages)
     print(
         "\n".join(problems) if problems else f"{len(shipped)} shipped data files, {len(pages)} pages with their links"
     )

@@ -122,3 +122,12 @@ def test_a_link_to_a_page_or_heading_that_is_not_there_is_named(
     assert 2 == len(problems)
     assert "gone.md leads nowhere" in problems[0]
     assert "there.md#nowhere names no heading" in problems[1]
+
+
+def test_a_page_that_the_index_does_not_lead_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_files, "REPOSITORY", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "README.md").write_text("[listed](listed.md)")
+    pages = ["README.md", "docs/README.md", "docs/listed.md", "docs/forgotten.md"]
+    [problem] = data_files.unreachable(pages)
+    assert problem.startswith("docs/forgotten.md")
