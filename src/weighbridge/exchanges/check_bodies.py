@@ -116,16 +116,17 @@ class BodyCheck:
                 counts.bodies_retired += 1
             elif commitment in self._present:
                 counts.bodies += 1
-            elif self._may_be_lost(identity.partition("-")[0], machine_ended):
+            elif self._may_be_lost(identity.partition("-")[0], facts, machine_ended):
                 counts.bodies_lost += 1
             else:
                 self._findings.problem(identity, f"a body of this exchange is gone ({ref.size} bytes, {ref.day})")
 
-    def _may_be_lost(self, incarnation: str, known: dict[str, bool]) -> bool:
+    def _may_be_lost(self, incarnation: str, facts: LogFacts, known: dict[str, bool]) -> bool:
         """Only while its segments are open: when they are sealed, what the machine lost is signed."""
         if incarnation not in known:
-            still_open = any(name == incarnation for name, _, _ in open_names(self._layout.open_log, ".wbx"))
             known[incarnation] = (
-                still_open and not is_live(self._layout, incarnation) and ended_with_machine(self._layout, incarnation)
+                incarnation in facts.cut_short
+                and not is_live(self._layout, incarnation)
+                and ended_with_machine(self._layout, incarnation)
             )
         return known[incarnation]

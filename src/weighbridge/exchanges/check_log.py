@@ -30,6 +30,8 @@ class LogFacts:
     bodies: dict[bytes, tuple[str, BodyRef]] = field(default_factory=dict)
     """Commitment -> exchange and reference."""
     rows_retired: bool = False
+    cut_short: set[str] = field(default_factory=set)
+    """Incarnations that did not close an open segment: their worker, or the machine, went down."""
 
 
 def read_checked(layout: Layout, findings: Findings, file: SealedFile) -> bytes | None:
@@ -139,6 +141,7 @@ class _LogCheck:
         else:
             data = segment.read()
         if not check_header(data, FRAMES_MAGIC, segment.path):
+            self._empty(segment.path)
             return
         scan = Scan(data)
         self._feed(merge, segment, scan)
@@ -163,11 +166,19 @@ class _LogCheck:
             if scan.damage is not None:
                 findings.problem(segment.path, scan.damage[1], scan.damage[0])
 
+    def _empty(self, path: Path) -> None:
+        """A segment without a header: nothing of it had reached the disk, unless it was signed."""
+        self.facts.cut_short.add(path.name.partition("-")[0])
+        if path in self._prefixes:
+            self._findings.problem(path, f"is empty; {self._prefixes[path].bytes} bytes of it were signed")
+
     def _open(self, path: Path, data: bytes, scan: Scan) -> None:
         if scan.damage is not None:
             self._findings.problem(path, scan.damage[1], scan.damage[0])
         if scan.stop == "torn":
             self._findings.counts.torn_tails += 1
+        if scan.stop != "closed":
+            self.facts.cut_short.add(path.name.partition("-")[0])
         signed = HEADER_BYTES
         prefix = self._prefixes.get(path)
         if prefix is not None:
@@ -190,6 +201,7 @@ class _LogCheck:
         for left in reversed(range(_LIVE_TRIES)):
             data = path.read_bytes()
             if not check_header(data, BODIES_MAGIC, path):
+                self._empty(path)
                 return
             scan = Scan(data)
             for _ in scan:

@@ -184,6 +184,10 @@ class Scan:
     def _sector_missing(self, at: int, after: int) -> bool:
         data = self._data
         sector = at - at % SECTOR_BYTES + SECTOR_BYTES
+        if sector <= at + PREFIX_BYTES:
+            there = [place for place in range(at, sector) if data[place]]
+            if len(there) == 1 and (there[0] > at or sector > at + 4):
+                return False  # of a real prefix more would be there; a single changed zero looks like this
         if sector > at + PREFIX_BYTES and data[at + PREFIX_BYTES] == 0:
             return False  # this sector is there, and no payload begins with a zero
         last = max(after, at + PREFIX_BYTES)

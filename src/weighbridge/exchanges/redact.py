@@ -54,6 +54,7 @@ _PREFIXED: tuple[tuple[str, bytes], ...] = (
 _ANY_PREFIXED = re.compile(rb"(?=[esArghxywnpS])" + _LEFT + rb"(?:" + rb"|".join(rule for _, rule in _PREFIXED) + rb")")
 _RULES = tuple((kind, re.compile(_LEFT + rb"(?:" + rule + rb")")) for kind, rule in _PREFIXED)
 
+_NAME_LEFT = rb"(?:(?<![A-Za-z])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 _NAMES_END = (
     b"bearer", b"basic", b"key", b"secret", b"secrets", b"token", b"password", b"passwd", b"passphrase", b"pwd",
     b"credential", b"credentials",
@@ -61,7 +62,11 @@ _NAMES_END = (
 """How the text before a named credential ends: cheap to ask, decided by `_NAMED_VALUE`."""
 _BETWEEN = b" \"'\\:=>"
 _NAMED_VALUE = re.compile(
-    rb"((?:\b(?:bearer|basic)[ ]+|(?:\b(?:api|access|private|secret|auth|account|refresh|session|service|client)?"
+    rb"((?:"
+    + _NAME_LEFT
+    + rb"(?:bearer|basic)[ ]+|(?:"
+    + _NAME_LEFT
+    + rb"(?:api|access|private|secret|auth|account|refresh|session|service|client)?"
     rb"[ _\-]?(?:key|token|secret)|passw(?:or)?d|passphrase|pwd|credentials?)"
     rb"(?:\\?[\"'])?[ ]*(?:[:=]|=>)[ ]*(?:\\?[\"'])?))[A-Za-z0-9_\-.+/=]{16,}",
     re.IGNORECASE,
@@ -105,6 +110,8 @@ def _has_secret(body: bytes) -> bool:
         if _ANY_PREFIXED.search(body, start, upto) is not None:
             return True
         before = body[max(0, start - _NAMED_BYTES_MAX) : start]
+        if body.find(b"=", start, upto - 2) >= 0 and _NAMED_VALUE.search(body, start - len(before), end):
+            return True  # NAME=VALUE is one run
         if before.rstrip(_BETWEEN).lower().endswith(_NAMES_END) and _NAMED_VALUE.search(body, start - len(before), end):
             return True
         if not looked_for_key:
