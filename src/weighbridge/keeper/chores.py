@@ -98,7 +98,7 @@ class Chores:
         now_ns = self._clock.mono_ns()
         if now_ns - self._rolled_ns >= ROLL_EVERY_S * 1_000_000_000:
             await self.seal(server)
-        elif now_ns - self._looked_ns >= LOOK_EVERY_S * 1_000_000_000:
+        if now_ns - self._looked_ns >= LOOK_EVERY_S * 1_000_000_000:
             self._looked_ns = now_ns
             if self._left_behind():
                 await self._do(self._seal)
