@@ -7,11 +7,12 @@ import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load, secret
-from weighbridge.errors import ExitCode
+from weighbridge.errors import ExitCode, StoreError
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
+from weighbridge.store.database import remembered_head
 from weighbridge.store.layout import Layout
 
 
@@ -42,7 +43,7 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         notes.append(f"capture.encrypt_key: {error}")
     except Corrupt:
         pass  # the verification itself names the key file
-    report = verify_store(layout, master=master)
+    report = verify_store(layout, master=master, known_head=_known_head(layout, notes))
     shape = Verified(
         ok=report.ok, summary=report.summary, problems=report.problems, counts=report.counts,
         notes=(*notes, *report.notes),
@@ -53,6 +54,16 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         _print(report, shape)
     if not report.ok:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _known_head(layout: Layout, notes: list[str]) -> tuple[int, str] | None:
+    """What the keeper remembers outside the log's own files: a chain that was cut and signed anew is found by it."""
+    try:
+        head = remembered_head(layout.database)
+    except StoreError as error:
+        notes.append(f"what the keeper remembers of the log was not compared: {error}")
+        return None
+    return None if head is None else (head.seq, head.digest)
 
 
 def _print(report: VerifyReport, shape: Verified) -> None:
