@@ -170,3 +170,26 @@ def test_unshuffled_traffic_draws_its_own_slices() -> None:
     walk = Walk(plan)
     walk.advance(scores(plan, 1.0))
     assert {row[2] for row in states(walk)} == {"non_inferior"}
+
+
+def test_once_the_whole_is_decided_slices_that_go_on_no_longer_move_it() -> None:
+    """A hopeless slice decides whole and slice early; the other, close to the margin, goes on alone for long."""
+    plan, _ = traffic_of(1_200).plan()
+    rates = {"task=a": 0.0, "task=b": 0.9}
+    draw = random.Random(3)
+    known: dict[str, Outcome] = {
+        name: Scored(
+            item=name, replay=f"r-{name}", incumbent=1.0, candidate=float(draw.random() < rates.get(unit.slice, 0.9))
+        )
+        for unit in plan.units
+        for name in unit.items
+    }
+    walk = Walk(plan)
+    walk.advance(known)
+    assert walk.decider is not None
+    whole = walk.decider.overall(CANDIDATE)
+    assert whole.verdict == "inferior"
+    assert whole.n == whole.decided_at == len(walk.whole_taken)
+    assert walk.pairs > 2 * whole.n
+    truth = sum(plan.weights[name] * (rate - 1.0) for name, rate in rates.items())
+    assert whole.interval[0] <= truth <= whole.interval[1]

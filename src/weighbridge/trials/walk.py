@@ -7,6 +7,7 @@ alone: an interrupted trial that goes on ends with the same pairs and the same v
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from weighbridge.stats.overall import Draw
 from weighbridge.stats.sequential import PairTest
@@ -98,14 +99,19 @@ class Walk:
         if not scored:
             return
         difference = sum(one.candidate - one.incumbent for one in scored) / len(scored)
-        self._taken_draws.append(self._draws[self.cursor])
+        draw = self._draws[self.cursor]
+        if draw.whole and not self.whole_wanted:
+            # From here on decided slices are passed over: what is left is no longer a draw of all traffic, and the
+            # whole's estimate and interval would drift towards the slices that take longest.
+            draw = replace(draw, weight=0.0, weight_max=0.0, whole=False)
+        self._taken_draws.append(draw)
         self.taken.append((unit, scored))
         self.pairs += len(scored)
         test = self.agreement.get(unit.slice)
         if test is not None:
             test.update(difference)
         elif self.decider is not None:
-            self.decider.feed(unit.slice, CANDIDATE, difference, self._draws[self.cursor])
+            self.decider.feed(unit.slice, CANDIDATE, difference, draw)
 
     def pairs_of(self, slice_name: str) -> int:
         return sum(len(scored) for unit, scored in self.taken if unit.slice == slice_name)
