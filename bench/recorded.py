@@ -163,6 +163,9 @@ def judge(run: Run, say: Callable[[str], None]) -> int:
     wrong = sum(row.contradicts(row.truth) for row in run.cells)
     if wrong > ALPHA * len(decided):
         problems.append(f"{wrong} of {len(decided)} verdicts contradict the truth, more than alpha")
+    missed = [f"{row.candidate} on {row.task}" for row in run.cells if row.missed]
+    if len(missed) > 2 * ALPHA * len(run.cells):
+        problems.append(f"{len(missed)} of {len(run.cells)} intervals miss the truth: {', '.join(missed)}")
     for row in run.cells:
         if row.candidate in (BANANA, "gemma-2-2b-it") and row.verdict != "inferior":
             problems.append(f"{row.candidate} on {row.task} is hopeless and came out {row.verdict}")

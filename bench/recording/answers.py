@@ -138,6 +138,11 @@ class Cell:
     items: int
     reasons: tuple[str, ...]
 
+    @property
+    def missed(self) -> bool:
+        """The interval does not hold the truth, which at level 1 - 2 alpha may happen to so many."""
+        return self.interval is not None and not self.interval[0] <= self.truth <= self.interval[1]
+
     def contradicts(self, truth: float) -> bool:
         if self.verdict == "non_inferior":
             return truth <= -MARGIN

@@ -38,6 +38,11 @@ def test_a_contradiction_is_a_verdict_on_the_wrong_side_of_the_margin(verdict: s
     assert cell(verdict, truth).contradicts(truth) == wrong
 
 
+def test_an_interval_beside_the_truth_is_a_miss() -> None:
+    assert not cell("inferior", -0.5).missed
+    assert Cell("c", "gsm", "inferior", 9, -0.05, (-0.07, -0.03), -0.1, -0.1, 1000, ()).missed
+
+
 def told(prompt: int, completion: int) -> Told:
     found = Told()
     found.prompt_tokens, found.completion_tokens = prompt, completion
