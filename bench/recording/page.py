@@ -58,8 +58,8 @@ def _summary(run: Run) -> list[str]:
         f"{run.minutes:.0f} minutes on {os.cpu_count()} cores, Python {platform.python_version()}",
         f"- verdicts that contradict the truth: **{ours} of {len(decided)}** decided (our graders), {shipped} (shipped "
         f"labels); allowed: alpha of them, {ALPHA * len(decided):.1f}",
-        f"- intervals (level {100 * (1 - 2 * ALPHA):g} %) that do not hold the truth: {sum(row.missed for row in run.cells)} "
-        f"of {len(run.cells)}; allowed: {2 * ALPHA * len(run.cells):.1f}",
+        f"- intervals (level {100 * (1 - 2 * ALPHA):g} %) that do not hold the truth: "
+        f"{sum(row.missed for row in run.cells)} of {len(run.cells)}; allowed: {2 * ALPHA * len(run.cells):.1f}",
         f"- the same cells decided again in {run.orders} orders each: {run.again[0]} contradictions in "
         f"{run.again[1]:,} decisions ({100 * run.again[0] / max(1, run.again[1]):.2f} %)",
         f"- our graders and the shipped labels agree on {run.same[0]:,} of {run.same[1]:,} answers "
