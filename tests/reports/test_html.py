@@ -157,3 +157,9 @@ def test_the_three_files_are_written_and_a_folder_that_cannot_be_is_named(report
 
 def test_a_report_without_routes_is_still_a_page(report: Report) -> None:
     assert "The route table has no routes." in html.render(replace(report, routes=()))
+
+
+def test_names_in_the_headline_are_marked_and_the_sentence_stays_the_same(report: Report) -> None:
+    parts = html.pieces(report.routes[0])
+    assert "".join(text for text, _ in parts) == report.routes[0].headline
+    assert {text for text, name in parts if name} == {"task=refund", "task=triage", "task=mail", "qwen-72b", "gpt-4o"}

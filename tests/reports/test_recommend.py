@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from typing import get_args
 
@@ -92,3 +93,10 @@ def test_the_gate_tells_a_missing_term_from_one_that_is_out_of_bounds() -> None:
     assert gate_of(route, replace(HOSTED, region=None, retention_days=30), is_incumbent=False).state == "refused"
     assert gate_of(a_route("x"), OWN, is_incumbent=False).state == "permitted"
     assert gate_of(a_route("x"), OPENAI, is_incumbent=True).state == "permitted"
+
+
+def test_of_a_long_finding_only_the_next_steps_stand_in_the_row() -> None:
+    reasons = ("clause 4 draws a line", "to do: say how many users", "to do: say the role", "to do: ask counsel")
+    unclear = replace(case().license, word="unclear", reasons=reasons)
+    found = recommend(dataclasses.replace(case(), license=unclear))
+    assert found.flips == ("say how many users", "say the role", "1 more under Licence, below")

@@ -3,6 +3,7 @@
 Autoescape is on and nothing is marked safe but our own style sheet; the page forbids scripts and every request.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -40,6 +41,7 @@ def render(report: Report) -> str:
         rows_of=rows_of,
         scale_of=scale_of,
         facts_of=facts_of,
+        pieces=pieces,
         together=together,
         looks_of=looks_of,
         left_out=left_out,
@@ -100,6 +102,14 @@ def glyph(row: SliceReport, scale: float) -> Glyph:
 
 def rows_of(route: RouteReport) -> list[SliceReport]:
     return [row for candidate in route.candidates for row in candidate.slices]
+
+
+def pieces(route: RouteReport) -> list[tuple[str, bool]]:
+    """The headline in pieces; True marks a name of a slice or an arm, which should not be broken at its hyphens."""
+    names = {name for row in rows_of(route) for name in (row.slice, row.candidate)} | {route.incumbent.arm}
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    parts = re.split(f"({pattern})", route.headline)
+    return [(part, number % 2 == 1) for number, part in enumerate(parts) if part]
 
 
 def facts_of(route: RouteReport) -> str:

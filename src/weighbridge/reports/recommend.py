@@ -14,6 +14,7 @@ from weighbridge.records.table import Endpoint, Route
 from weighbridge.reports.model import Gate, LicenseReport, Recommendation
 from weighbridge.reports.words import percent, points
 
+STEPS_MAX = 2
 LICENSE_ALLOWS: tuple[LicenseWord, ...] = ("allowed", "obligations")
 
 
@@ -131,13 +132,21 @@ def _not_permitted_yet(case: Case) -> Recommendation | None:
         return Recommendation(
             answer="not enough evidence",
             why=f"{quality}{need}.",
-            flips=case.license.reasons or (f"{need}: have it settled, then state `terms` for the arm",),
+            flips=_to_settle(case.license.reasons) or (f"{need}: have it settled, then state `terms` for the arm",),
         )
     if case.gate.state == "unknown":
         return Recommendation(
             answer="not enough evidence", why=f"{quality}a data term is not stated.", flips=(case.gate.sentence,)
         )
     return None
+
+
+def _to_settle(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    """The first steps that a finding names (its `to do:` lines), else its first reason; all of them stand below."""
+    steps = tuple(one.removeprefix("to do:").strip() for one in reasons if one.startswith("to do:")) or reasons
+    if len(steps) <= STEPS_MAX:
+        return steps
+    return (*steps[:STEPS_MAX], f"{len(steps) - STEPS_MAX} more under Licence, below")
 
 
 def _cost(case: Case) -> Recommendation | None:
