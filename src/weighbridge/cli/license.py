@@ -1,60 +1,368 @@
-"""`weighbridge license check`."""
+"""`weighbridge license`: check, matrix, diff, profile, obligations."""
 
+import asyncio
 import sys
 import time
-from typing import Annotated
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 
+from weighbridge.cli import license_output as output
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load
+from weighbridge.config.tree import ROLES
 from weighbridge.errors import ExitCode, UsageError
-from weighbridge.licenses import finding
+from weighbridge.licenses import ask, changes, load_profile, resolve
+from weighbridge.licenses import profile as checked_profile
+from weighbridge.licenses.check import check as check_terms
+from weighbridge.licenses.check import parts_of
+from weighbridge.licenses.diff import compare
+from weighbridge.licenses.finding import finding
+from weighbridge.licenses.kit import kit, required
+from weighbridge.licenses.matrix import in_role
+from weighbridge.licenses.matrix import matrix as models_by_roles
+from weighbridge.licenses.profile import EMPTY, Profile, Range
+from weighbridge.licenses.rules import PERMISSIVE
+from weighbridge.licenses.shown import look, read_folder, read_page
 from weighbridge.records.evidence import Finding
 
-app = typer.Typer(help="What the terms of an arm mean for you. Facts and a reading of them, not legal advice.")
+HELP = "What a model's terms mean for you: clause by clause, from recorded facts. Not legal advice."
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+NOT_PERMITTED = 3
+"""With `--gate`: decided, and not permitted as things stand."""
+
+Via = Literal["self_hosted", "licensor_api", "certified_partner", "third_party_product"]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        dir_okay=False,
+        help="A TOML file with [organization]; without it, that of the configuration file.",
+    ),
+]
+ViaRoute = Annotated[
+    Via | None, typer.Option("--via", help="How the model is reached; overrides organization.use.via.")
+]
+OnDay = Annotated[
+    str | None, typer.Option("--on", metavar="DATE", help="The day to judge for, YYYY-MM-DD; today if absent.")
+]
+ModelOrTerms = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL_OR_TERMS]",
+        help="A model's name, a terms id, an SPDX expression, the sha256 of a licence file, hosted:PROVIDER; "
+        "a stack is written 'A + B'. Without it, every arm of the configuration.",
+    ),
+]
 
 
 @app.callback()
 def license_() -> None:
-    """What the terms of an arm mean for you. Facts and a reading of them, not legal advice."""
+    """What a model's terms mean for you: clause by clause, from recorded facts. Not legal advice."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """The documented JSON shape of `license check --json`."""
+    """The documented JSON shape of `license check --json` without a model: one finding for each arm."""
 
     findings: tuple[Finding, ...]
 
 
-@app.command()
+@app.command(
+    epilog="Examples: `weighbridge license check kimi-k3 --profile us.toml`, "
+    "`weighbridge license check 'qwen-2024 + llama-3.1' --json`, `weighbridge license check MIT`."
+)
 def check(
-    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="This arm only.")] = None,
+    model: ModelOrTerms = None,
+    profile: ProfileFile = None,
+    via: ViaRoute = None,
+    on: OnDay = None,
+    license_file: Annotated[
+        Path | None,
+        typer.Option("--license-file", metavar="FILE", dir_okay=False, help="Find terms by this file's sha256."),
+    ] = None,
+    output_tokens: Annotated[
+        float | None,
+        typer.Option("--output-tokens", metavar="N", min=0, help="Tokens that the model produces in a month, metered."),
+    ] = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Only this arm.")] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="For CI: exit 3 where a permission or fee is needed or the use is forbidden.")
+    ] = False,
     json: Json = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Say for each arm what its licence means: permissive ones are recognised, everything else is unclear.
+    """Say what terms mean for your organisation, with clause and source, and what is still to be answered.
 
-    Exit code 0: nothing unclear; 2: something is unclear, and the reasons say what to do.
+    Exit code 0: decided; 2: unclear, and the questions say what would decide it; 3, with --gate: not permitted as
+    things stand.
     """
+    day = _day(on)
+    who = _who(profile, config, via, output_tokens)
+    query = _query(model, license_file)
+    if query is not None and arm is not None:
+        raise UsageError("--arm names an arm of the configuration; leave MODEL_OR_TERMS and --license-file out")
+    if query is None:
+        found = _arms(config, arm, day, who)
+        _write(Checked(findings=found)) if json else output.findings(found)
+        raise typer.Exit(_code([row.verdict for row in found], gate))
+    answer = check_terms(query, who, day)
+    if json:
+        _write(answer)
+    else:
+        by_role: dict[str, str] = {}
+        if answer.verdict == "unclear" and not who.roles:
+            by_role = {role: check_terms(query, in_role(who, role), day).verdict for role in ROLES}
+        output.answer(query, answer, by_role)
+    raise typer.Exit(_code([answer.verdict], gate))
+
+
+@app.command(epilog="Example: `weighbridge license matrix --role product --role model_service`.")
+def matrix(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL_OR_TERMS]...", help="Only these; else every recorded model."),
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", metavar="ROLE", help="Only this role; may repeat.")
+    ] = None,
+    profile: ProfileFile = None,
+    via: ViaRoute = None,
+    on: OnDay = None,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Show every recorded model against every role, for an organisation with your other facts."""
+    for name in role or ():
+        if name not in ROLES:
+            raise UsageError(f"--role {name}: is not a role; allowed are {', '.join(ROLES)}")
+    made = models_by_roles(_who(profile, config, via), _day(on), models or (), role or ROLES)
+    _write(made) if json else output.matrix(made)
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """The documented JSON shape of `license diff --family`."""
+
+    changes: tuple[changes.Told, ...]
+
+
+@app.command(
+    epilog="Examples: `weighbridge license diff kimi-k2-modified-mit kimi-k3`, "
+    "`weighbridge license diff --family llama`."
+)
+def diff(
+    before: Annotated[str | None, typer.Argument(metavar="[A]", help="Model or terms before.")] = None,
+    after: Annotated[str | None, typer.Argument(metavar="[B]", help="Model or terms after.")] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME", help="The dated changes of one family, or all.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what changed in meaning between two recorded texts, or what happened in a family of models, date by date."""
+    if family is not None and before is None:
+        told = _told(family)
+        _write(Changed(changes=told)) if json else output.told(told)
+        return
+    if before is None or after is None or family is not None:
+        raise UsageError(
+            f"give two texts to compare, or --family NAME with one of: {', '.join(changes.families())}, all"
+        )
+    made = compare(_terms(before), _terms(after))
+    _write(made) if json else output.compared(
+        made, [changes.told(row) for row in changes.between(made.before, made.after)]
+    )
+
+
+@app.command(epilog="Example: `weighbridge license profile --for kimi-k3 --for qwen-2024 --ask`.")
+def profile(
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="MODEL_OR_TERMS", help="What you may use; else arms with open weights."),
+    ] = None,
+    asking: Annotated[bool, typer.Option("--ask", help="Ask here, then print [organization] as TOML.")] = False,
+    profile_file: ProfileFile = None,
+    on: OnDay = None,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """List the questions whose answer changes a verdict, and no others. Exit code 2 while there are some."""
+    day = _day(on)
+    wanted = names or _used(config)
+    tree = _tree(profile_file, config)
+    if asking:
+        tree = _interview(wanted, tree, day)
+    open_ = ask.questions(wanted, _from_tree(tree), day)
+    if json:
+        _write(open_)
+    else:
+        output.open_questions(open_)
+        if asking:
+            sys.stdout.write("\n" + ask.as_toml(tree))
+    raise typer.Exit(ExitCode.UNDECIDED if open_.questions else ExitCode.DONE)
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """The documented JSON shape of `license obligations`: the files that were written."""
+
+    query: str
+    files: tuple[str, ...]
+
+
+@app.command(
+    epilog="Examples: `weighbridge license obligations llama-3.1 --out kit`, "
+    "`weighbridge license obligations kimi-k3 --check https://example.com/about`."
+)
+def obligations(
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_TERMS", help="As for `license check`.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where to write the files.", file_okay=False)
+    ] = Path("license-kit"),
+    looked_in: Annotated[
+        str | None,
+        typer.Option("--check", metavar="URL|DIR", help="Write nothing; see whether required texts are shown there."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    profile: ProfileFile = None,
+    via: ViaRoute = None,
+    on: OnDay = None,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Write what the terms ask for as files (checklist, NOTICE, attribution, names, mails), or check that it is shown.
+
+    Exit code 2 with --check: a required text is missing.
+    """
+    who, day = _who(profile, config, via), _day(on)
+    if looked_in is not None:
+        texts = required(parts_of(model, who, day))
+        folder = Path(looked_in)
+        pages = read_folder(folder) if folder.is_dir() else asyncio.run(read_page(looked_in))
+        seen = look(pages, texts, looked_in)
+        _write(seen) if json else output.shown(seen)
+        raise typer.Exit(ExitCode.UNDECIDED if any(one.found_in is None for one in seen.texts) else ExitCode.DONE)
+    made = kit(model, who, day)
+    there = [name for name in made.files if (out / name).exists()]
+    if there and not force:
+        raise UsageError(
+            f"{out} holds {', '.join(there)} already; --force writes over them, --out names another folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in made.files.items():
+        (out / name).write_text(text, encoding="utf-8")
+    written = tuple(str(out / name) for name in made.files)
+    _write(Written(query=model, files=written)) if json else output.written(written)
+
+
+def _write(made: msgspec.Struct) -> None:
+    sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+
+
+def _code(verdicts: list[Any], gate: bool) -> int:
+    if gate and any(word not in PERMISSIVE and word != "unclear" for word in verdicts):
+        return NOT_PERMITTED
+    return ExitCode.UNDECIDED if "unclear" in verdicts else ExitCode.DONE
+
+
+def _day(text: str | None) -> str:
+    if text is None:
+        return time.strftime("%Y-%m-%d", time.gmtime())
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise UsageError(f"--on {text}: is not a day; write YYYY-MM-DD") from None
+
+
+def _query(model: str | None, license_file: Path | None) -> str | None:
+    if license_file is None:
+        return model
+    if model is not None:
+        raise UsageError("--license-file finds the terms by itself; leave MODEL_OR_TERMS out")
+    try:
+        return f"sha256:{resolve.sha256_of(license_file)}"
+    except OSError as error:
+        raise UsageError(f"--license-file {license_file}: cannot be read: {error.strerror}") from None
+
+
+def _who(file: Path | None, config: Path, via: Via | None, output_tokens: float | None = None) -> Profile:
+    if file is not None:
+        who = load_profile(file)
+    elif config != DEFAULT_CONFIG or config.exists():
+        loaded = load(config)
+        who = checked_profile(loaded.config.organization, loaded.file)
+    else:
+        who = EMPTY
+    if via is not None:
+        who = msgspec.structs.replace(who, via=via)
+    if output_tokens is not None:
+        who = msgspec.structs.replace(who, output_tokens_month=Range(output_tokens, output_tokens))
+    return who
+
+
+def _arms(config: Path, name: str | None, day: str, who: Profile) -> tuple[Finding, ...]:
     loaded = load(config)
-    arms = [row for row in loaded.config.arm if arm in (None, row.name)]
+    arms = [row for row in loaded.config.arm if name in (None, row.name)]
     if not arms:
         known = ", ".join(row.name for row in loaded.config.arm) or "none"
-        raise UsageError(f"--arm {arm}: {loaded.file} has no such arm; it has: {known}")
-    on = time.strftime("%Y-%m-%d", time.gmtime())
-    found = tuple(finding(row, on) for row in arms)
-    if json:
-        sys.stdout.write(msgspec.json.encode(Checked(findings=found)).decode() + "\n")
-    else:
-        _print(found)
-    raise typer.Exit(ExitCode.UNDECIDED if any(row.verdict == "unclear" for row in found) else ExitCode.DONE)
+        raise UsageError(f"--arm {name}: {loaded.file} has no such arm; it has: {known}")
+    return tuple(finding(row, day, who) for row in arms)
 
 
-def _print(found: tuple[Finding, ...]) -> None:
-    console = Console(highlight=False)
-    for row in found:
-        console.print(f"[bold]{row.arm}[/bold]: {row.verdict} ({row.terms or 'no terms configured'})")
-        for line in (*row.reasons, *row.obligations):
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+def _used(config: Path) -> list[str]:
+    """Terms or models of the configuration's arms with open weights."""
+    loaded = load(config)
+    found = [row.terms or row.model for row in loaded.config.arm if row.weights != "closed"]
+    if not found:
+        raise UsageError(f"{loaded.file} has no arm with open weights; name models with --for")
+    return list(dict.fromkeys(found))
+
+
+def _terms(name: str) -> Any:
+    parts = resolve.resolve(name)
+    first = parts[0]
+    if not isinstance(first, resolve.Recorded):
+        why = first.why if isinstance(first, resolve.Unknown) else "the terms of a service are not compared"
+        raise UsageError(f"{name}: {why}; `license matrix` lists what is recorded")
+    return first.terms
+
+
+def _told(family: str) -> tuple[changes.Told, ...]:
+    if family != "all" and family not in changes.families():
+        raise UsageError(f"--family {family}: is not recorded; allowed are {', '.join(changes.families())}, all")
+    return tuple(changes.told(row) for row in changes.changes() if family in ("all", row.family))
+
+
+def _tree(file: Path | None, config: Path) -> dict[str, Any]:
+    """`[organization]` as written, so that what is asked can be added to it."""
+    if file is not None:
+        load_profile(file)
+        return ask.organization_of(file)
+    if config != DEFAULT_CONFIG or config.exists():
+        load(config)
+        return ask.organization_of(config)
+    return {}
+
+
+def _from_tree(tree: dict[str, Any]) -> Profile:
+    return checked_profile(msgspec.convert(tree, ask.OrganizationSection, strict=True))
+
+
+def _interview(wanted: list[str], tree: dict[str, Any], day: str) -> dict[str, Any]:
+    """Ask one question at a time: each answer may make others needless."""
+    skipped: set[str] = set()
+    while True:
+        left = [one for one in ask.questions(wanted, _from_tree(tree), day).questions if one.field not in skipped]
+        if not left:
+            return tree
+        typer.echo(f"{left[0].field} (for {', '.join(left[0].decides)}; Enter leaves it unknown)", err=True)
+        text = typer.prompt(left[0].text, default="", show_default=False, err=True)
+        if not text.strip():
+            skipped.add(left[0].field)
+            continue
+        try:
+            tree = ask.answered(tree, left[0].field, text)
+        except UsageError as error:
+            typer.echo(f"  {error}", err=True)

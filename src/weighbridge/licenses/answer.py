@@ -19,6 +19,7 @@ from weighbridge.licenses.rules import (
     cited,
     evaluate,
     rank,
+    strictest,
 )
 from weighbridge.licenses.truth import Ask
 from weighbridge.licenses.words import FIELD_MEANING, duty_sentence
@@ -53,7 +54,8 @@ class PartAnswer(msgspec.Struct, frozen=True, kw_only=True):
     questions: tuple[str, ...] = ()
     duties: tuple[DutyState, ...] = ()
     if_confirmed: LicenseWord | None = None
-    outcome: Outcome | None = None
+    model: str | None = None
+    """The model's name, where the terms were found by it."""
     counts: bool = True
 
 
@@ -70,23 +72,27 @@ def answer_part(part: Part, profile: Profile, on: str) -> PartAnswer:
 
 def together(parts: tuple[PartAnswer, ...], on: str) -> Answer:
     """The strictest part wins; obligations are the union."""
-    counting = tuple(part for part in parts if part.counts) or parts
-    verdict = max((part.verdict for part in counting), key=rank)
-    confirmed = None
-    if verdict == "unclear":
-        words = [part.if_confirmed if part.verdict == "unclear" else part.verdict for part in counting]
-        if None not in words:
-            confirmed = max((word for word in words if word is not None), key=rank)
+    verdict, confirmed = overall(parts)
     reasons = [reason for part in sorted(parts, key=lambda p: -rank(p.verdict)) for reason in part.reasons]
     return Answer(
         terms=tuple(dict.fromkeys(part.terms for part in parts)),
         verdict=verdict,
-        obligations=tuple(dict.fromkeys(_obligation(state) for part in parts for state in part.duties)),
+        obligations=tuple(dict.fromkeys(_obligation(state, part.model) for part in parts for state in part.duties)),
         reasons=tuple(dict.fromkeys(reasons)),
         questions=_questions(parts, verdict),
         if_confirmed=confirmed,
         on=on,
     )
+
+
+def overall(parts: tuple[PartAnswer, ...]) -> tuple[LicenseWord, LicenseWord | None]:
+    """The verdict of a stack, and what it would be if reported facts are confirmed."""
+    counting = tuple(part for part in parts if part.counts) or parts
+    verdict = strictest(part.verdict for part in counting)
+    if verdict != "unclear":
+        return verdict, None
+    words = [part.if_confirmed if part.verdict == "unclear" else part.verdict for part in counting]
+    return verdict, None if None in words else strictest(word for word in words if word is not None)
 
 
 def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
@@ -100,13 +106,13 @@ def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
         released=released,
         multimodal=None if model is None else model.multimodal,
     )
-    outcome = evaluate(case)
+    outcome, name = evaluate(case), None if model is None else model.name
     if terms.first_day is not None and on < terms.first_day:
         early = Reason(
             f"{terms.name} is of {terms.version}: on {on} it did not exist yet.", "version", terms.version, "read"
         )
         return PartAnswer(
-            terms=terms.id, verdict="unclear", reasons=(early,), outcome=outcome,
+            terms=terms.id, verdict="unclear", reasons=(early,), model=name,
             questions=(f"which text was in force on {on}? `license diff` lists the versions of this family",),
         )  # fmt: skip
     verdict = outcome.verdict
@@ -116,7 +122,7 @@ def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
     if verdict not in PERMISSIVE or part.may_only_restrict or not unconfirmed:
         return PartAnswer(
             terms=terms.id, verdict=verdict, reasons=_reasons(outcome, profile), asks=outcome.asks,
-            questions=_unsettled(outcome), duties=outcome.duties, outcome=outcome,
+            questions=_unsettled(outcome), duties=outcome.duties, model=name,
             counts=not (part.may_only_restrict and verdict in PERMISSIVE),
         )  # fmt: skip
     questions = [
@@ -124,7 +130,7 @@ def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
     ]
     return PartAnswer(
         terms=terms.id, verdict="unclear", if_confirmed=verdict, reasons=(*unconfirmed, *_reasons(outcome, profile)),
-        questions=tuple(questions), duties=outcome.duties, outcome=outcome,
+        questions=tuple(questions), duties=outcome.duties, model=name,
     )  # fmt: skip
 
 
@@ -226,10 +232,10 @@ def training_word(row: hosted.Hosted, profile: Profile) -> tuple[LicenseWord, tu
     return (row.training if rivals & set(row.names) else "allowed"), (), ()
 
 
-def _obligation(state: DutyState) -> Obligation:
+def _obligation(state: DutyState, model: str | None) -> Obligation:
     duty = state.duty
     prefix = {"due": "", "open": "If it applies (see questions): ", "later": "Once that happens: "}[state.state]
-    return Obligation(duty.kind, f"{prefix}{duty_sentence(duty)}", duty.clause or "not recorded")
+    return Obligation(duty.kind, f"{prefix}{duty_sentence(duty, model)}", duty.clause or "not recorded")
 
 
 def _questions(parts: tuple[PartAnswer, ...], verdict: LicenseWord) -> tuple[str, ...]:

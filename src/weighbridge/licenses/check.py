@@ -18,7 +18,11 @@ def check(query: str, profile: Profile, on: str) -> Answer:
 
 def parts_of(query: str, profile: Profile, on: str) -> tuple[PartAnswer, ...]:
     """The same, part by part; what the model was trained on is a part of its own."""
-    parts = resolve(query)
+    return answers_of(resolve(query), profile, on)
+
+
+def answers_of(parts: tuple[Part, ...], profile: Profile, on: str) -> tuple[PartAnswer, ...]:
+    """The same for parts that are resolved already."""
     answers = [answer_part(part, profile, on) for part in parts]
     answers += [_teacher(name, part, profile, on) for name in profile.trained_on_outputs_of for part in _named(name)]
     return tuple(answers)

@@ -29,10 +29,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse(file: str, tree: dict[str, Any], kind: type[_S]) -> _S:
     """`tree` as a `kind`; raises `ConfigError` that names file, record and field."""
-    refuse_unknown(file, "", tree, kind)
     try:
         return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as error:
+        refuse_unknown(file, "", tree, kind)  # says an unknown field better than the conversion does
         raise converted(file, tree, error) from None
 
 
@@ -110,12 +110,12 @@ def problems(record: Terms, folder: Path = FOLDER) -> Iterator[ConfigError]:
 
 def _sourced(record: Terms, file: str, folder: Path) -> Iterator[ConfigError]:
     known = sources(folder)
-    for where, source in _sources_of(record):
+    for where, source in sources_of(record):
         if source not in known:
             yield unknown_name(file, f"{where}.source", source, known)
 
 
-def _sources_of(record: Terms) -> Iterator[tuple[str, str]]:
+def sources_of(record: Terms) -> Iterator[tuple[str, str]]:
     for name in record.facts.__struct_fields__:
         fact = getattr(record.facts, name)
         if isinstance(fact, Fact):

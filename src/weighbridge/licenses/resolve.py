@@ -56,7 +56,7 @@ _NEXT = (
 
 def resolve(query: str) -> tuple[Part, ...]:
     """The parts that `query` names; several are joined by ` + `. Raises `UsageError` where it names nothing."""
-    names = [name.strip() for name in re.split(r"\s\+\s", query.strip())]
+    names = [name.strip() for name in re.split(r"(?:^|\s)\+(?=\s|$)", query)]
     if not all(names):
         raise UsageError(f"{query!r} names no model or terms; write for instance kimi-k3, or 'qwen-2024 + llama-3.1'")
     found: list[Part] = []

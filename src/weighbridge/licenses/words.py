@@ -2,7 +2,7 @@
 
 import re
 
-from weighbridge.licenses.conditions import line_text
+from weighbridge.licenses.conditions import amount
 from weighbridge.licenses.model import Duty, Terms, Threshold
 
 AXES = {
@@ -56,17 +56,20 @@ FIELD_MEANING = {
 
 
 def threshold_sentence(line: Threshold) -> str:
-    """`Over US$20 million ... , where ..., a separate agreement is needed before any commercial use.`"""
+    """`Above US$20 million (revenue ...), where ...: a separate agreement is needed before any commercial use.`"""
     consequence = CONSEQUENCES[line.consequence]
     if line.axis == "business_type":
-        return f"Whatever the revenue, where the {line.gate}, {consequence}."
+        return f"Whatever the revenue, where the {line.gate}: {consequence}."
     if line.axis == "competing_product":
-        return f"For a {line.gate}, {consequence}."
-    when = " when the model was released" if line.as_of == "model_release_date" else ""
-    whose = {"counted": ", affiliates counted", "consolidated": "", "not_recorded": ""}[line.affiliates]
-    gate = "" if line.gate in ("commercial use", "any use") else f" and where the {line.gate}"
-    gate = " for commercial use" if line.gate == "commercial use" else gate
-    return f"With {line_text(line)} as {AXES[line.axis]}{whose}{when}{gate}, {consequence}."
+        return f"For a {line.gate}: {consequence}."
+    figure = amount(line.value, line.unit)
+    start = f"Above {figure}" if line.op == ">" else f"From {figure} on"
+    counted = ", affiliates counted" if line.affiliates == "counted" and "affiliates" not in AXES[line.axis] else ""
+    when = ", once, when the model was released" if line.as_of == "model_release_date" else ""
+    gate = {"commercial use": ", for commercial use", "any use": ", for any use"}.get(line.gate)
+    if gate is None:
+        gate = f", for {line.gate}" if line.gate.startswith("any use") else f", where the {line.gate}"
+    return f"{start} ({AXES[line.axis]}{counted}{when}){gate}: {consequence}."
 
 
 def permission_sentence(terms: Terms) -> str:

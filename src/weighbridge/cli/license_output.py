@@ -1,0 +1,138 @@
+"""How findings look on a terminal."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from weighbridge.licenses.answer import Answer
+from weighbridge.licenses.ask import Open
+from weighbridge.licenses.changes import Told
+from weighbridge.licenses.diff import Compared
+from weighbridge.licenses.finding import sentence
+from weighbridge.licenses.matrix import Cell, Matrix
+from weighbridge.licenses.shown import Shown
+from weighbridge.records.evidence import Finding
+
+_COLOUR = {"allowed": "green", "obligations": "green", "unclear": "yellow", "prohibited": "red"}
+_SHORT = {"permission_fee_expected": "permission+fee", "obligations": "obligations"}
+_NOT_ADVICE = "A reading of recorded facts, not legal advice. `allowed` means: no restriction found; counsel confirms."
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _word(word: str) -> str:
+    return f"[{_COLOUR.get(word, 'magenta')}]{word.replace('_', ' ')}[/]"
+
+
+def _item(console: Console, text: str) -> None:
+    console.print(f"  - {text}", markup=False)
+
+
+def answer(query: str, made: Answer, by_role: dict[str, str]) -> None:
+    console = _console()
+    console.print(f"[bold]{query}[/bold] on {made.on}: {_word(made.verdict)}")
+    if made.if_confirmed is not None:
+        console.print(f"Once the reported facts are confirmed: {_word(made.if_confirmed)}")
+    if made.terms and made.terms != (query,):
+        console.print(f"Terms: {' + '.join(made.terms)}", markup=False)
+    for heading, lines in (
+        ("Why", [sentence(reason) for reason in made.reasons]),
+        ("To do", [f"{one.text} [clause {one.clause}]" for one in made.obligations]),
+        ("Questions that would decide it", list(made.questions)),
+    ):
+        if lines:
+            console.print(f"\n[bold]{heading}[/bold]")
+            for line in lines:
+                _item(console, line)
+    if by_role:
+        console.print("\n[bold]By role[/bold] (organization.roles is not given)")
+        console.print("  " + ", ".join(f"{role}: {_word(word)}" for role, word in by_role.items()))
+    console.print(f"\n{_NOT_ADVICE}")
+
+
+def findings(found: tuple[Finding, ...]) -> None:
+    console = _console()
+    for row in found:
+        console.print(f"[bold]{row.arm}[/bold]: {_word(row.verdict)} ({row.terms or 'no terms configured'})")
+        for line in (*row.reasons, *row.obligations):
+            _item(console, line)
+    console.print(_NOT_ADVICE)
+
+
+def _cell(cell: Cell) -> str:
+    word = _SHORT.get(cell.verdict, cell.verdict)
+    colour = _COLOUR.get(cell.verdict, "magenta")
+    return f"[{colour}]{word}[/]" + (f" ({cell.if_confirmed})" if cell.if_confirmed is not None else "")
+
+
+def matrix(made: Matrix) -> None:
+    console = _console()
+    if not sys.stdout.isatty():
+        # One row of tab-separated words for each model: nothing wraps, and cut, sort and spreadsheets read it.
+        sys.stdout.write("\t".join(("model", "terms", *made.roles)) + "\n")
+        for row in made.rows:
+            words = [row.roles[role].verdict for role in made.roles]
+            sys.stdout.write("\t".join((row.name, " + ".join(row.terms), *words)) + "\n")
+        return
+    table = Table(title=f"On {made.on}; in brackets: once reported facts are confirmed")
+    for name in ("model", *made.roles):
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in made.rows:
+        table.add_row(row.name, *(_cell(row.roles[role]) for role in made.roles))
+    console.print(table)
+    console.print(_NOT_ADVICE)
+
+
+def compared(made: Compared, dated: list[Told]) -> None:
+    console = _console()
+    console.print(f"[bold]{made.before}[/bold] -> [bold]{made.after}[/bold]")
+    for row in dated:
+        console.print(row.sentence, markup=False)
+    for direction in ("tightened", "loosened", "changed"):
+        texts = [one.text for one in made.differences if one.direction == direction]
+        if texts:
+            console.print(f"\n[bold]{direction.capitalize()}[/bold]")
+            for text in texts:
+                _item(console, text)
+    if made.roles:
+        console.print("\n[bold]By role[/bold]")
+        for change in made.roles:
+            _item(console, f"{change.role}, {change.size}: {change.before} -> {change.after}")
+    if not made.differences:
+        console.print("No recorded difference.")
+
+
+def told(rows: tuple[Told, ...]) -> None:
+    console = _console()
+    for row in rows:
+        mark = "" if row.confidence == "read" else f", {row.confidence}"
+        console.print(f"{row.sentence} [{row.source}{mark}]", markup=False)
+
+
+def open_questions(made: Open) -> None:
+    console = _console()
+    for name, word in made.verdicts.items():
+        console.print(f"[bold]{name}[/bold]: {_word(word)}")
+    if not made.questions:
+        console.print("No answer of yours would change a verdict.")
+    for one in made.questions:
+        _item(console, f"{one.field}: {one.text} (decides {', '.join(one.decides)})")
+
+
+def shown(made: Shown) -> None:
+    console = _console()
+    if not made.texts:
+        console.print("No text has to be shown for this profile.")
+    for place in made.texts:
+        texts = " or ".join(f'"{text}"' for text in place.required.texts)
+        found = "NOT FOUND" if place.found_in is None else f"found in {place.found_in}"
+        _item(console, f"{texts} ({place.required.terms}, clause {place.required.clause}): {found}")
+    console.print(f"Looked in {made.looked_in}: {made.files} file(s) read as text.", markup=False)
+
+
+def written(files: tuple[str, ...]) -> None:
+    for name in files:
+        sys.stdout.write(f"{name}\n")
