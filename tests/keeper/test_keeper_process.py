@@ -234,14 +234,25 @@ def test_a_restarted_keeper_goes_on_with_the_last_table_where_the_configuration_
     with running_keeper(file) as first:
         first.end()
     (file.parent / "app.key").unlink()
-    with running_keeper(file, "--table", "try") as second:
-        assert isinstance(second.said[0], Ready)
-        assert second.said[0].table == 1
+    file.write_text("not a configuration")
+    with running_keeper(file, "--resume", str(first.layout.root)) as second:
+        assert second.said[0] == Ready(table=1, warnings=())
+        with second.client() as control, pytest.raises(ControlError, match="is not TOML"):
+            control.call(Reload(), TableNumber)
+
+
+def test_a_restarted_keeper_does_not_publish_an_edit_that_nobody_reloaded(file: Path) -> None:
+    with running_keeper(file) as first:
+        first.end()
+    edit(file, 'slice_by = ["tag:task"]', 'slice_by = ["key"]')
+    with running_keeper(file, "--resume", str(first.layout.root)) as second, second.client() as control:
+        assert control.call(Ping(), Pong).table == 1
+        assert control.call(Reload(), TableNumber).number == 2
 
 
 def test_a_keeper_for_a_command_needs_no_secret_and_publishes_nothing(file: Path) -> None:
     (file.parent / "app.key").unlink()
-    with running_keeper(file, "--table", "keep") as keeper:
+    with running_keeper(file, "--for-command") as keeper:
         assert not keeper.layout.table.exists()
         with keeper.client() as control:
             assert control.call(ListObjects(), ObjectList) == ObjectList(rows=())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 
@@ -15,8 +15,6 @@ from weighbridge.config import Loaded
 from weighbridge.errors import ExitCode, StoreError, WeighbridgeError
 from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.parent import Ready, Refused, Start
-
-TableMode = Literal["require", "try", "keep"]
 
 WORKER_MODULE = "weighbridge.gateway.worker"
 KEEPER_START_S_MAX = 30.0
@@ -79,8 +77,18 @@ def spawn(arguments: Sequence[str], fd_option: str, environment: dict[str, str] 
     return Child(process, ours)
 
 
-def keeper(config: str, *, table: TableMode, client_keys: ClientKeys = "all", quiet: bool = False) -> Child:
-    arguments = ["-m", "weighbridge.keeper", "--config", config, "--table", table, "--client-keys", client_keys]
+def keeper(
+    config: str,
+    *,
+    resume: Path | None = None,
+    for_command: bool = False,
+    client_keys: ClientKeys = "all",
+    quiet: bool = False,
+) -> Child:
+    """Start a keeper; `resume` and `for_command` are those of `keeper.main.Options`."""
+    arguments = ["-m", "weighbridge.keeper", "--config", config, "--client-keys", client_keys]
+    arguments += ["--resume", str(resume)] if resume is not None else []
+    arguments += ["--for-command"] if for_command else []
     return spawn([*arguments, *(["--quiet"] if quiet else [])], "--parent-fd")
 
 

@@ -109,7 +109,7 @@ def _running(loaded: Loaded) -> ControlClient | None:
 
 
 def _temporary_keeper(loaded: Loaded) -> tuple[ControlClient, Child]:
-    child = children.keeper(loaded.file, table="keep", quiet=True)
+    child = children.keeper(loaded.file, for_command=True, quiet=True)
     try:
         children.keeper_ready(child)
         return ControlClient(Layout(loaded.store_path), timeout_s=CALL_S_MAX), child

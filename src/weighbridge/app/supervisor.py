@@ -92,7 +92,7 @@ class Supervisor:
             raise
 
     async def _start(self) -> Ready:
-        self._keeper = self._spawn_keeper("require")
+        self._keeper = self._spawn_keeper(again=False)
         ready = await asyncio.to_thread(children.keeper_ready, self._keeper)
         self._tasks.append(asyncio.create_task(self._keep_keeper(self._keeper)))
         firsts = [asyncio.get_running_loop().create_future() for _ in self._slots]
@@ -106,10 +106,13 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._poll()))
         return ready
 
-    def _spawn_keeper(self, table: children.TableMode) -> Child:
+    def _spawn_keeper(self, *, again: bool) -> Child:
         settings = self._settings
         return children.keeper(
-            settings.loaded.file, table=table, client_keys=settings.client_keys, quiet=settings.quiet
+            settings.loaded.file,
+            resume=self._layout.root if again else None,
+            client_keys=settings.client_keys,
+            quiet=settings.quiet,
         )
 
     # --- keeper -------------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Supervisor:
                 if await self._stopped_within(delay_s):
                     return
                 try:
-                    self._keeper = child = self._spawn_keeper("try")
+                    self._keeper = child = self._spawn_keeper(again=True)
                     ready = await asyncio.to_thread(children.keeper_ready, child)
                 except WeighbridgeError as error:
                     delay_s = min(2 * delay_s, BACKOFF_S_MAX)

@@ -16,7 +16,7 @@ from weighbridge.config.shape import converted, refuse_unknown
 from weighbridge.config.tree import Config
 from weighbridge.errors import ConfigError
 
-__all__ = ["DEFAULT_FILE", "Config", "Loaded", "load", "loads", "parse_address", "secret"]
+__all__ = ["DEFAULT_FILE", "Config", "Loaded", "load", "loads", "parse_address", "read_text", "secret"]
 
 DEFAULT_FILE = "weighbridge.toml"
 
@@ -24,15 +24,19 @@ DEFAULT_FILE = "weighbridge.toml"
 def load(file: str | Path = DEFAULT_FILE) -> Loaded:
     """Read and check a configuration file. Raises `ConfigError`."""
     path = Path(file)
+    return loads(read_text(path), file=str(file), folder=path.resolve().parent)
+
+
+def read_text(file: str | Path) -> str:
+    """The text of a configuration file, unchecked. Raises `ConfigError`."""
     try:
-        text = path.read_bytes().decode()
+        return Path(file).read_bytes().decode()
     except FileNotFoundError:
         raise ConfigError(
             str(file), "file", "does not exist; `weighbridge init` writes one, --config names another"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), "file", f"cannot be read: {error}") from None
-    return loads(text, file=str(file), folder=path.resolve().parent)
 
 
 def loads(text: str, *, file: str = DEFAULT_FILE, folder: Path | None = None) -> Loaded:

@@ -9,12 +9,12 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 
 from weighbridge.clock import Clock, SystemClock
-from weighbridge.config import DEFAULT_FILE, Loaded, load
+from weighbridge.config import DEFAULT_FILE
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys
@@ -22,6 +22,7 @@ from weighbridge.keeper.lock import KeeperLock, StoreLockedError
 from weighbridge.keeper.parent import Ready, Refused, Start
 from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.server import ControlServer
+from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.store.control import (
     Answer,
@@ -46,7 +47,6 @@ from weighbridge.store.layout import Layout
 
 log = logging.getLogger("keeper")
 
-TableMode = Literal["require", "try", "keep"]
 TICK_S = 1.0
 RETRY_S = 60
 
@@ -54,9 +54,10 @@ RETRY_S = 60
 @dataclass(frozen=True)
 class Options:
     config: str
-    table: TableMode = "require"
-    """`require`: end if the configuration cannot be published; `try`: go on with the last table; `keep`: leave it, for
-    one command, and end in order when the command has."""
+    resume: Path | None = None
+    """The store of a keeper that died: go on with the configuration that was accepted last, not with the file."""
+    for_command: bool = False
+    """Publish nothing, and end in order when the command that started this keeper has."""
     client_keys: ClientKeys = "all"
 
 
@@ -65,8 +66,12 @@ class Keeper:
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self._options, self._clock = options, clock
-        self._loaded = load(options.config)
-        self._layout = Layout(self._loaded.store_path)
+        source: Source | None = None
+        if options.resume is None:
+            source = from_file(options.config)
+            self._layout = Layout(source.loaded.store_path)
+        else:
+            self._layout = Layout(options.resume)
         try:
             self._layout.create()
         except OSError as error:
@@ -76,7 +81,8 @@ class Keeper:
             ) from None
         self._lock = KeeperLock(self._layout.lock)
         self._database = Database(self._layout.database)
-        self._chores = Chores(self._layout, self._database, clock, self._loaded)
+        self._source = source or accepted(self._database) or from_file(options.config)
+        self._chores = Chores(self._layout, self._database, clock, self._source.loaded)
         self._publisher = Publisher(self._layout, self._database, clock, self._chores.public_key)
         self._server = ControlServer(self._layout, self._answer)
         self._ended = asyncio.Event()
@@ -91,13 +97,13 @@ class Keeper:
         warnings = self._chores.warnings
         for warning in warnings:
             log.error("%s", warning)
-        if self._options.table != "keep":
+        if not self._options.for_command:
             try:
-                warnings += self._publish(self._loaded).warnings
+                warnings += self._publish(self._source).warnings
             except WeighbridgeError as error:
-                if self._options.table == "require" or self._publisher.current is None:
+                if self._options.resume is None or self._publisher.current is None:
                     raise
-                log.error("the configuration was not published, the last route table stays: %s", error)
+                log.error("going on with the last route table: %s", error)
         await self._server.start()
         table = self._publisher.current
         return Ready(table=0 if table is None else table.number, warnings=warnings)
@@ -152,7 +158,7 @@ class Keeper:
         now_ns = self._clock.wall_ns()
         if self._prices_until_ns is not None and now_ns >= self._prices_until_ns:
             try:
-                self._publish(self._loaded)
+                self._publish(self._source)
             except WeighbridgeError as error:
                 self._prices_until_ns = now_ns + RETRY_S * 1_000_000_000
                 log.error("a price changed, but the new route table was not published: %s", error)
@@ -161,8 +167,9 @@ class Keeper:
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
 
-    def _publish(self, loaded: Loaded) -> Published:
-        published = self._publisher.publish(loaded, self._options.client_keys)
+    def _publish(self, source: Source) -> Published:
+        published = self._publisher.publish(source.loaded, self._options.client_keys)
+        source.remember(self._database)
         self._prices_until_ns = published.valid_until_ns
         if published.changed:
             log.info("route table %d published", published.table.number)
@@ -203,18 +210,18 @@ class Keeper:
         )
 
     def _reload(self) -> TableNumber:
-        loaded = load(self._options.config)
-        if loaded.store_path != self._loaded.store_path:
+        source = from_file(self._options.config)
+        if source.loaded.store_path != self._layout.root:
             raise ControlError(
-                f"store.path is now {loaded.store_path}, but this keeper works on {self._loaded.store_path}; "
+                f"store.path is now {source.loaded.store_path}, but this keeper works on {self._layout.root}; "
                 "restart `weighbridge serve` to change it. The old route table stays."
             )
-        published = self._publish(loaded)
-        if loaded.config.server != self._loaded.config.server:
+        published = self._publish(source)
+        if source.loaded.config.server != self._source.loaded.config.server:
             log.warning("[server] was edited: listen, workers and admin_listen change with a restart only")
         for warning in published.warnings:
             log.warning("%s", warning)
-        self._loaded = self._chores.loaded = loaded
+        self._source, self._chores.loaded = source, source.loaded
         return TableNumber(number=published.table.number)
 
     def _issue(self, request: IssueToken) -> TokenText:
@@ -249,7 +256,7 @@ def _watch(parent: socket.socket, keeper: Keeper, options: Options) -> None:
         return
     loop = asyncio.get_running_loop()
     loop.remove_reader(parent)
-    if options.table == "keep":
+    if options.for_command:
         keeper.leaving = loop.create_task(keeper.end_when_alone())
     else:
         keeper.abandon()
@@ -263,7 +270,8 @@ def _tell(parent: socket.socket, start: Start) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m weighbridge.keeper", description=__doc__)
     parser.add_argument("--config", default=DEFAULT_FILE)
-    parser.add_argument("--table", choices=("require", "try", "keep"), default="require")
+    parser.add_argument("--resume", type=Path, metavar="STORE", help="go on with the configuration accepted last")
+    parser.add_argument("--for-command", action="store_true", help="publish no route table")
     parser.add_argument("--client-keys", choices=("all", "present"), default="all")
     parser.add_argument("--parent-fd", type=int, help="an inherited socket; the keeper ends when its other end does")
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
@@ -277,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)  # everything in a store is its user's own
     parent = None if given.parent_fd is None else socket.socket(fileno=given.parent_fd)
     try:
-        asyncio.run(_live(Options(given.config, given.table, given.client_keys), parent))
+        asyncio.run(_live(Options(given.config, given.resume, given.for_command, given.client_keys), parent))
     except WeighbridgeError as error:
         if parent is None:
             log.error("%s", error)

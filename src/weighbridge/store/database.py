@@ -58,6 +58,14 @@ class Head(msgspec.Struct, frozen=True):
     digest: str
 
 
+class AcceptedConfig(msgspec.Struct, frozen=True):
+    """The text of a configuration that was published, and where it came from. It holds references, never secrets."""
+
+    text: str
+    file: str
+    folder: str
+
+
 def sqlite_version() -> str:
     """Of the library that apsw brings, which is not Python's own."""
     return str(apsw.sqlite_lib_version())
@@ -165,6 +173,18 @@ class Database:
     def remember_price(self, asked: str, until_ns: int | None, body: bytes) -> None:
         with self._told("written"), self._db:
             self._db.execute("INSERT OR REPLACE INTO price_memo VALUES (?, ?, ?)", (asked, until_ns, body))
+
+    # --- the configuration that the newest table was made of ----------------------------------------------------------
+
+    def accepted_config(self) -> AcceptedConfig | None:
+        with self._told("read"):
+            text = self._scalar("SELECT value FROM meta WHERE key = 'config'")
+        return msgspec.json.decode(text, type=AcceptedConfig) if isinstance(text, str) else None
+
+    def remember_config(self, config: AcceptedConfig) -> None:
+        value = msgspec.json.encode(config).decode()
+        with self._told("written"), self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('config', ?)", (value,))
 
     # --- the chain's head ---------------------------------------------------------------------------------------------
 
