@@ -49,7 +49,10 @@ USAGES = [
 
 
 def book_cost(provider: str, model: str, usage: Usage, at: datetime) -> int:
-    """What the book itself computes, rounded up to nano-dollars once. Its `input` and `output` include the parts."""
+    """What the book itself computes, rounded up to nano-dollars once. Its `input` and `output` include the parts.
+
+    A millionth of a nano-dollar over is the noise of its prices (0.18000000000000002), not a nano-dollar more.
+    """
     spoken = BookUsage(
         input_tokens=usage.input_total,
         output_tokens=usage.output + usage.reasoning,
@@ -59,7 +62,7 @@ def book_cost(provider: str, model: str, usage: Usage, at: datetime) -> int:
         output_reasoning_tokens=usage.reasoning,
     )
     total = calc_price(spoken, model, provider_id=provider, genai_request_timestamp=at).total_price
-    return math.ceil(total * Decimal(10**9))
+    return math.ceil((total * Decimal(10**9)).quantize(Decimal("1e-6")))
 
 
 @pytest.mark.parametrize("at", [NOON, PEAK, datetime(2025, 1, 1, tzinfo=UTC)], ids=["noon", "peak", "2025"])
@@ -88,6 +91,12 @@ def test_a_book_model_is_unknown_only_for_a_missing_token_price_or_an_id_that_is
     assert all(any(words in reason for words in allowed) for reason in reasons)
     assert all(reason.endswith("state `price` for the arm") for reason in reasons)
     assert len(reasons) < 0.2 * len(BOOK_MODELS)
+
+
+def test_a_book_price_with_the_noise_of_a_binary_fraction_is_the_price_that_was_meant() -> None:
+    # The book holds 0.18000000000000002 here.
+    price = found(compile_price(arm("Qwen/Qwen3-VL-8B-Instruct"), endpoint("huggingface_together"), AT)).price
+    assert 180_000_000 == price.input
 
 
 def test_a_tiered_price_is_known_up_to_the_next_tier_and_unknown_past_it() -> None:

@@ -13,7 +13,7 @@ say is unknown:
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
 
@@ -131,9 +131,9 @@ def _compiled(book: "ModelPrice") -> Price:
     for key in TOKEN_KEYS:
         entry: Decimal | TieredPrices | None = getattr(book, key)
         if entry is None or isinstance(entry, Decimal):
-            rates[key] = None if entry is None else _nano(key, entry)
+            rates[key] = None if entry is None else _nano(entry)
         else:
-            rates[key] = _nano(key, entry.base)
+            rates[key] = _nano(entry.base)
             limits += [tier.start for tier in entry.tiers[:1]]
     requests: Decimal | TieredPrices | None = getattr(book, "requests_kcount")  # noqa: B009 (keys are dynamic)
     if requests is not None and not isinstance(requests, Decimal):
@@ -150,16 +150,18 @@ def _compiled(book: "ModelPrice") -> Price:
         cache_write=rates["cache_write_mtok"],
         cache_write_1h=rates["cache_write_1h_mtok"],
         reasoning=made if reasoning is None else reasoning,
-        per_request_nanousd=0 if requests is None else _nano("requests_kcount", requests / 1000),
+        per_request_nanousd=0 if requests is None else _nano(requests / 1000),
         input_tokens_max=min(limits) if limits else None,
     )
 
 
-def _nano(key: str, usd: Decimal) -> int:
-    scaled = usd * NANOUSD
-    if scaled != int(scaled):
-        raise ValueError(f"{key} = {usd} has more than nine decimals")
-    return int(scaled)
+def _nano(usd: Decimal) -> int:
+    """To the nearest nano-dollar per million tokens (or per request).
+
+    The book holds decimals that were binary fractions once (0.18000000000000002 is 0.18) and some without an end (a
+    twelfth); what rounding them changes is less than a nano-dollar in a million tokens.
+    """
+    return int((usd * NANOUSD).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _window(model: "ModelInfo", at: datetime) -> tuple[date | None, datetime | None]:
