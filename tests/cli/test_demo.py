@@ -112,3 +112,15 @@ def test_a_key_in_the_environment_alone_spends_nothing(
     monkeypatch.setenv(demo_live.OPENAI_KEY, "sk-never-sent")
     assert demo_live.chosen_incumbent(demo_live.parser().parse_args([])) is None
     assert "--openai" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_with_the_real_model_each_slice_gets_a_verdict_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(demo_live.OPENAI_KEY, raising=False)
+    assert demo_live.main(["--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "live" / "report" / "report.json").read_bytes())
+    rows = report["routes"][0]["candidates"][0]["slices"]
+    assert tuple(sorted(row["slice"] for row in rows)) == SLICES
+    assert all(row["reasons"] and row["n"] and row["comparison"]["candidate"]["output_tokens"] for row in rows)

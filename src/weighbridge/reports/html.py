@@ -149,7 +149,7 @@ def together(route: RouteReport) -> str:
         )
     else:
         span = route.traffic.span_days
-        text += f" No figure per month: the log spans {words.days(span)}, less than a week."
+        text += f" No figure per month: that takes a week of log, and this one spans {words.days(span)}."
     return text
 
 
