@@ -5,10 +5,10 @@ from typing import Literal
 
 import msgspec
 
-from weighbridge.licenses.conditions import Case, amount, dollars, line_text
+from weighbridge.licenses.conditions import amount, dollars, line_text
 from weighbridge.licenses.model import Duty, Terms, Threshold
-from weighbridge.licenses.profile import REVENUE_FIELDS, Profile, Range
-from weighbridge.licenses.rules import evaluate, rank
+from weighbridge.licenses.reading import ABOVE_EVERY_LINE, verdict_for
+from weighbridge.licenses.rules import rank
 from weighbridge.licenses.words import AXES, CONSEQUENCES, duty_sentence, threshold_sentence
 from weighbridge.records.evidence import LicenseWord
 
@@ -179,40 +179,15 @@ def _law(before: Terms, after: Terms) -> Iterator[Difference]:
 def _roles(before: Terms, after: Terms) -> Iterator[RoleChange]:
     for role in ("personal", "internal", "product", "work_assistant", "model_service", "distributor", "distiller"):
         for size, label in _SIZES:
-            was, now = (_verdict(terms, role, size) for terms in (before, after))
+            was, now = (verdict_for(terms, role, size) for terms in (before, after))
             if was != now:
                 yield RoleChange(role, label, was, now)
 
 
 _SIZES: tuple[tuple[float, Literal["below every line", "above every line"]], ...] = (
     (0.0, "below every line"),
-    (1e13, "above every line"),
+    (ABOVE_EVERY_LINE, "above every line"),
 )
-
-
-def _verdict(terms: Terms, role: str, size: float) -> LicenseWord:
-    return evaluate(Case(terms=terms, profile=_known(role, size), released=_ANY_DAY)).verdict
-
-
-_ANY_DAY = ("2000-01-01", "2000-01-01")
-
-
-def _known(role: str, size: float) -> Profile:
-    """A profile without unknowns, outside every recorded territory's exclusions, with each figure at `size`."""
-    flat = Range(size, size)
-    figures = {f"revenue_usd.{name}": flat for name in REVENUE_FIELDS}
-    return Profile(
-        roles=frozenset({role}),
-        commercial=role != "personal",
-        established_in=frozenset({"SG"}),
-        users_in=frozenset({"SG"}),
-        figures={**figures, "users_monthly.product": flat, "users_monthly.all_products": flat},
-        all_products_on={_ANY_DAY[0]: flat},
-        output_tokens_month=flat,
-        via="self_hosted",
-        businesses=frozenset(),
-        publishes_derivatives=False,
-    )
 
 
 def _toward(old: LicenseWord, new: LicenseWord) -> Direction:
