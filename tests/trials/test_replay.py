@@ -211,6 +211,15 @@ def test_retries_are_paid_from_the_same_purse() -> None:
     assert trial.purse.unknown == 10
 
 
+@pytest.mark.parametrize("most", [1, 8])
+def test_a_budget_that_the_gateway_sees_exhausted_first_ends_the_trial(most: int) -> None:
+    trial = trial_of(300)
+    host = Host(lambda item, attempt: "right" if sum(host.calls.values()) <= 20 else (403, "trial_budget_exhausted"))
+    assert trial.run(host, most=most) == "budget"
+    assert 0 < trial.walk.pairs <= len(trial.kept) <= 20
+    assert sum(host.calls.values()) <= 20 + most + 2
+
+
 def test_what_was_erased_meanwhile_is_gone_and_not_scored() -> None:
     trial = trial_of(100)
     erased = trial.plan.units[0].items[0]

@@ -14,7 +14,7 @@ from weighbridge.errors import UsageError
 from weighbridge.grading.gold import load_gold, read_gold, store_gold
 from weighbridge.store.layout import Layout
 
-app = typer.Typer(help="Reference answers that people vouch for.", no_args_is_help=True)
+app = typer.Typer(help="Reference answers that people vouch for.", no_args_is_help=True, rich_markup_mode="rich")
 
 
 @app.callback()
@@ -34,7 +34,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
 @app.command(
     "import",
-    epilog='A line is [bold]{"prompt": "What is 6 x 7?", "answer": "42"}[/bold]; prompt_sha256 (of the last user text, '
+    epilog='A line is `{"prompt": "What is 6 x 7?", "answer": "42"}`; prompt_sha256 (of the last user text, '
     "UTF-8, stripped) or tags (all of them must be on the request) may stand in for prompt.",
 )
 def import_(

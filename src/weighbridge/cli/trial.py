@@ -15,6 +15,7 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.trial_progress import shown_progress
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
+from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
 from weighbridge.records.evidence import SliceVerdict, Verdict
@@ -23,14 +24,19 @@ from weighbridge.stats.bets import check_alpha, check_margin
 from weighbridge.store.layout import Layout
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings
+from weighbridge.trials.prepare import route_of
 from weighbridge.trials.quote import Quote, make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
 
-app = typer.Typer(help="Ask a candidate the captured requests, grade both answers, and decide.", no_args_is_help=True)
+app = typer.Typer(
+    help="Ask a candidate the captured requests, grade both answers, and decide.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 EPILOG = (
-    "Example: [bold]weighbridge trial run --route assistant --candidate qwen-72b --margin 0.03 --max-usd 5[/bold]. "
+    "Example: `weighbridge trial run --route assistant --candidate qwen-72b --margin 0.03 --max-usd 5`. "
     "Exit code 0: every slice and the whole decided; 2: something is undecided (the reasons say what is missing); "
     "1: failed."
 )
@@ -114,9 +120,12 @@ def run(
     loaded = load(config)
     settings = _settings(route, candidate, margin, alpha, seed, no_shuffle, slice_name, sample)
     options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh)
+    # What is wrong with the question is said before any process is started for it.
+    GraderBook(loaded, route_of(loaded, route, candidate).name)
     with gateway_of(loaded) as gateway, shown_progress() as (show, say):
         for warning in gateway.warnings:
-            say(warning)
+            if repr(candidate) in warning:
+                say(warning)
         ended = run_trial(loaded, gateway.control, gateway.base_url, settings, options, show=show, say=say)
     _print(ended.verdict, canonical(ended.verdict), json)
     raise typer.Exit(_code(ended.verdict))
@@ -144,6 +153,7 @@ def quote(
     """Say what a trial would take, before anything is spent: pairs, dollars, minutes, share of spend decided."""
     loaded = load(config)
     settings = _settings(route, candidate, margin, alpha, 0, False, slice_name, sample)
+    GraderBook(loaded, route_of(loaded, route, candidate).name)
     with keeper_of(loaded) as control:
         log = TrialLog(loaded)
         gold, _ = load_gold(control, log.layout)

@@ -9,11 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-import jsonschema
 import msgspec
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
 
 from weighbridge.grading import checks
 from weighbridge.grading.answers import Answer, Question, ToolCall
@@ -175,6 +171,12 @@ class Label(_TextGrader):
 
 def validator(schema: dict[str, Any]) -> Any:
     """A validator that fetches nothing. Raises `ValueError` where the schema or a `$ref` in it is wrong."""
+    # Loading this library takes more than a second; only those who have a schema wait for it.
+    import jsonschema
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
@@ -254,6 +256,8 @@ class JsonGrader:
         if is_missing(found):
             return Grade(0.0, "no JSON object" + (" (it ended at its token limit)" if answer.cut else ""))
         if self._validator is not None:
+            import jsonschema
+
             error = jsonschema.exceptions.best_match(self._validator.iter_errors(found))
             if error is not None:
                 where = ".".join(str(step) for step in error.absolute_schema_path)

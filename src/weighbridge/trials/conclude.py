@@ -44,10 +44,10 @@ def conclude(
 ) -> tuple[Evidence, Verdict]:
     """Evidence and verdict of a walk; the verdict's `evidence` and `findings` are still to be filled with digests.
 
-    replays: the trial's own exchanges out of the log, by id.
+    replays: the trial's own exchanges out of the log, by id; `cost_nanousd` is their sum.
     """
     plan, settings = walk.plan, walk.plan.settings
-    notes = _notes(walk)
+    notes = [*_notes(walk), *_cost_notes(replays)]
     evidence = Evidence(
         schema=EVIDENCE_SCHEMA,
         trial=plan.trial,
@@ -105,6 +105,13 @@ def _notes(walk: Walk) -> list[str]:
     if crossing:
         notes.append(f"{crossing} conversations lie in several slices; their parts count as units of their slices.")
     return notes
+
+
+def _cost_notes(replays: Mapping[str, Exchange]) -> list[str]:
+    guessed = sum(any(attempt.estimated for attempt in one.attempts) for one in replays.values())
+    if not guessed:
+        return []
+    return [f"{guessed} replays broke off before their usage was told; the cost counts them at an upper bound."]
 
 
 def _looks(walk: Walk) -> list[str]:

@@ -223,6 +223,8 @@ def order_items(
     items: Sequence[Item], weights: Mapping[str, float], seed: int, *, shuffle: bool = True, sample: int | None = None
 ) -> Order:
     """Put a frame into its order. `weights`: of the judged slices. `sample`: at least so many items, whole units."""
+    if not weights:
+        return Order(units=(), counts={}, left_out=0)
     grouped: dict[tuple[str, str], list[str]] = {}
     for item in items:
         grouped.setdefault((item.slice, item.cluster), []).append(item.id)

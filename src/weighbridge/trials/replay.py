@@ -88,6 +88,8 @@ class Replayer:
         self._broken_in_a_row = 0
         self._last_broken = ""
         self._no_money = False
+        self._denied = 0
+        """Tries since the last outcome that the gateway's own budget check or the purse did not let through."""
         self._log_waits = 0
 
     @property
@@ -111,7 +113,7 @@ class Replayer:
             if not self._giving_up:
                 self._start_some()
             if not self._tasks:
-                if self._no_money and self._purse.waiting and self._log_waits < LOG_WAITS_MAX:
+                if self._no_money and self._purse.waiting and self._log_waits < LOG_WAITS_MAX and self._denied < 2:
                     # The log has yet to say what the last ones cost; that may leave room for more.
                     self._log_waits += 1
                     await self._sleep(LOG_WAIT_S)
@@ -138,8 +140,9 @@ class Replayer:
 
     def _start_some(self) -> None:
         """Start wanted items in the planned order, as many as pace and purse allow."""
-        self._no_money = False
-        if self._pace.pause_s > 0.0 and self._tasks:
+        # Denied once: what is in flight may give back some of its hold. Denied twice with nothing in flight: enough.
+        self._no_money = self._denied > 0 and (bool(self._tasks) or self._denied >= 2)
+        if self._no_money or (self._pace.pause_s > 0.0 and self._tasks):
             return
         flying = set(self._tasks.values())
         window = AHEAD_FACTOR * self._pace.limit
@@ -168,8 +171,9 @@ class Replayer:
         try:
             outcome = task.result()
         except _OutOfMoney:
-            self._no_money = True
+            self._denied += 1
             return
+        self._denied = 0
         self._take(outcome)
         if isinstance(outcome, Unjudged):
             self._broken_in_a_row += 1

@@ -1,0 +1,163 @@
+"""Trials through a real gateway: traffic in, verdict out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.provider import Script
+from tests.trials.live import Store, live_store, well
+
+REQUESTS = 260
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with live_store(tmp_path_factory.mktemp("live") / "a", REQUESTS) as store:
+        yield store
+
+
+@pytest.fixture
+def store(captured: Store, tmp_path: Path) -> Store:
+    return captured.copy(tmp_path / "b")
+
+
+def test_a_good_candidate_is_certified_from_captured_traffic(store: Store) -> None:
+    verdict = store.trial("new", "--margin", "0.1")
+    assert {row.slice: row.verdict for row in verdict.verdicts} == {
+        "task=date": "non_inferior",
+        "task=sum": "non_inferior",
+    }
+    assert verdict.overall.verdict == "non_inferior"
+    assert verdict.overall.license == "allowed"
+    evidence = store.evidence(verdict)
+    assert all(pair.replay is not None and pair.replay_digest is not None for pair in evidence.pairs)
+    assert verdict.cost_usd is not None
+    billed = [row for row in store.provider.bill if row.model == "new-model"]
+    bill = sum(row.prompt_tokens + 2 * row.completion_tokens for row in billed[-store.provider.asked("new-model") :])
+    assert round(verdict.cost_usd * 1e9) == bill * 1000
+    assert store.provider.asked("old-model") == 0
+
+
+def test_banana_is_inferior_in_every_slice(store: Store) -> None:
+    verdict = store.trial("banana", "--margin", "0.1")
+    assert {row.verdict for row in (*verdict.verdicts, verdict.overall)} == {"inferior"}
+    assert verdict.cost_usd is None
+    assert verdict.overall.license == "unclear"
+
+
+def test_a_model_that_is_not_there_leaves_everything_undecided_with_what_the_host_said(store: Store) -> None:
+    verdict = store.trial("unknown", code=2)
+    assert {row.verdict for row in (*verdict.verdicts, verdict.overall)} == {"undecided"}
+    assert any("model_not_found" in reason for reason in verdict.verdicts[0].reasons)
+    assert sum(store.evidence(verdict).failed.values()) > 0
+    assert store.provider.asked("no-such-model") < 60
+
+
+def test_the_candidate_gets_the_captured_bytes_but_for_the_model_name(store: Store) -> None:
+    store.trial("new", "--sample", "20", code=None)
+    originals = {}
+    for row in store.provider.seen:
+        body = row.body.replace(b'"old-model"', b'"X"').replace(b'"new-model"', b'"X"')
+        if b'"old-model"' in row.body:
+            originals[body] = True
+        elif b'"new-model"' in row.body:
+            assert body in originals
+
+
+def test_the_same_trial_again_pays_nothing_and_says_the_same(store: Store) -> None:
+    first = store.trial("new", "--margin", "0.1")
+    asked = store.provider.asked("new-model")
+    again = store.trial("new", "--margin", "0.1")
+    assert store.provider.asked("new-model") == asked
+    assert again.trial == first.trial
+    assert again.verdicts == first.verdicts
+    assert again.overall == first.overall
+    assert again.cost_usd == first.cost_usd
+
+
+def test_a_cap_on_money_holds_and_a_larger_one_goes_on(store: Store) -> None:
+    # 40 output tokens at $2 and some 350 bytes at $1 a million are held: about $0.0005 a replay.
+    first = store.trial("new", "--margin", "0.1", "--max-usd", "0.0012", code=2)
+    assert first.cost_usd is not None
+    assert 0.0 < first.cost_usd <= 0.0012
+    assert any("--max-usd" in reason for row in first.verdicts for reason in row.reasons)
+    asked = store.provider.asked("new-model")
+    assert asked > 5
+    second = store.trial("new", "--margin", "0.1", "--max-usd", "5")
+    assert second.trial == first.trial
+    assert second.overall.verdict == "non_inferior"
+    assert max(store.provider.calls.values()) == 1
+
+
+def test_a_cap_without_a_price_is_refused_before_anything_is_sent(store: Store) -> None:
+    store.run("trial", "run", "--route", "assistant", "--candidate", "banana", "--max-usd", "1", code=1)
+    assert "the price of arm 'banana'" in store.said
+    assert store.provider.asked("banana-model") == 0
+
+
+def test_a_host_that_is_busy_now_and_then_changes_nothing(store: Store) -> None:
+    def rule(model: str, prompt: str) -> Script:
+        if model == "new-model" and store.provider.calls[model, prompt] == 1 and int(prompt.rsplit(" ", 1)[1]) % 5 == 0:
+            return Script(status=429, headers=[("Retry-After", "0")])
+        return well(model, prompt)
+
+    store.provider.rule = rule
+    verdict = store.trial("new", "--margin", "0.1")
+    assert verdict.overall.verdict == "non_inferior"
+    assert verdict.cost_usd is not None
+
+
+def test_streams_that_break_off_are_asked_again(store: Store) -> None:
+    def rule(model: str, prompt: str) -> Script:
+        script = well(model, prompt)
+        if model == "new-model" and store.provider.calls[model, prompt] == 1:
+            script.cut_after = 120
+        return script
+
+    store.provider.rule = rule
+    verdict = store.trial("new", "--sample", "30", "--margin", "0.3")
+    assert verdict.overall.verdict == "non_inferior"
+    asked = store.provider.asked("new-model")
+    assert asked > len(store.evidence(verdict).pairs)
+    # What a cut call cost nobody knows; it is counted at its upper bound, and that is said.
+    assert "upper bound" in verdict.note
+
+
+def test_show_prints_the_stored_bytes_and_quote_spends_nothing(store: Store) -> None:
+    store.run("trial", "run", "--route", "assistant", "--candidate", "new", "--json", "--margin", "0.1")
+    printed = store.run("trial", "show", "--json")
+    verdict_file = next(
+        path for path in (store.folder / "store" / "objects").iterdir() if path.read_bytes() == printed.strip().encode()
+    )
+    assert store.run("trial", "show", verdict_file.name[:16], "--json") == printed
+    asked = store.provider.asked("new-model")
+    text = store.run("trial", "quote", "--route", "assistant", "--candidate", "new", "--margin", "0.1")
+    assert "task=date" in text
+    assert store.provider.asked("new-model") == asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--route", "nope", "--candidate", "new"), 64, "has no such route; it has: assistant"),
+        (("--route", "assistant", "--candidate", "old"), 64, "it is the incumbent"),
+        (("--route", "assistant", "--candidate", "nope"), 64, "which has: new, banana, unknown"),
+        (("--route", "assistant", "--candidate", "new", "--margin", "3"), 64, "above 0 and below 1"),
+        (("--route", "assistant", "--candidate", "new", "--max-usd", "lots"), 64, "2.50"),
+        (("--route", "assistant", "--candidate", "new", "--slice", "task=poem"), 1, "no answered traffic on slice"),
+    ],
+)
+def test_a_wrong_question_is_an_error_that_says_what_is_there(
+    store: Store, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    store.run("trial", "run", *arguments, code=code)
+    assert says in store.said
+
+
+def test_without_captured_bodies_there_is_nothing_to_try_and_the_next_step_is_named(store: Store) -> None:
+    for path in (store.folder / "store" / "bodies").rglob("*"):
+        if path.is_file() and path.name != "key":
+            path.unlink()
+    store.run("trial", "run", "--route", "assistant", "--candidate", "new", code=1)
+    assert "body missing" in store.said
