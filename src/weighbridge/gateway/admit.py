@@ -1,17 +1,17 @@
 """Who asks, for what, and may it go out: a parsed HTTP request becomes an `Exchange`, or a `Refusal`."""
 
-from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from weighbridge.exchanges import redact
 from weighbridge.gateway.exchange import Exchange, gate, unusable
-from weighbridge.gateway.lanes import ClientKey, Lane, Lanes, Way
+from weighbridge.gateway.lanes import ClientKey, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass, lane_of
-from weighbridge.records.frames import Held
-from weighbridge.records.slices import SliceFacts, slice_of
+from weighbridge.records.frames import Held, Purpose
+from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 from weighbridge.records.table import SHARE_WHOLE
 from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER
 from weighbridge.wire import openai
@@ -32,6 +32,7 @@ ITEM_CHARS_MAX = 128
 USER_CHARS_MAX = 256
 """A longer `user` field is kept as its digest."""
 MODEL_CHARS_SHOWN = 100
+LONG_TURN_BYTES, ENDS_BYTES = 2048, 256
 
 Headers = dict[bytes, bytes]
 
@@ -58,11 +59,63 @@ def _no_key(why: str) -> Refusal:
     return Refusal(status=401, code="invalid_api_key", message=f"incorrect API key: {why}")
 
 
-def trial_of(gateway: "Gateway", token: bytes) -> TrialPass | Refusal:
-    return gateway.trials.admit(token, gateway.lanes.trial_key, gateway.wall_ns())
+class Caller:
+    """What the head of a request says: who asks, and what goes along. Holds for every request with the same head."""
+
+    __slots__ = (
+        "conversation", "item", "key_bytes", "key_name", "lanes", "purpose", "slices", "tags", "team", "trial", "ways",
+    )  # fmt: skip
+
+    def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
+        """Raises `BadRequest` for tags that are none."""
+        self.lanes = lanes
+        """The table that the key was found in."""
+        self.key_name = trial.token.key if trial is not None else key.name if key is not None else ""
+        self.key_bytes = self.key_name.encode()
+        self.team = key.team if key is not None else None
+        self.ways = key.ways if key is not None else {}
+        self.trial = trial
+        self.purpose: Purpose = "user" if trial is None else "trial"
+        self.tags = tags_of(headers.get(TAG, b""))
+        self.conversation = headers.get(CONVERSATION)
+        self.item = None
+        if trial is not None:
+            self.item = headers.get(ITEM, b"").decode("latin-1")[:ITEM_CHARS_MAX] or None
+        self.slices: dict[Way, str] = {}
+        """Of the routes whose slices follow from key and tags alone."""
+
+    def slice_in(self, way: Way, request: ChatRequest) -> str:
+        if not way.slice_by:
+            return WHOLE
+        if way.slice_needs_body:
+            turns = openai.turns_of(request)
+            tools, schema = openai.tools_of(request), openai.response_schema(request)
+            return slice_of(way.slice_by, SliceFacts(self.key_name, self.tags, turns.system, tools, schema))
+        name = self.slices[way] = slice_of(way.slice_by, SliceFacts(self.key_name, self.tags))
+        return name
 
 
-@lru_cache(maxsize=4096)
+def caller_of(gateway: "Gateway", headers: Headers) -> Caller | Refusal:
+    """The client key of a request, or the trial token in its place."""
+    lanes = gateway.lanes
+    token = headers.get(TRIAL)
+    trial = key = None
+    if token is not None:
+        admitted = gateway.trials.admit(token, lanes.trial_key, gateway.wall_ns())
+        if isinstance(admitted, Refusal):
+            return admitted
+        trial, key = admitted, lanes.keys_by_name.get(admitted.token.key)
+    else:
+        found = key_of(lanes, headers)
+        if isinstance(found, Refusal):
+            return found
+        key = found
+    try:
+        return Caller(lanes, headers, key, trial)
+    except BadRequest as error:
+        return Refusal(status=400, code=error.code, message=str(error))
+
+
 def tags_of(header: bytes) -> tuple[tuple[str, str], ...]:
     """`task=refund, lang=de` as pairs. Raises `BadRequest`."""
     pairs: list[tuple[str, str]] = []
@@ -70,13 +123,8 @@ def tags_of(header: bytes) -> tuple[tuple[str, str], ...]:
         if not part.strip():
             continue
         name, equals, value = (piece.strip() for piece in part.decode("latin-1").partition("="))
-        if (
-            not equals
-            or not name
-            or len(name) > TAG_CHARS_MAX
-            or len(value) > TAG_CHARS_MAX
-            or not (name + value).isprintable()
-        ):
+        long = len(name) > TAG_CHARS_MAX or len(value) > TAG_CHARS_MAX
+        if not equals or not name or long or not (name + value).isprintable():
             shown = part[:40].decode("latin-1").strip()
             raise BadRequest(f"header x-weighbridge-tag: {shown!r} has not the form NAME=VALUE", code="invalid_tag")
         pairs.append((name, value))
@@ -85,97 +133,80 @@ def tags_of(header: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def admit(
-    gateway: "Gateway", client: "Client", headers: Headers, key: ClientKey | None, trial: TrialPass | None, body: bytes
-) -> Exchange | Refusal:
-    """Let a chat request in. The caller has checked the key (or the trial token in its place).
-
-    An exchange comes with its `held` frame appended; the caller then calls `begin()`.
-    """
-    if gateway.log.state == "full":
+def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> Exchange | Refusal:
+    """Let a chat request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
+    log, lanes, trial = gateway.log, gateway.lanes, caller.trial
+    if log.state == "full":
         return gateway.log_refusal()
-    lanes = gateway.lanes
     try:
         request = openai.parse_request(body)
-        tags = tags_of(headers.get(TAG, b""))
-        given = headers.get(CONVERSATION)
-        key_name = trial.token.key if trial is not None else key.name if key is not None else ""
-        spoken = given if given is not None else openai.turns_of(request).first_user
-        conversation = blake2b(b"%b\0%b" % (key_name.encode(), spoken), digest_size=8).digest()
-        chosen = _chosen(lanes, key, trial, request, conversation)
-        if isinstance(chosen, Refusal):
-            return chosen
-        way, lane = chosen
-        item = headers.get(ITEM, b"").decode("latin-1")[:ITEM_CHARS_MAX] if trial is not None else ""
+        conversation = conversation_of(caller, request)
+        if trial is not None:
+            forced = lane_of(trial, lanes, request.model)
+            if isinstance(forced, Refusal):
+                return forced
+            way, lane = forced
+        else:
+            known = caller.ways.get(request.model)
+            if known is None:
+                return _no_model(caller, request.model)
+            way, lane = known, known.lane_of(conversation)
         sent, edits = openai.edited(request, lane.model, lane.model_json, lane.system_prompt)
-        slice_name = _slice(way, key_name, tags, request)
+        slice_name = caller.slices.get(way) or caller.slice_in(way, request)
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
-    max_tokens = request.max_tokens or way.max_tokens_default
-    held = lane.held_nanousd(sent, max_tokens, request.choices)
-    refusal = gate(lane) or (unusable(lane) if lane.unusable is not None else None)
-    if refusal is None and trial is not None:
+    held = lane.held_nanousd(sent, request.max_tokens or way.max_tokens_default, request.choices)
+    refusal = None
+    if lane.refusal is not None or lane.target is None:
+        refusal = gate(lane) or unusable(lane)
+    elif trial is not None:
         refusal = trial.hold(held)
-    team = key.team if key is not None else None
-    capture = lanes.capture.bodies and _sampled(lanes.capture.sample_basis_points, conversation)
-    redacted = False
-    reference = None
-    if capture:
-        kept, redacted = redact.redact(lanes.capture.redact, body)
-        reference = gateway.log.body(team, (kept,))
+    capture = lanes.capture
+    keep = capture.bodies and (
+        capture.sample_basis_points >= SHARE_WHOLE or conversation % SHARE_WHOLE < capture.sample_basis_points
+    )
+    redacted, reference = False, None
+    if keep:
+        kept, redacted = redact.redact(capture.redact, body)
+        reference = log.body(caller.team, (kept,))
+    user = request.user
+    if user is not None and len(user) > USER_CHARS_MAX:
+        user = "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
+    gateway.sequence += 1
     exchange = Exchange(
-        gateway, client, gateway.next_id(), lane, "user" if trial is None else "trial", team,
-        trial if refusal is None else None, held, capture, sent, edits, not request.wants_usage,
+        gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team,
+        trial if refusal is None else None, held, keep, sent, edits, request.stream,
+        not request.wants_usage,
     )  # fmt: skip
     gateway.active.add(exchange)
     frame = Held(
-        exchange.id, gateway.wall_ns(), exchange.purpose, way.name, lanes.number, key_name, team, _user(request.user),
-        tags, slice_name, conversation.hex(), request.stream, len(body), request.max_tokens, held, reference,
-        None if trial is None else trial.token.trial, item or None, redacted,
+        exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
+        caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, reference,
+        None if trial is None else trial.token.trial, caller.item, redacted,
     )  # fmt: skip
-    gateway.log.append(frame)
+    log.append(frame)
     if refusal is not None:
         gateway.meter.refused(refusal.code)
         exchange.refuse(refusal)
     return exchange
 
 
-def _chosen(
-    lanes: Lanes, key: ClientKey | None, trial: TrialPass | None, request: ChatRequest, conversation: bytes
-) -> tuple[Way, Lane] | Refusal:
-    if trial is not None:
-        return lane_of(trial, lanes, request.model)
-    way = key.ways.get(request.model) if key is not None else None
-    if way is None:
-        known = ", ".join(sorted(key.ways)) if key is not None and key.ways else "none"
-        shown = request.model[:MODEL_CHARS_SHOWN]
-        message = f"the model {shown!r} does not exist or this key may not use it; it may use: {known}"
-        return Refusal(status=404, code="model_not_found", message=message, param="model")
-    return way, way.lane_of(conversation)
+def conversation_of(caller: Caller, request: ChatRequest) -> int:
+    """Sixty-four bits that stand for a conversation: of the header, else of the key and the first user turn.
+
+    Of a very long turn the two ends, the length and a checksum are hashed: that tells turns apart as well, at a
+    fraction of the cost. It does not withstand somebody who wants two of their own conversations to look like one.
+    """
+    spoken = caller.conversation
+    if spoken is None:
+        spoken = openai.turns_of(request).first_user
+    size = len(spoken)
+    if size > LONG_TURN_BYTES:
+        spoken = b"%b%b%d,%d" % (spoken[:ENDS_BYTES], spoken[-ENDS_BYTES:], size, crc32(spoken))
+    return int.from_bytes(sha256(b"%b\0%b" % (caller.key_bytes, spoken)).digest()[:8], "little")
 
 
-def _slice(way: Way, key_name: str, tags: tuple[tuple[str, str], ...], request: ChatRequest) -> str:
-    if not way.slice_by:
-        return "all"
-    if way.slice_needs_body:
-        facts = SliceFacts(
-            key_name, tags, openai.turns_of(request).system, openai.tools_of(request), openai.response_schema(request)
-        )
-        return slice_of(way.slice_by, facts)
-    return _slice_by_name(way.slice_by, key_name, tags)
-
-
-@lru_cache(maxsize=4096)
-def _slice_by_name(slice_by: tuple[str, ...], key_name: str, tags: tuple[tuple[str, str], ...]) -> str:
-    return slice_of(slice_by, SliceFacts(key_name, tags))
-
-
-def _sampled(basis_points: int, conversation: bytes) -> bool:
-    """Whole conversations are captured or not."""
-    return basis_points >= SHARE_WHOLE or int.from_bytes(conversation[:4], "little") % SHARE_WHOLE < basis_points
-
-
-def _user(user: str | None) -> str | None:
-    if user is None or len(user) <= USER_CHARS_MAX:
-        return user
-    return "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
+def _no_model(caller: Caller, model: str) -> Refusal:
+    known = ", ".join(sorted(caller.ways)) or "none"
+    message = f"the model {model[:MODEL_CHARS_SHOWN]!r} does not exist or this key may not use it; it may use: {known}"
+    return Refusal(status=404, code="model_not_found", message=message, param="model")

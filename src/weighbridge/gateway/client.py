@@ -19,14 +19,12 @@ from weighbridge.gateway.admit import (
     TAG,
     TRIAL,
     X_API_KEY,
+    Caller,
     admit,
-    key_of,
-    trial_of,
+    caller_of,
 )
 from weighbridge.gateway.exchange import Exchange
-from weighbridge.gateway.lanes import ClientKey
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
-from weighbridge.gateway.trials import TrialPass
 
 if TYPE_CHECKING:
     from weighbridge.gateway.gateway import Gateway
@@ -34,22 +32,22 @@ if TYPE_CHECKING:
 CHAT, MODELS, HEALTH, READY = b"/v1/chat/completions", b"/v1/models", b"/healthz", b"/readyz"
 METHODS: Final = {CHAT: (b"POST",), MODELS: (b"GET",), HEALTH: (b"GET", b"HEAD"), READY: (b"GET", b"HEAD")}
 
-LINGER_S_MAX = 5.0
-"""After a refusal in the middle of a request: how long its rest is read and thrown away, so that the answer arrives."""
 LINGER_TICKS = 20
+"""After a refusal in the middle of a request: how long its rest is read and thrown away, so that the answer arrives."""
 
 _HOST, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 _EXPECT, _ENCODING = b"expect", b"content-encoding"
 _WANTED = frozenset(
     (AUTHORIZATION, API_KEY, X_API_KEY, CONVERSATION, TAG, TRIAL, ITEM, _HOST, _LENGTH, _CODING, _EXPECT, _ENCODING)
 )
+_CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
 
 
 class Client(asyncio.Protocol):
     __slots__ = (
-        "_body", "_feed", "_headed", "_headers", "_key", "_ongoing", "_parser", "_received", "_refusal", "_since",
-        "_trial", "_url", "close_after", "discarding", "exchange", "gateway", "on_body", "paused", "paused_tick", "plain",
-        "transport",
+        "_body", "_caller", "_complete", "_feed", "_fresh", "_head", "_headed", "_headers", "_parser", "_received",
+        "_refusal", "_since", "_url", "close_after", "discarding", "exchange", "gateway", "on_body", "paused",
+        "paused_tick", "plain", "transport",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway") -> None:
@@ -57,6 +55,9 @@ class Client(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.close_after = self.discarding = self.paused = self.plain = False
         self.paused_tick = 0
+        self._head: tuple[bytes, bytes] | None = None
+        """The head of the last request but for the digits of its length; `_caller` is what it said."""
+        self._caller: Caller | None = None
 
     # --- transport ----------------------------------------------------------------------------------------------------
 
@@ -73,71 +74,110 @@ class Client(asyncio.Protocol):
         gateway.clients.add(self)
         if len(gateway.clients) > limits.client_connections_max:
             message = f"{limits.client_connections_max} connections are open already"
+            self.close_after = True
             self.refuse(Refusal(status=503, code="client_connections_max", message=message, retry_after_s=1))
 
     def _next(self) -> None:
         """Ready for the next request."""
+        self._fresh = self._complete = True
+        self._headed = False
+        self._refusal: Refusal | None = None
+        self._since = self.gateway.tick
+
+    def _begin(self) -> None:
+        """The first byte of a request is here."""
+        self._fresh = self._complete = False
+        self._received = 0
         self._headers: dict[bytes, bytes] = {}
         self._url = b""
-        self._received = 0
-        self._headed = self._ongoing = False
-        self._refusal: Refusal | None = None
-        self._key: ClientKey | None = None
-        self._trial: TrialPass | None = None
         self._since = self.gateway.tick
         self._body.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self.discarding:
+        if self._fresh:
+            if self._head is not None and self._same_head(data):
+                return
+            self._begin()
+        elif self.discarding:
             return
-        if self.exchange is not None:
+        elif self.exchange is not None:
             # Pipelined. The first request is answered, then the connection ends: the client must send again.
             self.close_after = True
             return
-        if self._is_in_head():
-            room = self.gateway.lanes.limits.head_bytes_max - self._received
-            if len(data) > room:
-                self._take(data[:room])
-                if self._is_taken():
-                    self.close_after = True
-                    return
-                if self._is_in_head():
-                    limit = self.gateway.lanes.limits.head_bytes_max
-                    self.refuse(self._too_large(431, "head_too_large", limit, "head"))
-                    return
-                data = data[room:]
-        self._take(data)
+        limits = self.gateway.lanes.limits
+        if not self._headed and self._received + len(data) > limits.head_bytes_max:
+            data = self._feed_head(data, limits.head_bytes_max - self._received)
+        if data:
+            self._take(data)
+        if self._refusal is not None and not self.discarding:
+            self.refuse(self._refusal)
+        elif self._received > limits.body_bytes_max + limits.head_bytes_max and not self._complete:
+            # The framing counts too: chunk extensions have no other end.
+            self.refuse(_too_large("body", limits.body_bytes_max))
 
-    def _is_in_head(self) -> bool:
-        return not self._headed
+    def _same_head(self, data: bytes) -> bool:
+        """A whole request whose head is, but for the length, that of the last one on this connection: known already.
 
-    def _is_taken(self) -> bool:
-        """A request came to its end, or was refused."""
-        return self.discarding or self.exchange is not None
+        llhttp and the checks below have passed these bytes before, and said what they mean. Only a connection's own
+        head is remembered, so there is nothing to find out by trying.
+        """
+        end = data.find(b"\r\n\r\n")
+        at = data.find(b"ontent-Length: ", 0, end)
+        if at < 0:
+            at = data.find(b"ontent-length: ", 0, end)
+        start = at + 15
+        stop = data.find(b"\r", start, end + 1)
+        digits = data[start:stop]
+        caller = self._caller
+        if (
+            (data[:start], data[stop:end]) != self._head
+            or at < 0
+            or len(digits) > 9
+            or not digits.isdigit()
+            or len(data) != end + 4 + int(digits)
+            or caller is None
+            or caller.lanes is not self.gateway.lanes
+            or len(data) - end > caller.lanes.limits.body_bytes_max
+        ):
+            return False
+        self._fresh = False
+        self._headed = True
+        self._admit(caller, data[end + 4 :])
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """The head of this request, where it came in one piece with a plain length, for `_same_head`."""
+        self._head = None
+        end = data.find(b"\r\n\r\n")
+        for name in (b"\r\nContent-Length: ", b"\r\ncontent-length: "):
+            at = data.find(name, 0, end)
+            if at >= 0:
+                start = at + len(name)
+                self._head = data[:start], data[data.find(b"\r", start) : end]
+
+    def _feed_head(self, data: bytes, room: int) -> bytes:
+        """Feed what may still be head. Returns the rest, which is body; nothing where the request is refused."""
+        self._take(data[:room])
+        if self._headed or self._complete:
+            return data[room:]
+        if self._refusal is None:
+            limit = self.gateway.lanes.limits.head_bytes_max
+            self._refusal = _too_large("head", limit)
+        return b""
 
     def _take(self, data: bytes) -> None:
-        if not self._received:
-            self._since = self.gateway.tick
+        first = not self._received
         self._received += len(data)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self._is_taken():
-                self.close_after = True  # something came after a whole request: answer that, then close
-                return
-            if self._refusal is None:
-                self.close_after = True
+            self.close_after = True
+            if self.exchange is None and self._refusal is None and not self._complete:
                 message = f"the request is not valid HTTP/1.1: {error}"
                 self._refusal = Refusal(status=400, code="malformed_http", message=message)
-        if not self._is_taken():
-            if self._refusal is not None:
-                self.refuse(self._refusal)
-            elif self._received > self.gateway.lanes.limits.body_bytes_max + self.gateway.lanes.limits.head_bytes_max:
-                # The framing counts too: chunk extensions have no other end.
-                self.refuse(self._too_large(413, "body_too_large", self.gateway.lanes.limits.body_bytes_max, "body"))
-
-    def _too_large(self, status: int, code: str, limit: int, what: str) -> Refusal:
-        return Refusal(status=status, code=code, message=f"the {what} of the request is larger than {limit} bytes")
+            return
+        if first and self.exchange is not None and self._caller is not None and not self.close_after:
+            self._remember(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         gateway = self.gateway
@@ -166,12 +206,11 @@ class Client(asyncio.Protocol):
 
     # --- parser -------------------------------------------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        if self.exchange is not None or self.discarding:
-            raise ValueError("pipelined")
-        self._ongoing = True
-
     def on_url(self, url: bytes) -> None:
+        if self._complete:
+            if self.exchange is not None or self.discarding:
+                raise ValueError("pipelined")
+            self._begin()  # the request before it, in the same read, has its answer already
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -198,80 +237,78 @@ class Client(asyncio.Protocol):
         self._headed = True
         parser, headers = self._parser, self._headers
         version = parser.get_http_version()
-        self.plain = version == "1.0"
-        if version not in ("1.1", "1.0"):
-            self._bad(f"HTTP/{version} is not spoken here, HTTP/1.1 is", "http_version", 505)
-        elif _HOST not in headers:
+        if version != "1.1":
+            self.plain = version == "1.0"
+            if not self.plain:
+                self._bad(f"HTTP/{version} is not spoken here, HTTP/1.1 is", "http_version", 505)
+        else:
+            self.plain = False
+        if _HOST not in headers:
             self._bad("the header host is missing", "missing_host")
         if parser.should_upgrade():
             self._bad("this connection cannot be upgraded; send plain HTTP/1.1", "upgrade")
-        coding = headers.get(_CODING)
-        if coding is not None and (coding.lower() != b"chunked" or self.plain):
+        if _CODING in headers and (self.plain or headers[_CODING].lower() != _CHUNKED):
             self._bad("the transfer coding must be exactly 'chunked', on HTTP/1.1", "transfer_encoding")
-        if headers.get(_ENCODING, b"identity").lower() != b"identity":
+        if _ENCODING in headers and headers[_ENCODING].lower() != _IDENTITY:
             self._bad("compressed request bodies are not taken; send the body as it is", "content_encoding", 415)
-        if int(headers.get(_LENGTH, 0)) > self.gateway.lanes.limits.body_bytes_max and self._refusal is None:
-            self._refusal = self._too_large(413, "body_too_large", self.gateway.lanes.limits.body_bytes_max, "body")
         if self._refusal is None:
-            self._refusal = self._let_in()
-        if self._refusal is None and _EXPECT in headers:
-            if headers[_EXPECT].lower() != b"100-continue":
+            largest = self.gateway.lanes.limits.body_bytes_max
+            if int(headers.get(_LENGTH, b"0")) > largest:
+                self._refusal = _too_large("body", largest)
+            else:
+                self._refusal = self._let_in()
+        if _EXPECT in headers and self._refusal is None:
+            if headers[_EXPECT].lower() != _CONTINUE:
                 self._bad("this expectation cannot be met; only '100-continue' can", "expectation", 417)
             else:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _let_in(self) -> Refusal | None:
         """Path, method and key, before a byte of the body is kept: strangers cannot make us hold anything."""
-        path, _, _ = self._url.partition(b"?")
-        if not path.startswith(b"/"):
-            return Refusal(
-                status=400, code="request_target", message="the request target must be a path, e.g. /v1/models"
-            )
+        path, method = self._url, self._parser.get_method()
+        if path != CHAT:
+            path = path.partition(b"?")[0]
         methods = METHODS.get(path)
-        if methods is None:
-            shown = path[:100].decode("latin-1")
-            have = ", ".join(f"{b' or '.join(known).decode()} {name.decode()}" for name, known in METHODS.items())
-            return Refusal(status=404, code="unknown_path", message=f"there is no {shown!r} here; there is: {have}")
-        if self._parser.get_method() not in methods:
-            allow = b", ".join(methods).decode()
-            message = f"{self._parser.get_method().decode()} is not for {path.decode()}; use {allow}"
-            return Refusal(status=405, code="method_not_allowed", message=message, allow=allow)
+        if methods is None or method not in methods:
+            return _no_such(path, method)
+        self._url = path
         if path in (CHAT, MODELS):
-            token = self._headers.get(TRIAL)
-            if token is not None and path == CHAT:
-                trial = trial_of(self.gateway, token)
-                if isinstance(trial, Refusal):
-                    return trial
-                self._trial = trial
-                self._key = self.gateway.lanes.keys_by_name.get(trial.token.key)
-            else:
-                key = key_of(self.gateway.lanes, self._headers)
-                if isinstance(key, Refusal):
-                    return key
-                self._key = key
+            caller = caller_of(self.gateway, self._headers)
+            if isinstance(caller, Refusal):
+                return caller
+            self._caller = caller
         return None
 
     def on_message_complete(self) -> None:
+        self._complete = True
         if not self._parser.should_keep_alive() or self.gateway.draining:
             self.close_after = True
         if self._refusal is not None:
-            self._ongoing = False  # answered when the parser returns
+            return  # answered when the parser returns
+        if self._url != CHAT:
+            self._plain_answer(self._url)
             return
-        path = self._url.partition(b"?")[0]
-        if path != CHAT:
-            self._plain_answer(path)
-            return
+        caller = self._caller
+        if caller is None or caller.lanes is not self.gateway.lanes:
+            # Another table came while the body was on its way: what it says of this key is what holds.
+            self._refusal = self._let_in()
+            caller = self._caller
+            if self._refusal is not None or caller is None:
+                return
         pieces = self._body
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        if len(body) > self.gateway.lanes.limits.body_bytes_max:
-            self._refusal = self._too_large(413, "body_too_large", self.gateway.lanes.limits.body_bytes_max, "body")
-            self._ongoing = False
-            return
-        headers, self._headers = self._headers, {}
-        admitted = admit(self.gateway, self, headers, self._key, self._trial, body)
+        if len(body) > caller.lanes.limits.body_bytes_max:
+            self._refusal = _too_large("body", caller.lanes.limits.body_bytes_max)
+        else:
+            self._admit(caller, body)
+
+    def _admit(self, caller: Caller, body: bytes) -> None:
+        self._complete = True
+        admitted = admit(self.gateway, self, caller, body)
+        if caller.trial is not None:
+            self._caller = None  # a token runs out; it is looked at for each request
         if isinstance(admitted, Refusal):
-            self._ongoing = False
             self.refuse(admitted)
             return
         self.exchange = admitted
@@ -297,7 +334,7 @@ class Client(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.gateway.meter.refused(refusal.code)
-        whole = not self._ongoing
+        whole = self._complete
         if not whole:
             self.close_after = True
         self.transport.write(self.refusal_bytes(refusal, self.gateway.next_id()))
@@ -315,8 +352,8 @@ class Client(asyncio.Protocol):
     def _plain_answer(self, path: bytes) -> None:
         gateway = self.gateway
         status, content = 200, b'{"status":"ok"}'
-        if path == MODELS and self._key is not None:
-            content = _models(self._key)
+        if path == MODELS and self._caller is not None:
+            content = _models(self._caller)
         elif path == READY:
             reason = gateway.not_ready()
             if reason is not None:
@@ -325,7 +362,6 @@ class Client(asyncio.Protocol):
                 content = msgspec.json.encode({"status": "ready", "table": gateway.lanes.number})
         body = self._parser.get_method() != b"HEAD"
         self.transport.write(json_reply(status, content, keep=not self.close_after, body=body))
-        self._ongoing = False
         if self.close_after:
             self._finish()
         else:
@@ -334,13 +370,13 @@ class Client(asyncio.Protocol):
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        self.discarding = True
+        self._fresh, self.discarding = False, True
         self._since = self.gateway.tick
         self.transport.close()
 
     def _linger(self) -> None:
         """Closing at once would reset the connection and could destroy the answer before the client has read it."""
-        self.discarding = True
+        self._fresh, self.discarding = False, True
         self._since = self.gateway.tick
         self._body.clear()
         if self.transport.can_write_eof():
@@ -357,7 +393,7 @@ class Client(asyncio.Protocol):
 
     def drain(self) -> None:
         self.close_after = True
-        if self.exchange is None and not self._ongoing:
+        if self._fresh:
             self._finish()
 
     def sweep(self, tick: int, receive: int, keepalive: int, stall: int) -> None:
@@ -370,17 +406,34 @@ class Client(asyncio.Protocol):
         elif self.paused:
             if tick - self.paused_tick > stall:
                 self.transport.abort()
-        elif self._received or self._ongoing:
+        elif not self._fresh:
             if waited > receive:
                 limit = self.gateway.lanes.limits.request_receive_s_max
                 message = f"the request did not arrive within {limit:g} s"
-                self._ongoing = True
                 self.refuse(Refusal(status=408, code="request_timeout", message=message))
         elif waited > keepalive or self.gateway.draining:
             self._finish()
 
 
-def _models(key: ClientKey) -> bytes:
+def _too_large(what: str, limit: int) -> Refusal:
+    message = f"the {what} of the request is larger than {limit} bytes"
+    return Refusal(status=413 if what == "body" else 431, code=f"{what}_too_large", message=message)
+
+
+def _no_such(path: bytes, method: bytes) -> Refusal:
+    if not path.startswith(b"/"):
+        return Refusal(status=400, code="request_target", message="the request target must be a path, e.g. /v1/models")
+    methods = METHODS.get(path)
+    if methods is not None:
+        allow = b", ".join(methods).decode()
+        message = f"{method.decode()} is not for {path.decode()}; use {allow}"
+        return Refusal(status=405, code="method_not_allowed", message=message, allow=allow)
+    have = ", ".join(f"{b' or '.join(known).decode()} {name.decode()}" for name, known in METHODS.items())
+    shown = path[:100].decode("latin-1")
+    return Refusal(status=404, code="unknown_path", message=f"there is no {shown!r} here; there is: {have}")
+
+
+def _models(caller: Caller) -> bytes:
     """The routes and aliases that this key may use, as models."""
-    rows = [{"id": model, "object": "model", "created": 0, "owned_by": "weighbridge"} for model in sorted(key.ways)]
+    rows = [{"id": model, "object": "model", "created": 0, "owned_by": "weighbridge"} for model in sorted(caller.ways)]
     return msgspec.json.encode({"object": "list", "data": rows})

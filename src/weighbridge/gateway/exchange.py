@@ -29,8 +29,9 @@ class Exchange:
 
     __slots__ = (
         "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "id", "lane",
-        "purpose", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "strip", "team",
-        "trial", "upstream_status",
+        "purpose", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip",
+        "team",
+        "trial", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -46,19 +47,15 @@ class Exchange:
         capture: bool,
         body: bytes,
         edits: tuple[str, ...],
+        streams: bool,
         strip: bool,
     ) -> None:
         self.gateway, self.id, self.lane, self.purpose, self.team = gateway, exchange_id, lane, purpose, team
         self.client: Client | None = client
-        self.trial, self.held, self.capture, self.body, self.edits, self.strip = (
-            trial,
-            held,
-            capture,
-            body,
-            edits,
-            strip,
-        )
+        self.trial, self.held, self.capture, self.body, self.edits = trial, held, capture, body, edits
+        self.streams, self.strip = streams, strip
         self.started_ns = self.sent_ns = gateway.mono_ns()
+        self.wall_ns = gateway.wall_ns()
         self.seen_tick = gateway.tick
         self.attempt = 0
         self.done = self.sent = False
@@ -73,12 +70,10 @@ class Exchange:
 
     def begin(self) -> None:
         """Log an attempt, then send. The call goes out only when its frame is written."""
-        gateway, lane = self.gateway, self.lane
+        lane, log = self.lane, self.gateway.log
         self.attempt += 1
-        log = gateway.log
-        log.append(
-            Attempted(self.id, self.attempt, gateway.wall_ns(), lane.arm, lane.endpoint, lane.model, self.edits, False)
-        )
+        time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
+        log.append(Attempted(self.id, self.attempt, time_ns, lane.arm, lane.endpoint, lane.model, self.edits, False))
         log.when_written(self.send, self.not_written)
 
     def send(self) -> None:
@@ -104,9 +99,6 @@ class Exchange:
             )
         else:
             self.gateway.dial(self, pool)
-
-    def going_out(self, relay: "Relay") -> None:
-        self.relay, self.sent, self.sent_ns = relay, True, self.gateway.mono_ns()
 
     def unreachable(self, error: Unreachable) -> None:
         refusal = Refusal(

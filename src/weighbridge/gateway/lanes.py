@@ -1,5 +1,6 @@
 """The route table compiled for the hot path. Built anew for each table, never edited."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable
 from hashlib import blake2b
@@ -19,6 +20,11 @@ TEMPLATE_TOKENS = 256
 """Held for what a chat template adds around the messages."""
 
 USER_AGENT = "weighbridge"
+
+_UNBOUNDED = re.compile(rb'"(?:image_url|input_audio|file)"')
+"""Parts of a message whose tokens its bytes do not bound."""
+
+_WORD = (1 << 64) - 1
 
 Secret = Callable[[str], str]
 
@@ -93,7 +99,10 @@ class Lane:
         images, files or audio has none either. Without `max_tokens` a default is held and the excess is booked.
         """
         price = self.price
-        if price is None or b'"image_url"' in body or b'"input_audio"' in body or b'"file"' in body:
+        if price is None:
+            return None
+        # Parts are in a list within the list of messages: most requests have one bracket only.
+        if body.find(b"[", body.find(b"[") + 1) > 0 and _UNBOUNDED.search(body):
             return None
         tokens_in = len(body) + TEMPLATE_TOKENS
         if price.input_tokens_max is not None and tokens_in > price.input_tokens_max:
@@ -116,12 +125,12 @@ class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "cumulative", "lanes", "max_tokens_default", "name", "own_lanes", "salt", "slice_by", "slice_needs_body",
+        "cumulative", "lanes", "max_tokens_default", "multiplier", "name", "own_lanes", "slice_by", "slice_needs_body",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
         self.name, self.slice_by, self.max_tokens_default = route.name, route.slice_by, route.max_tokens_default
-        self.salt = route.name.encode()[:64]
+        self.multiplier = int.from_bytes(blake2b(route.name.encode(), digest_size=8).digest(), "little") | 1
         self.slice_needs_body = any(by != "key" and not by.startswith("tag:") for by in route.slice_by)
         names = dict.fromkeys((route.incumbent, *route.candidates, *(share.arm for share in route.shares)))
         self.own_lanes = {
@@ -134,12 +143,16 @@ class Way:
         for share in shares:
             self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))
 
-    def lane_of(self, conversation: bytes) -> Lane:
-        """The same conversation takes the same lane for as long as the shares stand."""
+    def lane_of(self, conversation: int) -> Lane:
+        """The same conversation (64 bits of a hash) takes the same lane for as long as the shares stand.
+
+        Multiplicative hashing with an odd factor per route, so that one conversation's places in two routes tell
+        nothing of each other.
+        """
         lanes = self.lanes
         if len(lanes) == 1:
             return lanes[0]
-        point = int.from_bytes(blake2b(conversation, digest_size=8, key=self.salt).digest(), "little") % SHARE_WHOLE
+        point = ((conversation * self.multiplier & _WORD) >> 32) * SHARE_WHOLE >> 32
         return lanes[min(bisect_right(self.cumulative, point), len(lanes) - 1)]
 
 

@@ -21,10 +21,6 @@ class Histogram:
         self.counts = [0] * (len(_BOUNDS_NS) + 1)
         self.sum_ns = 0
 
-    def add(self, ns: int) -> None:
-        self.counts[bisect_left(_BOUNDS_NS, ns)] += 1
-        self.sum_ns += ns
-
     def samples(self, name: str, labels: dict[str, str]) -> list[Sample]:
         rows: list[Sample] = []
         running = 0
@@ -50,16 +46,21 @@ class Counts:
         self, outcome: Outcome, duration_ns: int, first_byte_ns: int | None, usage: Usage | None, cost: int | None
     ) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        self.duration.add(duration_ns)
+        histogram = self.duration
+        histogram.counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
+        histogram.sum_ns += duration_ns
         if first_byte_ns is not None:
-            self.first_byte.add(first_byte_ns)
+            histogram = self.first_byte
+            histogram.counts[bisect_left(_BOUNDS_NS, first_byte_ns)] += 1
+            histogram.sum_ns += first_byte_ns
         if usage is not None:
             tokens = self.tokens
             tokens[0] += usage.input
             tokens[1] += usage.output
-            tokens[2] += usage.cache_read
-            tokens[3] += usage.cache_write + usage.cache_write_1h
-            tokens[4] += usage.reasoning
+            if usage.cache_read or usage.cache_write or usage.cache_write_1h or usage.reasoning:
+                tokens[2] += usage.cache_read
+                tokens[3] += usage.cache_write + usage.cache_write_1h
+                tokens[4] += usage.reasoning
         if cost is None:
             self.cost_unknown += 1
         else:

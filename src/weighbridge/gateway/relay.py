@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from weighbridge.gateway.exchange import Exchange
-from weighbridge.gateway.refusal import Refusal, status_line
+from weighbridge.gateway.refusal import STATUS_LINE, Refusal, status_line
 from weighbridge.records.frames import Outcome
 from weighbridge.upstream import Pool
+from weighbridge.upstream.ending import ended_on_purpose
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts
 from weighbridge.wire.openai import error_event, read_answer, read_stream
 from weighbridge.wire.sse import DONE, EventHold, without_usage
@@ -28,21 +29,21 @@ INTERIM_MAX = 8
 STALE_S_MAX = 1.0
 """A kept connection that breaks later than this after a send broke for another reason than having been idle."""
 
+# A literal start lets the search skip from line to line; only the names are compared without case.
 _HOP = re.compile(
-    rb"\r\n(?:connection|keep-alive|transfer-encoding|te|trailers?|upgrade|proxy-[^:\r\n]*|content-length|alt-svc"
-    rb"|set-cookie2?|x-weighbridge-[^:\r\n]*):[^\r\n]*",
-    re.I,
+    rb"\r\n(?i:con(?:nection|tent-length)|t(?:ransfer-encoding|e|railers?)|(?:keep-aliv|upgrad)e|proxy-[^:\r\n]*|alt-svc"
+    rb"|set-cookie2?|x-weighbridge-[^:\r\n]*):[^\r\n]*"
 )
-_EVENT_STREAM = re.compile(rb"\r\ncontent-type:[ \t]*text/event-stream", re.I)
-_ENCODED = re.compile(rb"\r\ncontent-encoding:[ \t]*(?!identity[ \t]*\r\n)", re.I)
-_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.I)
+_EVENT_STREAM = re.compile(rb"\r\n(?i:content-type:[ \t]*text/event-stream)")
+_ENCODED = re.compile(rb"\r\n(?i:content-encoding:[ \t]*(?!identity[ \t]*\r\n))")
+_FRAMED = re.compile(rb"\r\n(?i:content-length|transfer-encoding):")
 
 
 class Relay(asyncio.Protocol):
     __slots__ = (
         "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "gateway", "head",
         "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool", "reused",
-        "size", "stream", "strip", "transport", "write",
+        "size", "status", "stream", "strip", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", pool: "Pool[Relay]") -> None:
@@ -61,14 +62,13 @@ class Relay(asyncio.Protocol):
 
     def send(self, exchange: Exchange, *, reused: bool) -> None:
         self.exchange, self.reused = exchange, reused
-        self.head, self.head_end, self.size, self.interim = b"", 0, 0, 0
-        self.headed = self.complete = self.stream = self.keep = self.lingering = False
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
+        self.head = b""
+        self.head_end = self.size = self.interim = 0
+        self.headed = self.complete = self.stream = False
         body = exchange.body
         head = exchange.lane.head % len(body)
-        exchange.going_out(self)
-        exchange.body = b""
+        exchange.relay, exchange.sent, exchange.body = self, True, b""
+        exchange.sent_ns = self.gateway.mono_ns()
         if len(body) < 65536:
             self.transport.write(head + body)
         else:
@@ -82,11 +82,10 @@ class Relay(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.headed = True
-        if self.exchange is not None:
-            self.exchange.upstream_status = self.parser.get_status_code()
+        self.status = self.parser.get_status_code()
 
     def on_message_complete(self) -> None:
-        if self.parser.get_status_code() < 200:  # 100 and 103 come as messages of their own
+        if self.status < 200:  # 100 and 103 come as messages of their own
             self.headed = False
             self.head = self.head.partition(b"\r\n\r\n")[2]
             self.interim += 1
@@ -154,8 +153,8 @@ class Relay(asyncio.Protocol):
             if end > limits.head_bytes_max:
                 self.fail("upstream_error", f"the head of its answer is larger than {limits.head_bytes_max} bytes")
                 return False
-            status = self.parser.get_status_code()
-            if _EVENT_STREAM.search(head, 0, end + 2) and 200 <= status < 300:
+            exchange.upstream_status = self.status
+            if exchange.streams and 200 <= self.status < 300 and _EVENT_STREAM.search(head, 0, end + 2):
                 self._begin_stream(exchange)
                 return True
         if self.complete:
@@ -172,8 +171,8 @@ class Relay(asyncio.Protocol):
         lines = _HOP.sub(b"", head[head.index(b"\r\n") : self.head_end])
         client = exchange.client
         return b"%b%b%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\nx-weighbridge-fallback: no\r\n%b" % (
-            status_line(self.parser.get_status_code()), lines[2:] + b"\r\n" if lines else b"", exchange.lane.tag,
-            exchange.id.encode(), exchange.attempt,
+            STATUS_LINE.get(self.status) or status_line(self.status), lines[2:] + b"\r\n" if lines else b"",
+            exchange.lane.tag, exchange.id.encode(), exchange.attempt,
             b"connection: close\r\n" if client is not None and client.close_after else b"",
         )  # fmt: skip
 
@@ -184,7 +183,7 @@ class Relay(asyncio.Protocol):
         answer = body[0] if len(body) == 1 else b"".join(body)
         body.clear()
         exchange.first_ns = self.gateway.mono_ns()
-        status = self.parser.get_status_code()
+        status = self.status
         head = self._client_head(exchange)
         good = 200 <= status < 300
         facts = read_answer(answer)
@@ -201,6 +200,8 @@ class Relay(asyncio.Protocol):
 
     def _begin_stream(self, exchange: Exchange) -> None:
         self.stream = True
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
         client = exchange.client
         limits = self.gateway.lanes.limits
         self.hold = EventHold(limits.stream_buffer_bytes_max // 4)
@@ -237,9 +238,7 @@ class Relay(asyncio.Protocol):
         whole = b"".join(self._parts)
         facts = read_stream(whole[-TAIL_BYTES:])
         exchange.response_bytes += len(last)
-        exchange.finish(
-            "ok" if facts.error is None else "upstream_error", self.parser.get_status_code(), facts, body=whole
-        )
+        exchange.finish("ok" if facts.error is None else "upstream_error", self.status, facts, body=whole)
         if self.plain:
             self._deliver(exchange, last, close=True)
         else:
@@ -255,15 +254,17 @@ class Relay(asyncio.Protocol):
     def _release(self) -> None:
         """The answer is whole: keep the connection if it can be used again."""
         exchange, self.exchange = self.exchange, None
-        self._parts = []
         if exchange is not None:
             exchange.relay = None
+        if self.stream:
+            self._parts = []
         if not self.complete:  # `[DONE]` is there, the end of the HTTP message is on its way
             self.lingering = True
             self.gateway.lingering[self] = self.gateway.tick
             self.transport.resume_reading()
         elif self.keep and not self.transport.is_closing() and not self.gateway.draining:
-            self.transport.resume_reading()
+            if self.stream:
+                self.transport.resume_reading()  # a slow reader may have stopped it
             self.pool.put(self, self.gateway.tick)
         else:
             self.transport.close()
@@ -297,7 +298,7 @@ class Relay(asyncio.Protocol):
             exchange.refuse(Refusal(status=status, code=code or outcome, message=message), outcome)
             return
         facts = self._facts()
-        exchange.finish(outcome, self.parser.get_status_code(), facts, body=b"".join(self._parts), error=message)
+        exchange.finish(outcome, self.status, facts, body=b"".join(self._parts), error=message)
         # What is held back of an unfinished event is dropped: only then can an event of ours follow.
         event = error_event(f"{message} (request id {exchange.id})", "server_error", code or outcome)
         if self.hold.passing:  # of an oversized event a part went out already
@@ -320,7 +321,7 @@ class Relay(asyncio.Protocol):
         self.transport.abort()
 
     def eof_received(self) -> None:
-        self.ended = True  # over TLS only after a proper close: a cut connection does not come here
+        self.ended = ended_on_purpose(self.transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.pool.open -= 1

@@ -11,6 +11,7 @@ import msgspec
 
 from weighbridge.upstream.base_url import BaseUrl
 from weighbridge.upstream.dialer import Dialer
+from weighbridge.upstream.ending import ended_on_purpose
 from weighbridge.upstream.pool import Pool
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -128,7 +129,8 @@ class _Call(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise _Stale("the connection was closed while idle")
         self._reset()
-        answer = self._answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         transport.write(message)
         try:
             return await answer
@@ -164,13 +166,13 @@ class _Call(asyncio.Protocol):
                 self._fail(Broken(f"the answer of {self._base.authority} is not HTTP: {error}"))
                 return
             self._keep = False  # something came after the whole answer: use that, and never this connection again
-        if self._complete:
-            self._done()
-        elif self._size > self._response_bytes_max:
+        if self._size > self._response_bytes_max:
             self._fail(Broken(f"the answer of {self._base.authority} is larger than {self._response_bytes_max} bytes"))
+        elif self._complete:
+            self._done()
 
     def eof_received(self) -> None:
-        self._ended = True
+        self._ended = self._transport is not None and ended_on_purpose(self._transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool.open -= 1

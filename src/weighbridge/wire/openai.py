@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from weighbridge.wire.assembly import ToolCall, answer_text, assemble, tool_calls
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns
-from weighbridge.wire.raw import FRAMING, RawObject
+from weighbridge.wire.raw import RawObject
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import last_events
 from weighbridge.wire.usage import usage_of
@@ -32,18 +31,18 @@ MESSAGES_AT_ONCE_BYTES_MAX = 16 << 10
 
 _NULL = msgspec.Raw(b"null")
 _ABSENT = msgspec.Raw(b"")
+_MODEL_EDITED = ("model",)
 _NOTHING = (_ABSENT, _NULL)
 _USER = msgspec.Raw(b'"user"')
 _SYSTEM = (msgspec.Raw(b'"system"'), msgspec.Raw(b'"developer"'))
 
-T = TypeVar("T")
 _text = msgspec.json.Decoder(str).decode
 _text_or_null = msgspec.json.Decoder(str | None).decode
 _flag_or_null = msgspec.json.Decoder(bool | None).decode
 _count_or_null = msgspec.json.Decoder(int | None).decode
 _objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 _scan = json.JSONDecoder().raw_decode
 _GAP = re.compile(r"[ \t\r\n]*")
 _COMMA = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
@@ -61,91 +60,106 @@ def parse_request(body: bytes) -> ChatRequest:
             raise BadRequest(f"the body is not UTF-8: byte {error.start} is wrong", code="invalid_json") from None
     raw = RawObject(body)
     get = raw.fields.get
-    value = get("model")
-    if value is None:
-        raise BadRequest("the field 'model' is missing", param="model", code="missing_required_parameter")
-    model = _typed(_text, value, "model", "a string")
-    value = get("stream")
-    stream = value is not None and _typed(_flag_or_null, value, "stream", "true or false") is True
-    value, name = get("max_completion_tokens"), "max_completion_tokens"
-    if value is None or value == _NULL:
-        value, name = get("max_tokens"), "max_tokens"
-    max_tokens = None if value is None else _count(value, name, TOKENS_MAX)
-    value = get("n")
-    choices = 1 if value is None else _count(value, "n", CHOICES_MAX) or 1
-    value = get("user")
-    user = None if value is None else _typed(_text_or_null, value, "user", "a string")
-    wants_usage = not stream or _asks_usage(get("stream_options"))
-    return ChatRequest(raw, model, stream, wants_usage, max_tokens, choices, user)
-
-
-def _typed(decode: Callable[[bytes | msgspec.Raw], T], value: msgspec.Raw, name: str, expected: str) -> T:
     try:
-        return decode(value)
+        model = _text(get("model", _NULL))
+        stream = _flag_or_null(get("stream", _NULL)) is True
+        limit = _count_or_null(get("max_completion_tokens", _NULL)) or _count_or_null(get("max_tokens", _NULL))
+        choices = _count_or_null(get("n", _NULL))
+        user = _text_or_null(get("user", _NULL))
+        wants_usage = not stream or _asks_usage(get("stream_options"))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        shown = bytes(value)[:40].decode(errors="replace")
-        raise BadRequest(f"'{name}' must be {expected}, not {shown}", param=name, code="invalid_type") from None
+        raise _wrong_type(raw.fields) from None
+    if (limit is not None and not 0 < limit <= TOKENS_MAX) or (choices is not None and not 0 < choices <= CHOICES_MAX):
+        raise _out_of_range(raw.fields, limit, choices)
+    return ChatRequest(raw, model, stream, wants_usage, limit, choices or 1, user)
 
 
-def _count(value: msgspec.Raw, name: str, largest: int) -> int | None:
-    count: int | None = _typed(_count_or_null, value, name, f"a whole number from 1 to {largest}")
-    if count is not None and not 1 <= count <= largest:
-        shown = str(count)[:40]
-        raise BadRequest(
-            f"'{name}' must be a whole number from 1 to {largest}, not {shown}", param=name, code="invalid_value"
-        )
-    return count
+_TYPES: tuple[tuple[str, Callable[[msgspec.Raw], object], str], ...] = (
+    ("model", _text, "a string"),
+    ("stream", _flag_or_null, "true or false"),
+    ("max_completion_tokens", _count_or_null, "a whole number"),
+    ("max_tokens", _count_or_null, "a whole number"),
+    ("n", _count_or_null, "a whole number"),
+    ("user", _text_or_null, "a string"),
+)
+
+
+def _wrong_type(fields: Mapping[str, msgspec.Raw]) -> BadRequest:
+    """Which field it was: worked out only once something is wrong."""
+    if "model" not in fields:
+        return BadRequest("the field 'model' is missing", param="model", code="missing_required_parameter")
+    for name, decode, expected in _TYPES:
+        value = fields.get(name, _NULL if name != "model" else fields["model"])
+        try:
+            decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return BadRequest(f"{name!r} must be {expected}, not {_shown(value)}", param=name, code="invalid_type")
+    shown = _shown(fields["stream_options"])
+    message = f"'stream_options.include_usage' must be true or false; stream_options is {shown}"
+    return BadRequest(message, param="stream_options", code="invalid_type")
+
+
+def _out_of_range(fields: Mapping[str, msgspec.Raw], limit: int | None, choices: int | None) -> BadRequest:
+    if choices is not None and not 0 < choices <= CHOICES_MAX:
+        name, largest = "n", CHOICES_MAX
+    else:
+        name, largest = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens", TOKENS_MAX
+    shown = _shown(fields[name])
+    return BadRequest(
+        f"{name!r} must be a whole number from 1 to {largest}, not {shown}", param=name, code="invalid_value"
+    )
+
+
+def _shown(value: msgspec.Raw) -> str:
+    return bytes(value)[:40].decode(errors="replace")
 
 
 def _asks_usage(options: msgspec.Raw | None) -> bool:
     if options is None or options == _NULL:
         return False
-    value = RawObject(bytes(options), "'stream_options'").fields.get("include_usage")
-    if value is None:
-        return False
-    return _typed(_flag_or_null, value, "stream_options.include_usage", "true or false") is True
+    fields = RawObject(bytes(options), "'stream_options'").fields
+    return _flag_or_null(fields.get("include_usage", _NULL)) is True
 
 
 def turns_of(request: ChatRequest) -> Turns:
     """The system prompt and the first user turn. Reads no further than that turn, however long the conversation is."""
     turns = request.turns
     if turns is None:
-        turns = request.turns = _read_turns(bytes(request.raw.fields.get("messages", b"")))
+        messages = request.raw.fields.get("messages", _ABSENT)
+        turns = request.turns = _read_turns(messages)
     return turns
 
 
-def _read_turns(messages: bytes) -> Turns:
+def _read_turns(messages: msgspec.Raw) -> Turns:
     system: list[bytes] = []
-    first_user = messages
     for fields in _leading(messages):
         role = fields.get("role")
         if role == _USER:
-            first_user = bytes(fields.get("content", b""))
-            break
+            return Turns(b"\n".join(system) if system else None, bytes(fields.get("content", _ABSENT)))
         if role in _SYSTEM:
-            system.append(bytes(fields.get("content", b"")))
-    return Turns(b"\n".join(system) if system else None, first_user)
+            system.append(bytes(fields.get("content", _ABSENT)))
+    return Turns(b"\n".join(system) if system else None, bytes(messages))
 
 
-def _leading(messages: bytes) -> Iterator[Mapping[str, msgspec.Raw]]:
+def _leading(messages: msgspec.Raw) -> Iterable[Mapping[str, msgspec.Raw]]:
     """The messages from the first on, as raw fields. A long list is not decoded further than it is read.
 
-    What is no list of objects ends the iteration: the provider will say what it thinks of it.
+    What is no list of objects has none: the provider will say what it thinks of it.
     """
     if len(messages) > MESSAGES_AT_ONCE_BYTES_MAX:
-        text = messages.decode()
-        for start, end in _places(text):
-            yield _message_fields(text[start:end].encode())
-        return
+        return _leading_of_many(bytes(messages).decode())
     try:
         rows = _objects(messages)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return
-    compact = 1 + sum([2 + FRAMING * len(row) + sum(map(len, row)) + sum(map(len, row.values())) for row in rows])
-    if compact == len(messages):  # the same proof as in `RawObject`: no name is repeated
-        yield from rows
-    else:
-        yield from map(_message_fields, map(bytes, _list(messages)))
+        return ()
+    if _encode(rows) == bytes(messages):  # as in `RawObject`: no name is repeated
+        return rows
+    return map(_message_fields, map(bytes, _list(messages)))
+
+
+def _leading_of_many(text: str) -> Iterator[Mapping[str, msgspec.Raw]]:
+    for start, end in _places(text):
+        yield _message_fields(text[start:end].encode())
 
 
 def _message_fields(message: bytes) -> Mapping[str, msgspec.Raw]:
@@ -179,10 +193,16 @@ def edited(
 
     Usage is asked for in a stream whose client did not. A request that needs no change goes out as it came in.
     """
+    if request.wants_usage and system_prompt is None:  # most requests
+        if request.model == model:
+            return request.raw.body, ()
+        body = request.raw.body
+        start, end = request.raw.span("model")
+        return b"%b%b%b" % (body[:start], model_json, body[end:]), _MODEL_EDITED
     edits: dict[str, bytes] = {}
     names: tuple[str, ...] = ()
     if request.model != model:
-        edits["model"], names = model_json, ("model",)
+        edits["model"], names = model_json, _MODEL_EDITED
     if not request.wants_usage:
         edits["stream_options"], names = (
             _with_usage(request.raw.fields.get("stream_options")),
@@ -191,7 +211,7 @@ def edited(
     if system_prompt is not None:
         edits["messages"] = _with_system_prompt(bytes(request.raw.fields.get("messages", b"")), system_prompt)
         names = (*names, "system_prompt")
-    return request.raw.spliced(edits) if edits else request.raw.body, names
+    return request.raw.spliced(edits), names
 
 
 def _with_usage(options: msgspec.Raw | None) -> bytes:

@@ -10,12 +10,10 @@ from weighbridge.wire.refusal import BadRequest
 Raw = msgspec.Raw
 
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _text = msgspec.json.Decoder(str).decode
 _NAME = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*', re.S)
 _NEXT = re.compile(rb"[ \t\r\n]*[,}]")
-
-FRAMING = 4
-"""Bytes around a name and its value in compact JSON: two quotes, a colon, and the comma or brace that follows."""
 
 
 class RawObject:
@@ -38,10 +36,8 @@ class RawObject:
             raise BadRequest(f"{what} is not valid JSON: {error}", code="invalid_json") from None
         self.body, self.fields = body, fields
         self._spans: dict[str, tuple[int, int]] | None = None
-        # White space, escapes, non-ASCII names and repeated names each make the body longer than this sum, never
-        # shorter: equality proves that there is none of them, and positions follow from the lengths.
-        compact = 1 + sum(map(len, fields)) + sum(map(len, fields.values())) + FRAMING * len(fields)
-        if compact != len(body) and fields:
+        # Written compactly again it is the same: then nothing was repeated, and positions follow from the lengths.
+        if _encode(fields) != body:
             self._spans = _walk(body, fields, what)
 
     def span(self, name: str) -> tuple[int, int]:
@@ -50,7 +46,7 @@ class RawObject:
             return self._spans[name]
         at = 1
         for field, value in self.fields.items():
-            start = at + len(field) + 3
+            start = at + len(_encode(field)) + 1
             if field == name:
                 return start, start + len(value)
             at = start + len(value) + 1
@@ -64,7 +60,7 @@ class RawObject:
         for start, end, value in spans:
             pieces += (body[at:start], value)
             at = end
-        added = [b'"%b":%b' % (name.encode(), value) for name, value in edits.items() if name not in self.fields]
+        added = [b"%b:%b" % (_encode(name), value) for name, value in edits.items() if name not in self.fields]
         if added:
             close = body.rindex(b"}")
             pieces += (body[at:close], b"," if self.fields else b"", b",".join(added), body[close:])
@@ -77,6 +73,8 @@ def _walk(body: bytes, fields: dict[str, Raw], what: str) -> dict[str, tuple[int
     """Positions in a body that is not compact. The decoder has accepted it, so only repetition is left to find."""
     spans: dict[str, tuple[int, int]] = {}
     at = body.index(b"{") + 1
+    if not fields:
+        return spans
     for name, value in fields.items():
         found = _NAME.match(body, at)
         raw = bytes(value)
