@@ -28,7 +28,7 @@ DOORS = {
     "license_expression": {"licenses"},
     "jsonschema": {"grading"},
     "jinja2": {"reports"},
-    "numpy": {"stats"},
+    "numpy": {"stats", "trials"},
     "prometheus_client": {"app"},
     "typer": {"cli"},
     "rich": {"cli"},
