@@ -1,5 +1,6 @@
 """Trials through a real gateway: traffic in, verdict out."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def test_the_same_trial_again_pays_nothing_and_says_the_same(store: Store) -> No
     assert again.verdicts == first.verdicts
     assert again.overall == first.overall
     assert again.cost_usd == first.cost_usd
+
+
+def test_what_was_paid_but_not_written_down_is_found_in_the_log_even_where_little_traffic_is_captured(
+    store: Store,
+) -> None:
+    text = store.config.read_text().replace("bodies = true", "bodies = true\nsample = 0.001")
+    store.config.write_text(text)
+    first = store.trial("new", "--margin", "0.1")
+    asked = store.provider.asked("new-model")
+    shutil.rmtree(store.folder / "store" / "trials")
+    again = store.trial("new", "--margin", "0.1")
+    assert store.provider.asked("new-model") == asked
+    assert again.verdicts == first.verdicts
+    assert f"{asked} replays were found in the log" in store.said
 
 
 def test_a_cap_on_money_holds_and_a_larger_one_goes_on(store: Store) -> None:

@@ -10,7 +10,6 @@ import msgspec
 from weighbridge.app import children
 from weighbridge.app.banner import base_url
 from weighbridge.app.children import Child, ChildRefusedError
-from weighbridge.app.temporary import Serving
 from weighbridge.config import Loaded
 from weighbridge.errors import ControlError, StoreError
 from weighbridge.keeper.parent import Refused
@@ -23,6 +22,14 @@ OTHER_S_MAX = 30.0
 """How long a command waits for another one that holds the store but does not answer (it is starting, or ending)."""
 GATEWAY_START_S_MAX = 60.0
 STOP_S_MAX = 120.0
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True, tag="serving", tag_field="op"):
+    """Said once by a temporary gateway over the parent's socket: the gateway answers on HOST:PORT."""
+
+    listen: str
+    warnings: tuple[str, ...]
+
 
 _SAID: msgspec.json.Decoder[Serving | Refused] = msgspec.json.Decoder(Serving | Refused)
 

@@ -14,6 +14,7 @@ import sys
 import msgspec
 
 from weighbridge.app.addresses import Reservation, reserve
+from weighbridge.app.reach import Serving
 from weighbridge.app.serve import log_to_stderr
 from weighbridge.app.supervisor import Settings, Supervisor
 from weighbridge.config import load
@@ -21,13 +22,6 @@ from weighbridge.errors import ExitCode, WeighbridgeError
 from weighbridge.keeper.parent import Ready, Refused
 
 OTHERS_EVERY_S = 0.5
-
-
-class Serving(msgspec.Struct, frozen=True, kw_only=True, tag="serving", tag_field="op"):
-    """Said once over the parent's socket: the gateway answers on HOST:PORT."""
-
-    listen: str
-    warnings: tuple[str, ...]
 
 
 def main(arguments: list[str] | None = None) -> int:

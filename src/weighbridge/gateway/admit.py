@@ -162,8 +162,11 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     elif trial is not None:
         refusal = trial.hold(held)
     capture = lanes.capture
+    # What a trial paid for is kept whole: an interrupted one finds its answers in the log.
     keep = capture.bodies and (
-        capture.sample_basis_points >= SHARE_WHOLE or conversation % SHARE_WHOLE < capture.sample_basis_points
+        trial is not None
+        or capture.sample_basis_points >= SHARE_WHOLE
+        or conversation % SHARE_WHOLE < capture.sample_basis_points
     )
     redacted, reference = False, None
     if keep:
