@@ -19,7 +19,7 @@ from weighbridge.store.layout import Layout
 
 __all__ = ["CLIENT_KEY", "Answer", "Serving", "ask", "serving", "write_config"]
 
-WAIT_S_MAX = 30.0
+WAIT_S_MAX = 60.0
 
 
 class Answer:

@@ -107,6 +107,15 @@ def _ignore_the_end(listen: str) -> None:
         ask(listen)
 
 
+def test_a_signal_before_it_is_ready_ends_it_without_leftovers(file: Path) -> None:
+    started = Serving(file)
+    while not any(started.children().values()):
+        assert started.process.poll() is None
+    children = [pid for pids in started.children().values() for pid in pids]
+    assert started.end() == 0
+    assert all(gone(pid) for pid in children)
+
+
 def test_nothing_is_left_behind_after_the_end(served: Serving) -> None:
     pids = [served.keeper_pid(), *served.worker_pids()]
     assert served.end() == 0
@@ -154,6 +163,15 @@ def test_a_killed_keeper_is_replaced_while_workers_go_on(served: Serving, file: 
     served.until("reloaded: route table 2 is current")
     served.until("worker 0: route table 2")
     assert ask(served.listen, model="other").table == "2"
+
+
+def test_a_keeper_comes_back_also_while_the_configuration_file_is_being_edited(served: Serving, file: Path) -> None:
+    good = file.read_text()
+    file.write_text(good + "\n[[route]")
+    os.kill(served.keeper_pid(), signal.SIGKILL)
+    served.until("the keeper is back")
+    with served.control() as control:
+        assert control.call(Ping(), Pong).table == 1
 
 
 def _workers(served: Serving) -> int:

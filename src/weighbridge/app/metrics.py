@@ -17,6 +17,7 @@ Series = tuple[str, Labels]
 _ADDS_UP = ("_total", "_bucket", "_sum", "_count")
 
 HELP = {
+    "weighbridge_build_info": "1, with the version that serves.",
     "weighbridge_workers": "Gateway workers that are serving.",
     "weighbridge_worker_restarts": "Gateway workers that ended unasked and were started again.",
     "weighbridge_keeper_up": "1 while the keeper answers.",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from weighbridge import __version__
 from weighbridge.app import children
 from weighbridge.app.addresses import Reservation
 from weighbridge.app.children import Child
@@ -216,7 +217,8 @@ class Supervisor:
             "weighbridge_keeper_up": float(up),
             "weighbridge_start_time_seconds": self._started_ns / 1e9,
         }
-        return {**self._samples.totals(), **{(name, ()): value for name, value in own.items()}}
+        build: Series = ("weighbridge_build_info", (("version", __version__),))
+        return {**self._samples.totals(), **{(name, ()): value for name, value in own.items()}, build: 1.0}
 
     def health(self) -> tuple[bool, dict[str, object]]:
         up = self._keeper is not None and self._keeper.process.poll() is None

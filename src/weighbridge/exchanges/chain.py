@@ -15,7 +15,6 @@ from typing import Literal
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from weighbridge.exchanges.files import sync_folder, write_new
@@ -125,8 +124,7 @@ class SigningKey:
 
     def __init__(self, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        raw = self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        self.public = raw.hex()
+        self.public = self._key.public_key().public_bytes_raw().hex()
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes."""
