@@ -208,3 +208,15 @@ def test_obligations_are_written_once_and_checked_where_they_must_be_shown(us: P
     assert [None] == [place["found_in"] for place in missing["texts"]]
     (us / "site" / "index.html").write_text("<p>Built with Llama</p>")
     assert 0 == run(us, "obligations", "llama-3.1", "--profile", "us.toml", "--check", "site").returncode
+
+
+def test_watch_tells_a_moved_line_and_keeps_what_was_accepted(us: Path) -> None:
+    (us / "LICENSE").write_text("Above US$20 million a month, show the name.")
+    assert 2 == run(us, "watch", "kimi-k3").returncode
+    assert 0 == run(us, "watch", "--accept", "--source", "kimi-k3=LICENSE").returncode
+    assert ["kimi-k3"] == read(run(us, "watch", "--json"))["unchanged"]
+    (us / "LICENSE").write_text("Above US$10 million a month, show the name.")
+    (news,) = read(run(us, "watch", "--json"), code=2)["news"]
+    assert "figures gone: US$20 million; figures new: US$10 million" in news["sentence"]
+    (us / "LICENSE").unlink()
+    assert "cannot be read any more" in run(us, "watch").stdout

@@ -1,9 +1,7 @@
-"""`weighbridge license`: check, matrix, diff, profile, obligations."""
+"""`weighbridge license`: check, matrix, diff, profile, obligations, watch."""
 
 import asyncio
 import sys
-import time
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +9,7 @@ import msgspec
 import typer
 
 from weighbridge.cli import license_output as output
+from weighbridge.cli.license_watch import WATCH_EXAMPLES, OnDay, day_of, open_weights, watch, write
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load
 from weighbridge.config.tree import ROLES
@@ -47,9 +46,6 @@ ProfileFile = Annotated[
 ]
 ViaRoute = Annotated[
     Via | None, typer.Option("--via", help="How the model is reached; overrides organization.use.via.")
-]
-OnDay = Annotated[
-    str | None, typer.Option("--on", metavar="DATE", help="The day to judge for, YYYY-MM-DD; today if absent.")
 ]
 ModelOrTerms = Annotated[
     str | None,
@@ -101,18 +97,18 @@ def check(
     Exit code 0: decided; 2: unclear, and the questions say what would decide it; 3, with --gate: not permitted as
     things stand.
     """
-    day = _day(on)
+    day = day_of(on)
     who = _who(profile, config, via, output_tokens)
     query = _query(model, license_file)
     if query is not None and arm is not None:
         raise UsageError("--arm names an arm of the configuration; leave MODEL_OR_TERMS and --license-file out")
     if query is None:
         found = _arms(config, arm, day, who)
-        _write(Checked(findings=found)) if json else output.findings(found)
+        write(Checked(findings=found)) if json else output.findings(found)
         raise typer.Exit(_code([row.verdict for row in found], gate))
     answer = check_terms(query, who, day)
     if json:
-        _write(answer)
+        write(answer)
     else:
         by_role: dict[str, str] = {}
         if answer.verdict == "unclear" and not who.roles:
@@ -140,8 +136,8 @@ def matrix(
     for name in role or ():
         if name not in ROLES:
             raise UsageError(f"--role {name}: is not a role; allowed are {', '.join(ROLES)}")
-    made = models_by_roles(_who(profile, config, via), _day(on), models or (), role or ROLES)
-    _write(made) if json else output.matrix(made)
+    made = models_by_roles(_who(profile, config, via), day_of(on), models or (), role or ROLES)
+    write(made) if json else output.matrix(made)
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,14 +161,14 @@ def diff(
     """Say what changed in meaning between two recorded texts, or what happened in a family of models, date by date."""
     if family is not None and before is None:
         told = _told(family)
-        _write(Changed(changes=told)) if json else output.told(told)
+        write(Changed(changes=told)) if json else output.told(told)
         return
     if before is None or after is None or family is not None:
         raise UsageError(
             f"give two texts to compare, or --family NAME with one of: {', '.join(changes.families())}, all"
         )
     made = compare(_terms(before), _terms(after))
-    _write(made) if json else output.compared(
+    write(made) if json else output.compared(
         made, [changes.told(row) for row in changes.between(made.before, made.after)]
     )
 
@@ -190,14 +186,14 @@ def profile(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """List the questions whose answer changes a verdict, and no others. Exit code 2 while there are some."""
-    day = _day(on)
-    wanted = names or _used(config)
+    day = day_of(on)
+    wanted = names or open_weights(config)
     tree = _tree(profile_file, config)
     if asking:
         tree = _interview(wanted, tree, day)
     open_ = ask.questions(wanted, _from_tree(tree), day)
     if json:
-        _write(open_)
+        write(open_)
     else:
         output.open_questions(open_)
         if asking:
@@ -236,13 +232,13 @@ def obligations(
 
     Exit code 2 with --check: a required text is missing.
     """
-    who, day = _who(profile, config, via), _day(on)
+    who, day = _who(profile, config, via), day_of(on)
     if looked_in is not None:
         texts = required(parts_of(model, who, day))
         folder = Path(looked_in)
         pages = read_folder(folder) if folder.is_dir() else asyncio.run(read_page(looked_in))
         seen = look(pages, texts, looked_in)
-        _write(seen) if json else output.shown(seen)
+        write(seen) if json else output.shown(seen)
         raise typer.Exit(ExitCode.UNDECIDED if any(one.found_in is None for one in seen.texts) else ExitCode.DONE)
     made = kit(model, who, day)
     there = [name for name in made.files if (out / name).exists()]
@@ -254,26 +250,16 @@ def obligations(
     for name, text in made.files.items():
         (out / name).write_text(text, encoding="utf-8")
     written = tuple(str(out / name) for name in made.files)
-    _write(Written(query=model, files=written)) if json else output.written(written)
+    write(Written(query=model, files=written)) if json else output.written(written)
 
 
-def _write(made: msgspec.Struct) -> None:
-    sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+app.command(epilog=WATCH_EXAMPLES)(watch)
 
 
 def _code(verdicts: list[Any], gate: bool) -> int:
     if gate and any(word not in PERMISSIVE and word != "unclear" for word in verdicts):
         return NOT_PERMITTED
     return ExitCode.UNDECIDED if "unclear" in verdicts else ExitCode.DONE
-
-
-def _day(text: str | None) -> str:
-    if text is None:
-        return time.strftime("%Y-%m-%d", time.gmtime())
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise UsageError(f"--on {text}: is not a day; write YYYY-MM-DD") from None
 
 
 def _query(model: str | None, license_file: Path | None) -> str | None:
@@ -309,15 +295,6 @@ def _arms(config: Path, name: str | None, day: str, who: Profile) -> tuple[Findi
         known = ", ".join(row.name for row in loaded.config.arm) or "none"
         raise UsageError(f"--arm {name}: {loaded.file} has no such arm; it has: {known}")
     return tuple(finding(row, day, who) for row in arms)
-
-
-def _used(config: Path) -> list[str]:
-    """Terms or models of the configuration's arms with open weights."""
-    loaded = load(config)
-    found = [row.terms or row.model for row in loaded.config.arm if row.weights != "closed"]
-    if not found:
-        raise UsageError(f"{loaded.file} has no arm with open weights; name models with --for")
-    return list(dict.fromkeys(found))
 
 
 def _terms(name: str) -> Any:

@@ -12,6 +12,7 @@ from weighbridge.licenses.diff import Compared
 from weighbridge.licenses.finding import sentence
 from weighbridge.licenses.matrix import Cell, Matrix
 from weighbridge.licenses.shown import Shown
+from weighbridge.licenses.watch import Watched
 from weighbridge.records.evidence import Finding
 
 _COLOUR = {"allowed": "green", "obligations": "green", "unclear": "yellow", "prohibited": "red"}
@@ -131,6 +132,20 @@ def shown(made: Shown) -> None:
         found = "NOT FOUND" if place.found_in is None else f"found in {place.found_in}"
         _item(console, f"{texts} ({place.required.terms}, clause {place.required.clause}): {found}")
     console.print(f"Looked in {made.looked_in}: {made.files} file(s) read as text.", markup=False)
+
+
+def watched(made: Watched, file: str, accepted: bool) -> None:
+    console = _console()
+    for name in made.unchanged:
+        console.print(f"{name}: {'accepted' if accepted else 'as accepted'}", markup=False)
+    for news in made.news:
+        console.print(f"[bold]{news.name}[/bold]: [yellow]{news.kind}[/]")
+        _item(console, news.sentence)
+        for one in news.differences:
+            _item(console, f"{one.direction}: {one.text}")
+        for line in news.lines:
+            console.print(f"    {line}", markup=False)
+    console.print(f"Lock: {file}", markup=False)
 
 
 def written(files: tuple[str, ...]) -> None:
