@@ -167,7 +167,7 @@ def test_a_hard_budget_is_refused_until_it_is_enforced() -> None:
     budget = '[[budget]]\nname = "all"\nlimit_usd = "10"\nhard = true\n'
     with pytest.raises(ConfigError, match=r"budget\[all\]\.hard: this version does not enforce budgets"):
         compiled(BASE + budget)
-    assert compiled(BASE + budget.replace("true", "false")).table.number == 7
+    assert any("counts no budgets" in warning for warning in compiled(BASE + budget.replace("true", "false")).warnings)
 
 
 def test_no_route_and_no_key_are_refused_with_the_next_step() -> None:

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from weighbridge.errors import StoreError
-from weighbridge.store.database import MIGRATIONS, Database, Head, remembered_head, sqlite_problem
+from weighbridge.store.database import MIGRATIONS, Database, Head, damage, remembered_head, sqlite_problem
 
 
 @pytest.fixture
@@ -70,6 +70,23 @@ def test_the_head_is_read_beside_a_running_keeper(path: Path) -> None:
     assert remembered_head(path) is None
     database.remember_head(Head(7, "d"))
     assert remembered_head(path) == Head(7, "d")
+
+
+def test_damage_is_found_without_touching_the_file(path: Path) -> None:
+    assert damage(path) is None
+    database = Database(path)
+    for number in range(1, 200):
+        database.publish(number - 1, number, os.urandom(2_000), number)
+    assert damage(path) is None
+    database.close()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = os.urandom(4096)
+    path.write_bytes(content)
+    assert damage(path) is not None
+    assert path.read_bytes() == content
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be read"):
+        damage(path)
 
 
 def test_a_price_is_forgotten_when_it_may_have_changed(path: Path) -> None:

@@ -18,7 +18,7 @@ from weighbridge.ledger.prices import PriceFound, compile_price
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import ControlClient, Ping, Pong
-from weighbridge.store.database import Database, sqlite_problem, sqlite_version
+from weighbridge.store.database import damage, sqlite_problem, sqlite_version
 from weighbridge.store.layout import Layout
 
 Status = Literal["ok", "warn", "fail"]
@@ -150,9 +150,16 @@ def _keeper(layout: Layout) -> Check:
     if not layout.database.exists():
         return Check(name="keeper", status="ok", says="not running; there is no database yet")
     try:
-        Database(layout.database).close()
+        found = damage(layout.database)
     except StoreError as error:
-        return Check(name="keeper", status="fail", says=str(error), next_step="move keeper.db away and start again")
+        found = str(error)
+    if found is not None:
+        return Check(
+            name="keeper",
+            status="fail",
+            says=f"{layout.database} is damaged: {found}",
+            next_step="move it away and start again; it is rebuilt, and no exchange is lost",
+        )
     return Check(name="keeper", status="ok", says="not running; its database opens and is sound")
 
 

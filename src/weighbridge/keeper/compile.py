@@ -94,6 +94,8 @@ def compile_table(
             refused = arm_refusal(table, route, candidate)
             if refused:
                 warnings.append(f"candidate {candidate!r} gets no prompt: {refused}")
+    for budget in config.budget:
+        warnings.append(f"budget {budget.name!r} is written down, but this version counts no budgets")
     if not config.capture.bodies:
         warnings.append(
             "prompts and answers are not captured, so nothing can be tried on them: set capture.bodies = true with a "

@@ -223,21 +223,33 @@ class Database:
 
 
 def remembered_head(path: Path) -> Head | None:
-    """The remembered head, read beside a running keeper; `None` where there is no database yet.
+    """The remembered head, read beside a running keeper; `None` where there is no database yet. Raises `StoreError`."""
+    with _reading(path) as db:
+        if db is None or db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'last_head'").fetchone() is None:
+            return None
+        row = db.execute("SELECT seq, digest FROM last_head").fetchone()
+        return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
 
-    A connection that is read-only neither writes nor checkpoints, so there is still one writer.
-    """
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a database, in SQLite's words; `None` if it is sound or not there. Raises `StoreError`."""
+    with _reading(path) as db:
+        row = None if db is None else db.execute("PRAGMA quick_check(1)").fetchone()
+        return None if row is None or row[0] == "ok" else str(row[0])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[apsw.Connection | None]:
+    """A connection that is read-only: it neither writes nor checkpoints, so there is still one writer."""
     if not path.exists():
-        return None
+        yield None
+        return
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             db.set_busy_timeout(2_000)
-            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'last_head'").fetchone() is None:
-                return None
-            row = db.execute("SELECT seq, digest FROM last_head").fetchone()
+            yield db
         finally:
             db.close()
     except apsw.Error as error:
         raise StoreError(f"the database {path} cannot be read: {error}") from error
-    return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
