@@ -26,6 +26,7 @@ from weighbridge.licenses.matrix import matrix as models_by_roles
 from weighbridge.licenses.profile import EMPTY, Profile, Range
 from weighbridge.licenses.rules import PERMISSIVE
 from weighbridge.licenses.shown import look, read_folder, read_page
+from weighbridge.licenses.supplier import supplier
 from weighbridge.records.evidence import Finding
 
 HELP = "What a model's terms mean for you: clause by clause, from recorded facts. Not legal advice."
@@ -113,7 +114,7 @@ def check(
         by_role: dict[str, str] = {}
         if answer.verdict == "unclear" and not who.roles:
             by_role = {role: check_terms(query, in_role(who, role), day).verdict for role in ROLES}
-        output.answer(query, answer, by_role)
+        output.answer(query, answer, by_role, supplier(query))
     raise typer.Exit(_code([answer.verdict], gate))
 
 

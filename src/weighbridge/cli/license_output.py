@@ -12,6 +12,7 @@ from weighbridge.licenses.diff import Compared
 from weighbridge.licenses.finding import sentence
 from weighbridge.licenses.matrix import Cell, Matrix
 from weighbridge.licenses.shown import Shown
+from weighbridge.licenses.supplier import Supplier
 from weighbridge.licenses.watch import Watched
 from weighbridge.records.evidence import Finding
 
@@ -32,7 +33,7 @@ def _item(console: Console, text: str) -> None:
     console.print(f"  - {text}", markup=False)
 
 
-def answer(query: str, made: Answer, by_role: dict[str, str]) -> None:
+def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None) -> None:
     console = _console()
     console.print(f"[bold]{query}[/bold] on {made.on}: {_word(made.verdict)}")
     if made.if_confirmed is not None:
@@ -51,6 +52,11 @@ def answer(query: str, made: Answer, by_role: dict[str, str]) -> None:
     if by_role:
         console.print("\n[bold]By role[/bold] (organization.roles is not given)")
         console.print("  " + ", ".join(f"{role}: {_word(word)}" for role, word in by_role.items()))
+    if who is not None:
+        console.print("\n[bold]Supplier[/bold]")
+        for reason in who.facts:
+            _item(console, sentence(reason))
+        _item(console, f"Hosts in the installed price book: {', '.join(who.hosts) or 'none'}")
     console.print(f"\n{_NOT_ADVICE}")
 
 
