@@ -4,10 +4,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.fakes.provider import Script
 from tests.trials.live import Store, live_store, well
+from weighbridge.app import keeper_of
+from weighbridge.config import load
+from weighbridge.records.canonical import canonical
+from weighbridge.store.control import ObjectRow, PutObject
 
 REQUESTS = 260
 
@@ -38,6 +43,18 @@ def test_a_good_candidate_is_certified_from_captured_traffic(store: Store) -> No
     bill = sum(row.prompt_tokens + 2 * row.completion_tokens for row in billed[-store.provider.asked("new-model") :])
     assert round(verdict.cost_usd * 1e9) == bill * 1000
     assert store.provider.asked("old-model") == 0
+    said = store.run("verify")
+    assert "1 verdicts of trials were derived again from their pairs and agree" in said
+
+
+def test_a_verdict_that_does_not_follow_from_its_pairs_is_found_even_where_it_is_signed(store: Store) -> None:
+    verdict = store.trial("new", "--margin", "0.1")
+    better = msgspec.structs.replace(verdict.overall, difference=0.5)
+    forged = msgspec.structs.replace(verdict, overall=better, created_ns=verdict.created_ns + 1)
+    with keeper_of(load(store.config)) as control:
+        row = control.call(PutObject(kind="verdict", label="assistant/new", body=canonical(forged)), ObjectRow)
+    said = store.run("verify", code=1)
+    assert f"objects/{row.digest}: does not follow: overall: difference is 0.500000" in said
 
 
 def test_banana_is_inferior_in_every_slice(store: Store) -> None:

@@ -14,6 +14,7 @@ from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
 from weighbridge.store.database import remembered_head
 from weighbridge.store.layout import Layout
+from weighbridge.trials.rederive import Rederived, rederive
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,13 +24,16 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     problems: tuple[Problem, ...]
     counts: Counts
+    derived: int
+    """Verdicts of trials whose figures were derived again from their pairs."""
     notes: tuple[str, ...]
 
 
 def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Check that the store is what was written: log, signatures, bodies, and each verdict down to its exchanges.
 
-    One changed byte, a cut tail or a missing file is named. It may run while the gateway serves. Exit code 1 if
+    One changed byte, a cut tail or a missing file is named, and so is a figure of a verdict that its pairs do not give.
+    It may run while the gateway serves. Exit code 1 if
     anything is wrong. What it cannot prove is that the world was as recorded.
     """
     loaded = load(config)
@@ -44,15 +48,22 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     except Corrupt:
         pass  # the verification itself names the key file
     report = verify_store(layout, master=master, known_head=_known_head(layout, notes))
+    # Stored bytes may all be as written and a verdict still not follow from them.
+    derived = rederive(layout) if report.ok else Rederived(verdicts=0, disagreements=())
+    broken = tuple(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements)
     shape = Verified(
-        ok=report.ok, summary=report.summary, problems=report.problems, counts=report.counts,
+        ok=report.ok and not broken,
+        summary=report.summary if not broken else f"NOT intact: {len(broken)} figures do not follow from their pairs",
+        problems=(*report.problems, *broken),
+        counts=report.counts,
+        derived=derived.verdicts,
         notes=(*notes, *report.notes),
-    )  # fmt: skip
+    )
     if json:
         sys.stdout.write(msgspec.json.encode(shape).decode() + "\n")
     else:
         _print(report, shape)
-    if not report.ok:
+    if not shape.ok:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -76,6 +87,8 @@ def _print(report: VerifyReport, shape: Verified) -> None:
         f"{counts.objects:,} objects, {counts.verdicts:,} verdicts with {counts.pairs:,} pairs, "
         f"{counts.chain_lines:,} signed lines"
     )
+    if shape.derived and shape.ok:
+        print(f"{shape.derived:,} verdicts of trials were derived again from their pairs and agree")
     if counts.exchanges_lost:
         print(f"{counts.exchanges_lost:,} exchanges have no end: their worker was gone before it")
     if counts.unsigned_bytes:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from weighbridge.records.evidence import (
     EVIDENCE_SCHEMA,
     VERDICT_SCHEMA,
@@ -11,6 +13,7 @@ from weighbridge.records.evidence import (
     LabelSource,
     Pair,
     SliceVerdict,
+    Span,
     Verdict,
 )
 from weighbridge.records.exchange import Exchange
@@ -28,6 +31,7 @@ METHOD = (
 _LABEL_SOURCE: dict[str, LabelSource] = {"gold": "gold", "incumbent": "agreement", "none": "check"}
 _WEAKEST_FIRST: tuple[LabelSource, ...] = ("none", "agreement", "judge", "judge+human", "human", "gold", "check")
 NOTE_CHARS_MAX = 200
+ERASED_MEANWHILE = "erased while the trial ran"
 HAND_WRITTEN = "The incumbent's answers are hand-written, not a model's: this says nothing about any incumbent model."
 UNSHUFFLED = "Read in the order of the log (--no-shuffle): where quality drifts over time, verdicts can be wrong."
 
@@ -55,7 +59,7 @@ def conclude(
         incumbent=plan.incumbent,
         candidate=settings.candidate,
         table=plan.table,
-        span=plan.span,
+        span=_span(walk),
         graders=plan.graders,
         margin=settings.margin,
         alpha=settings.alpha,
@@ -87,6 +91,14 @@ def conclude(
         note=" ".join(notes),
     )
     return evidence, verdict
+
+
+def _span(walk: Walk) -> Span:
+    """The plan's span, with what was erased while the trial ran counted as left out."""
+    span = walk.plan.span
+    if not walk.gone:
+        return span
+    return msgspec.structs.replace(span, left_out={**span.left_out, ERASED_MEANWHILE: walk.gone})
 
 
 def _notes(walk: Walk) -> list[str]:

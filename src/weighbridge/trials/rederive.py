@@ -1,0 +1,136 @@
+"""Verdicts derived again from their evidence: the same pairs in the planned order must give the same figures.
+
+`weighbridge verify` proves that stored bytes are what was written. This proves that the verdict follows from them: that
+no pair was left out of the planned order without a reason, and that the tests say what the verdict says.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from weighbridge.errors import WeighbridgeError
+from weighbridge.exchanges.chain import Chain
+from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
+from weighbridge.stats.verdict import SliceState
+from weighbridge.store.layout import Layout
+from weighbridge.trials.conclude import ERASED_MEANWHILE
+from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.plan import TrialPlan, read_object
+from weighbridge.trials.walk import CANDIDATE, Walk
+
+T = TypeVar("T", bound=msgspec.Struct)
+TOLERANCE = 1e-6
+"""Figures may differ by so much: sums of logarithms are not the same to the last bit on every machine."""
+
+
+class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
+    where: str
+    """The verdict's object, relative to the store."""
+    what: str
+
+
+class Rederived(msgspec.Struct, frozen=True, kw_only=True):
+    verdicts: int
+    """How many were derived again."""
+    disagreements: tuple[Disagreement, ...]
+
+
+def rederive(layout: Layout) -> Rederived:
+    """Derive every trial's verdict in the store again. Missing and changed objects are left to `verify`."""
+    objects = Chain(layout).snapshot().objects
+    plans = [_read(layout, row.digest, TrialPlan) for row in objects if row.kind == "trial"]
+    found: list[Disagreement] = []
+    checked = 0
+    for row in objects:
+        if row.kind != "verdict":
+            continue
+        verdict = _read(layout, row.digest, Verdict)
+        if verdict is None or verdict.trial is None or verdict.evidence is None:
+            continue
+        evidence = _read(layout, verdict.evidence, Evidence)
+        if evidence is None:
+            continue
+        where = f"objects/{row.digest}"
+        plan = next((one for one in plans if one is not None and _belongs(one, evidence)), None)
+        if plan is None:
+            found.append(Disagreement(where=where, what=f"the plan of trial {evidence.trial} is not in the store"))
+            continue
+        checked += 1
+        found += [Disagreement(where=where, what=what) for what in disagreements(plan, evidence, verdict)]
+    return Rederived(verdicts=checked, disagreements=tuple(found))
+
+
+def _read(layout: Layout, name: str, kind: type[T]) -> T | None:
+    try:
+        return read_object(layout, name, kind)
+    except WeighbridgeError:
+        return None
+
+
+def _belongs(plan: TrialPlan, evidence: Evidence) -> bool:
+    return (plan.trial, plan.span.digest, plan.graders) == (evidence.trial, evidence.span.digest, evidence.graders)
+
+
+def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list[str]:
+    """What does not follow. Pure."""
+    known = {pair.item: pair for pair in evidence.pairs}
+    foreign = known.keys() - {name for unit in plan.units for name in unit.items}
+    if foreign:
+        return [f"{len(foreign)} pairs are not in the plan, {min(foreign)} for one"]
+    walk = Walk(plan)
+    walk.advance(_outcomes(plan, evidence))
+    if [one.item for _, scored in walk.taken for one in scored] != [pair.item for pair in evidence.pairs]:
+        return ["the pairs are not those that the planned order gives"]
+    if walk.gone > evidence.span.left_out.get(ERASED_MEANWHILE, 0):
+        return [f"{walk.gone} pairs of the planned order are missing without a reason"]
+    lacking = {name: len({row.reason for row in rows}) for name, rows in walk.unjudged.items()}
+    too_many = [name for name, units in lacking.items() if units > evidence.failed.get(name, 0)]
+    if too_many:
+        return [f"{too_many[0]}: more pairs of the planned order are missing than replays failed"]
+    found = []
+    for name in sorted(plan.judged):
+        row = next((one for one in verdict.verdicts if one.slice == name), None)
+        state = walk.state(name)
+        if row is None or state is None:
+            found.append(f"{name}: judged in the plan, absent from the verdict")
+            continue
+        may_decide = name not in walk.agreement and name not in evidence.failed
+        found += _compare(row, state, may_decide=may_decide)
+    if walk.decider is not None:
+        may_decide = walk.whole_possible and not evidence.failed
+        found += _compare(verdict.overall, walk.decider.overall(CANDIDATE), may_decide=may_decide)
+    return found
+
+
+def _outcomes(plan: TrialPlan, evidence: Evidence) -> dict[str, Outcome]:
+    """The pairs as outcomes; what is missing before the last of them failed or was erased, as the evidence says."""
+    found: dict[str, Outcome] = {
+        pair.item: Scored(item=pair.item, replay=pair.replay, incumbent=pair.incumbent, candidate=pair.candidate)
+        for pair in evidence.pairs
+    }
+    places = [at for at, unit in enumerate(plan.units) if any(name in found for name in unit.items)]
+    for at, unit in enumerate(plan.units[: max(places, default=-1) + 1]):
+        for name in unit.items:
+            if name not in found:
+                failed = Unjudged(item=name, reason=f"unit {at}")
+                found[name] = failed if unit.slice in evidence.failed else Gone(item=name)
+    return found
+
+
+def _compare(row: SliceVerdict, state: SliceState, *, may_decide: bool) -> list[str]:
+    want: list[tuple[str, object, object]] = [
+        ("clusters", row.clusters, state.n),
+        ("verdict", row.verdict, state.verdict if may_decide else "undecided"),
+        ("decided_at", row.decided_at, state.decided_at if may_decide else None),
+    ]
+    found = [f"{row.slice}: {name} is {said}, the pairs give {gives}" for name, said, gives in want if said != gives]
+    figures = [("difference", row.difference, state.difference)]
+    if row.interval is not None:
+        figures += [("interval", row.interval[0], state.interval[0]), ("interval", row.interval[1], state.interval[1])]
+    for name, said_figure, gives_figure in figures:
+        if said_figure is None or gives_figure is None:
+            if said_figure is not gives_figure:
+                found.append(f"{row.slice}: {name} is {said_figure}, the pairs give {gives_figure}")
+        elif abs(said_figure - gives_figure) > TOLERANCE:
+            found.append(f"{row.slice}: {name} is {said_figure:.6f}, the pairs give {gives_figure:.6f}")
+    return found
