@@ -86,7 +86,7 @@ class FakeKeeper(ControlClient):
 
     def call(self, request: Message, answer: type) -> object:  # type: ignore[override]
         if isinstance(request, ListObjects):
-            return ObjectList(rows=tuple(self.rows))
+            return ObjectList(rows=tuple(row for row in self.rows if request.kind in (None, row.kind)))
         assert isinstance(request, PutObject)
         row = ObjectRow(digest=digest(request.body), kind=request.kind, created_ns=len(self.rows), label=request.label)
         if row.digest not in [one.digest for one in self.rows]:

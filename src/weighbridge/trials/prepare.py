@@ -132,6 +132,9 @@ def prepare(
         raise WeighbridgeError(refusal)
     store_plan(control, new)
     said: list[str] = []
+    if open_plan is not None and open_plan.trial != new.trial:
+        reason = "as asked" if fresh else "graders or gold answers are others than when it was planned"
+        said.append(f"trial {open_plan.trial} is left unfinished, {reason}")
     if new.look > 1:
         said.append(
             f"this is look {new.look} at {route.name}/{settings.candidate}: the span is another one than before, and "
