@@ -156,17 +156,19 @@ def show(
     """Show one exchange: what was asked, every attempt, what it cost, and both bodies where they were captured."""
     loaded = load(config)
     layout = _layout(loaded)
-    found = next(read(layout, ids=[exchange_id]), None)
-    if found is None:
-        raise UsageError(
-            f"there is no exchange {exchange_id!r} in {layout.root}; it may still be running, "
-            "and `weighbridge exchanges list` shows which there are"
-        )
-    whole = exporting.exported(found, _bodies(loaded, layout))
-    if json:
-        _print_json(whole)
-    else:
-        _print_one(whole)
+    with _damage_told() as damage:
+        found = next(read(layout, ids=[exchange_id], damaged=damage.append), None)
+        if found is None and not damage:
+            raise UsageError(
+                f"there is no exchange {exchange_id!r} in {layout.root}; it may still be running, "
+                "and `weighbridge exchanges list` shows which there are"
+            )
+        if found is not None:
+            whole = exporting.exported(found, _bodies(loaded, layout))
+            if json:
+                _print_json(whole)
+            else:
+                _print_one(whole)
 
 
 @app.command(epilog="Example: `weighbridge exchanges export --format jsonl --route assistant > traffic.jsonl`")

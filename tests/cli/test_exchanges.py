@@ -1,0 +1,174 @@
+"""`exchanges list | show | export | erase | verify`: what people and programs get to see of the log."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.exchanges.loop import Bench, held
+from tests.exchanges.stores import Keeper, rich_store
+from weighbridge.cli.root import run
+from weighbridge.store.layout import Layout
+
+CONFIG = """
+[store]
+path = "store"
+[[endpoint]]
+name = "own"
+base_url = "http://127.0.0.1:1/v1"
+[[arm]]
+name = "gpt-4o"
+endpoint = "own"
+model = "m"
+[[route]]
+name = "assistant"
+incumbent = "gpt-4o"
+[[key]]
+name = "support-bot"
+secret = "env:SUPPORT_BOT_KEY"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    (tmp_path / "w.toml").write_text(CONFIG)
+    return str(tmp_path / "w.toml")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    layout = Layout(tmp_path / "store")
+    layout.create()
+    return Bench(layout)
+
+
+def test_list_shows_the_newest_first_and_filters(file: str, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    old = bench.request(like=held("-", time_ns=1_764_000_000_000_000_000))
+    new = bench.request(like=held("-", time_ns=1_764_100_000_000_000_000, purpose="trial", trial="t-1"))
+    assert run(["exchanges", "list", "--config", file, "--json"]) == 0
+    assert [new, old] == [row["id"] for row in json.loads(capsys.readouterr().out)["exchanges"]]
+    for arguments, expected in (
+        (["--purpose", "user"], [old]),
+        (["--since", "2025-11-25T12:00"], [new]),
+        (["--since", "1w"], []),
+        (["--limit", "1"], [new]),
+        (["--route", "other"], []),
+    ):
+        assert run(["exchanges", "list", "--config", file, "--json", *arguments]) == 0
+        assert expected == [row["id"] for row in json.loads(capsys.readouterr().out)["exchanges"]]
+    assert run(["exchanges", "list", "--config", file]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert new in shown[1]
+    assert "ok (trial)" in shown[1]
+    assert "$0.0014" in shown[2]
+    bench.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "--since", "yesterday"], "2026-11-25T08:00"),
+        (["list", "--purpose", "fun"], "user, trial, shadow, judge, drill"),
+        (["show", "1234567890abcdef-1"], "exchanges list"),
+        (["export", "--format", "parquet"], "--out"),
+        (["erase"], "exactly one"),
+        (["erase", "--key", "a", "--user", "b"], "exactly one"),
+    ],
+)
+def test_wrong_use_is_said_with_what_is_allowed(
+    file: str, bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    bench.request()
+    assert run(["exchanges", *arguments, "--config", file]) == 64
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert said in told.err
+    bench.close()
+
+
+def test_without_a_store_the_next_step_is_named(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["exchanges", "list", "--config", file]) == 1
+    assert "weighbridge serve" in capsys.readouterr().err
+
+
+def test_show_gives_every_attempt_and_both_bodies(file: str, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = bench.request(b'{"question":"why?"}', b'{"answer":"because"}')
+    assert run(["exchanges", "show", identity, "--config", file]) == 0
+    shown = capsys.readouterr().out
+    for part in (identity, '"question": "why?"', '"answer": "because"', "gpt-4o-2024-08-06", "312 ms", "$0.0014"):
+        assert part in shown
+    assert run(["exchanges", "show", identity, "--config", file, "--json"]) == 0
+    assert {"answer": "because"} == json.loads(capsys.readouterr().out)["response"]
+    bench.close()
+
+
+def test_export_writes_one_object_a_line_to_standard_output_and_nothing_else(
+    file: str, bench: Bench, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    ids = [bench.request(), bench.request()]
+    bench.log.roll()
+    Keeper(bench).seal()
+    ids.append(bench.request())
+    assert run(["exchanges", "export", "--format", "jsonl", "--config", file]) == 0
+    told = capfdbinary.readouterr()
+    assert ids == [json.loads(line)["id"] for line in told.out.splitlines()]
+    assert b"" == told.err
+    bench.close()
+
+
+def test_export_writes_a_parquet_file(
+    file: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [bench.request(), bench.request()]
+    out = tmp_path / "traffic.parquet"
+    assert run(["exchanges", "export", "--format", "parquet", "--out", str(out), "--config", file]) == 0
+    assert [(identity,) for identity in ids] == duckdb.read_parquet(str(out)).project("id").fetchall()
+    assert "2 exchanges written" in capsys.readouterr().err
+    bench.close()
+
+
+def test_what_is_damaged_is_named_and_everything_else_is_still_exported(
+    file: str, bench: Bench, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    ids = [bench.request() for _ in range(3)]
+    bench.close()
+    (path,) = bench.layout.open_log.iterdir()
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    assert run(["exchanges", "export", "--config", file]) == 1
+    told = capfdbinary.readouterr()
+    assert ids[1:] == [json.loads(line)["id"] for line in told.out.splitlines()]
+    assert path.name.encode() in told.err
+    assert b"weighbridge verify" in told.err
+
+
+def test_erase_takes_bodies_away_for_good_and_verify_says_so(
+    file: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.request(b"secret", b"answer", like=held("-", user="ann"))
+    bench.request(b"other", b"answer")
+    bench.close()
+    assert run(["exchanges", "erase", "--user", "ann", "--config", file, "--json"]) == 0
+    assert {"exchanges": 1, "bodies": 2} == json.loads(capsys.readouterr().out)
+    assert run(["exchanges", "export", "--config", file]) == 0
+    assert ["erased", None] == [
+        row["request"] if row["request"] == "erased" else None
+        for row in map(json.loads, capsys.readouterr().out.splitlines())
+    ]
+    for command in (["verify"], ["exchanges", "verify"]):
+        assert run([*command, "--config", file]) == 0
+        assert "intact, 2 bodies erased" in capsys.readouterr().out
+
+
+def test_verify_names_the_file_that_was_changed(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    keeper = rich_store(tmp_path, live=False)
+    path = next(keeper.layout.sealed_log.iterdir())
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    assert run(["verify", "--config", file, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert f"log/sealed/{path.name}" in [problem["where"] for problem in report["problems"]]
