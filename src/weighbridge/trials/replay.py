@@ -84,6 +84,7 @@ class Replayer:
         self._walk, self._items, self._outcomes = walk, items, outcomes
         self._send, self._judge, self._purse, self._bound, self._pace = send, judge, purse, bound, pace
         self._keep, self._poll, self._show, self._sleep = keep, poll, show, sleep
+        self._planned = walk.plan.items
         self._tasks: dict[asyncio.Task[Outcome], str] = {}
         self._broken_in_a_row = 0
         self._last_broken = ""
@@ -262,7 +263,7 @@ class Replayer:
         self._show(
             Progress(
                 pairs=walk.pairs,
-                items=walk.plan.items,
+                items=self._planned,
                 in_flight=len(self._tasks),
                 concurrency=self._pace.limit,
                 decided=sum(walk.decided(name) for name in judged),
