@@ -14,7 +14,14 @@ Check = Callable[[], object]
 
 
 def problems() -> Iterator[str]:
-    tables: tuple[Check, ...] = (load.sources, hosted.providers, channels.channels, catalogue.models, changes.changes)
+    tables: tuple[Check, ...] = (
+        load.sources,
+        hosted.providers,
+        channels.channels,
+        catalogue.models,
+        catalogue.makers,
+        changes.changes,
+    )
     for table in tables:
         try:
             table()

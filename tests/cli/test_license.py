@@ -220,3 +220,10 @@ def test_watch_tells_a_moved_line_and_keeps_what_was_accepted(us: Path) -> None:
     assert "figures gone: US$20 million; figures new: US$10 million" in news["sentence"]
     (us / "LICENSE").unlink()
     assert "cannot be read any more" in run(us, "watch").stdout
+
+
+def test_growth_tells_the_lines_ahead(us: Path) -> None:
+    (us / "us.toml").write_text(PROFILE.replace("product = 1000", "product = 90000000"))
+    said = run(us, "check", "qwen-2024", "--profile", "us.toml", "--growth", "0.1", "--on", "2026-11-23").stdout
+    assert "reaches 100 million users in about 2 months (2027-01)" in said
+    assert 64 == run(us, "check", "qwen-2024", "--profile", "us.toml", "--growth", "0").returncode

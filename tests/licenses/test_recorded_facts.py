@@ -152,6 +152,8 @@ CASES: list[tuple[str, str, Profile, str]] = [
      org("product", revenue={"product_month": 1e9}, via="licensor_api"), "allowed"),
     ("an unknown route leaves it open", "kimi-k3",
      org("product", revenue={"group_12_months": 1e9}, businesses=("model_service",)), "unclear"),
+    ("what the rest of the group does must be said", "kimi-k3",
+     org("product", users=SMALL, revenue={"group_12_months": 1e9, "product_month": 0}, via="self_hosted"), "unclear"),
     ("a host cannot hide behind a partner", "kimi-k3",
      org("model_service", revenue={"group_12_months": 1e9}, via="certified_partner"), "permission_fee_expected"),
     ("Qwen3.8-Max frees internal use", "qwen3.8-max",
@@ -281,3 +283,12 @@ def test_the_text_reported_for_the_weights_of_m2_5_may_only_restrict() -> None:
     product = check("MiniMax-M2.5", org("product"), ON)
     assert (("minimax-m2.5-modified-mit", "minimax-model-2025-01"), "obligations") == (product.terms, product.verdict)
     assert "prohibited" == check("MiniMax-M2.5", org("military"), ON).verdict
+
+
+def test_in_a_stack_what_nobody_knows_is_stricter_than_a_fee_and_milder_than_a_ban() -> None:
+    who = org("product")
+    assert ("fee", "unclear") == (check("flux-1-dev-nc", who, ON).verdict, check("gpt-oss", who, ON).verdict)
+    stack = check("flux-1-dev-nc + gpt-oss", who, ON)
+    assert ("unclear", "fee") == (stack.verdict, stack.if_confirmed)
+    soldier = org("military")
+    assert "prohibited" == check("deepseek-model-1.0 + gpt-oss", soldier, ON).verdict

@@ -6,8 +6,8 @@ from weighbridge.licenses.supplier import supplier
 def test_maker_size_law_and_api_terms_are_told_with_their_sources() -> None:
     found = supplier("Kimi-K3")
     assert found is not None
-    assert ("Moonshot AI", "2026-07-27", "2.8T", "104B") == (
-        found.maker, found.released, found.total_params, found.active_params,
+    assert ("Moonshot AI", "CN", "2026-07-27", "2.8T", "104B") == (
+        found.maker, found.country, found.released, found.total_params, found.active_params,
     )  # fmt: skip
     assert "moonshotai" in found.hosts
     assert any("Singapore" in fact.text and fact.confidence == "reported" for fact in found.facts)

@@ -16,6 +16,7 @@ from weighbridge.config.tree import ROLES
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.licenses import ask, changes, load_profile, resolve
 from weighbridge.licenses import profile as checked_profile
+from weighbridge.licenses.ahead import ahead
 from weighbridge.licenses.check import check as check_terms
 from weighbridge.licenses.check import parts_of
 from weighbridge.licenses.diff import compare
@@ -86,6 +87,10 @@ def check(
         float | None,
         typer.Option("--output-tokens", metavar="N", min=0, help="Tokens that the model produces in a month, metered."),
     ] = None,
+    growth: Annotated[
+        float | None,
+        typer.Option("--growth", metavar="RATE", help="Growth a month, 0.08 is 8 %: also say which lines are ahead."),
+    ] = None,
     arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Only this arm.")] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="For CI: exit 3 where a permission or fee is needed or the use is forbidden.")
@@ -108,13 +113,16 @@ def check(
         write(Checked(findings=found)) if json else output.findings(found)
         raise typer.Exit(_code([row.verdict for row in found], gate))
     answer = check_terms(query, who, day)
+    lines = _lines_ahead(query, who, growth, day)
     if json:
         write(answer)
+        for line in lines:
+            typer.echo(line, err=True)
     else:
         by_role: dict[str, str] = {}
         if answer.verdict == "unclear" and not who.roles:
             by_role = {role: check_terms(query, in_role(who, role), day).verdict for role in ROLES}
-        output.answer(query, answer, by_role, supplier(query))
+        output.answer(query, answer, by_role, supplier(query), lines)
     raise typer.Exit(_code([answer.verdict], gate))
 
 
@@ -287,6 +295,14 @@ def _who(file: Path | None, config: Path, via: Via | None, output_tokens: float 
     if output_tokens is not None:
         who = msgspec.structs.replace(who, output_tokens_month=Range(output_tokens, output_tokens))
     return who
+
+
+def _lines_ahead(query: str, who: Profile, growth: float | None, day: str) -> list[str]:
+    if growth is None:
+        return []
+    if not growth > 0:
+        raise UsageError(f"--growth {growth}: must be above 0; 0.08 is 8 % a month")
+    return [row.sentence for row in ahead(query, who, growth, day)] or ["no line is reached within three years"]
 
 
 def _arms(config: Path, name: str | None, day: str, who: Profile) -> tuple[Finding, ...]:

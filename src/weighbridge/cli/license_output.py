@@ -33,7 +33,7 @@ def _item(console: Console, text: str) -> None:
     console.print(f"  - {text}", markup=False)
 
 
-def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None) -> None:
+def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None, ahead: list[str]) -> None:
     console = _console()
     console.print(f"[bold]{query}[/bold] on {made.on}: {_word(made.verdict)}")
     if made.if_confirmed is not None:
@@ -44,6 +44,7 @@ def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | No
         ("Why", [sentence(reason) for reason in made.reasons]),
         ("To do", [f"{one.text} [clause {one.clause}]" for one in made.obligations]),
         ("Questions that would decide it", list(made.questions)),
+        ("Lines ahead", ahead),
     ):
         if lines:
             console.print(f"\n[bold]{heading}[/bold]")

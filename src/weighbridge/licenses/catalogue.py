@@ -55,6 +55,13 @@ class _Models(Record, frozen=True):
     model: tuple[Model, ...]
 
 
+class Maker(Record, frozen=True, kw_only=True):
+    """Where a maker sits, as an ISO code. For information: no verdict depends on it."""
+
+    country: str
+    source: str
+
+
 def span(text: str) -> tuple[str, str]:
     """`2026-07` -> (`2026-07-01`, `2026-07-31`)."""
     parts = text.split("-")
@@ -76,6 +83,17 @@ def models() -> tuple[Model, ...]:
                 raise load.unknown_name(file.name, f"model[{model.name}].terms", name, load.ids())
         if model.source not in load.sources():
             raise load.unknown_name(file.name, f"model[{model.name}].source", model.source, load.sources())
+    return found
+
+
+@cache
+def makers() -> dict[str, Maker]:
+    """Makers whose country is recorded, by the name that models give them."""
+    file = load.FOLDER / "_makers.toml"
+    found = {name: load.parse(f"{file.name}: {name}", row, Maker) for name, row in load.read_toml(file).items()}
+    for name, row in found.items():
+        if row.source not in load.sources():
+            raise load.unknown_name(file.name, f"{name}.source", row.source, load.sources())
     return found
 
 

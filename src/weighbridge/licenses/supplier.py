@@ -12,6 +12,8 @@ class Supplier(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     maker: str | None
+    country: str | None
+    """Of the maker, ISO code."""
     released: str | None
     total_params: str | None
     active_params: str | None
@@ -28,6 +30,9 @@ def supplier(query: str) -> Supplier | None:
     if model is None:
         return None
     terms, facts = parts[0].terms, [_published(model)]
+    home = catalogue.makers().get(model.maker or "")
+    if home is not None:
+        facts.append(cited(f"{model.maker} sits in {home.country}", None, home.source, None))
     for name, fact in (
         ("Law and courts", terms.facts.governing_law),
         ("Patents", terms.facts.patent),
@@ -44,6 +49,7 @@ def supplier(query: str) -> Supplier | None:
     return Supplier(
         model=model.name,
         maker=model.maker,
+        country=None if home is None else home.country,
         released=model.released,
         total_params=model.total_params,
         active_params=model.active_params,
