@@ -22,6 +22,7 @@ COMMANDS = {
     "exchanges": "exchanges",
     "gold": "gold",
     "trial": "trial",
+    "verdict": "verdict",
     "report": "report",
     "verify": "verify",
     "license": "license",

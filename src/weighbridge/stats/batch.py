@@ -29,7 +29,7 @@ from weighbridge.stats.verdict import Outcome, SliceState, cut_interval
 from weighbridge.stats.weighted import weighted_interval
 
 _WINDOW = 2_048
-_NEVER = -1
+NEVER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class ArrayVerdicts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
-    """What is kept of a slice's paths: where halt first crossed (_NEVER: nowhere), and both log e-values at the end."""
+class Ends:
+    """What is kept of a stream's paths: where halt first crossed (NEVER: nowhere), and both log e-values at the end."""
 
     halted: int
     certify: float
@@ -73,50 +73,65 @@ def decide_arrays(
         raise ValueError(f"slice numbers run from {ids.min()} to {ids.max()}: allowed are 0 to {count - 1}")
     if weights is not None and len(weights) != count:
         raise ValueError(f"{len(weights)} weights for {count} slices: allowed is one for each")
-    order = np.argsort(ids, kind="stable")
-    bounds = np.concatenate(([0], np.cumsum(np.bincount(ids, minlength=count))))
-    certify = np.empty(values.size)
-    ends: list[_Ends] = []
-    for s in range(count):
-        rows = order[bounds[s] : bounds[s + 1]]
-        certify[rows], end = _slice_paths(values[rows], margin, alpha)
-        ends.append(end)
-    certified = _certified_at(certify, ids, order, count, alpha)
-    del certify
-    states = tuple(
-        _slice_state(values[order[bounds[s] : bounds[s + 1]]], ends[s], certified[s], margin, alpha)
-        for s in range(count)
-    )
-    del order
+    states = slice_states(values, ids, count, margin, alpha)
     if count == 1:
         return ArrayVerdicts(states, states[0])
     return ArrayVerdicts(states, _whole(values, ids, weights, count, margin, alpha))
 
 
-def _slice_paths(d: FloatArray, margin: float, alpha: float) -> tuple[FloatArray, _Ends]:
+def slice_states(values: FloatArray, ids: IntArray, count: int, margin: float, alpha: float) -> tuple[SliceState, ...]:
+    """The states of all slices as one family, without the whole; arguments as checked by `decide_arrays`."""
+    order = np.argsort(ids, kind="stable")
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(ids, minlength=count))))
+    certify = np.empty(values.size)
+    ends: list[Ends] = []
+    for s in range(count):
+        rows = order[bounds[s] : bounds[s + 1]]
+        certify[rows], end = slice_paths(values[rows], margin, alpha)
+        ends.append(end)
+    certified = certified_at(certify, ids, order, count, alpha)
+    del certify
+    return tuple(
+        slice_state(values[order[bounds[s] : bounds[s + 1]]], ends[s], certified[s], margin, alpha)
+        for s in range(count)
+    )
+
+
+def slice_paths(d: FloatArray, margin: float, alpha: float) -> tuple[FloatArray, Ends]:
+    """The log e-value of certify after each unit of one slice, shape (n,), and what is kept of halt."""
     if not d.size:
-        return d, _Ends(_NEVER, 0.0, 0.0)
+        return d, Ends(NEVER, 0.0, 0.0)
     rate = margin / (second_moments(d * d) + margin * margin)
     x = d + margin
     certify, _ = log_path(x, rate, 1.0 - margin)
     halt, _ = log_path(-x, rate, 1.0 + margin)
-    return certify, _Ends(_first(halt, -math.log(alpha)), float(certify[-1]), float(halt[-1]))
+    return certify, Ends(first_crossing(halt, -math.log(alpha)), float(certify[-1]), float(halt[-1]))
 
 
-def _certified_at(certify: FloatArray, ids: IntArray, order: IntArray, count: int, alpha: float) -> list[int]:
-    """Units of each slice at its certificate by closed testing after every row; _NEVER where there is none.
+def certified_at(certify: FloatArray, ids: IntArray, order: IntArray, count: int, alpha: float) -> list[int]:
+    """Units of each slice at its certificate by closed testing after every row; NEVER where there is none.
+
+    certify: the log e-value of the row's slice after the row, shape (n,), from any e-process; overwritten. ids: slice
+    numbers, shape (n,). order: the rows grouped by slice, in order within each.
 
     With F the sum of what the undecided fall short of 1/alpha, the largest e-value is certified once it reaches
     1/alpha + F (`family.Family.required`); F is a running sum over the rows.
     """
+    if not count:
+        return []
     level = 1.0 / alpha
     # Beyond count * level a hypothesis is certified at once, so larger e-values need not be told apart.
-    e = np.exp(np.minimum(certify, math.log(2.0 * count * level)))
-    change = np.maximum(level - e, 0.0)
-    change[order] -= _shortfall_before(change[order], ids[order], level)
+    e = np.minimum(certify, math.log(2.0 * count * level), out=certify)
+    np.exp(e, out=e)
+    change = np.subtract(level, e)
+    np.maximum(change, 0.0, out=change)
+    grouped = change[order]
+    grouped -= _shortfall_before(grouped, np.bincount(ids, minlength=count), level)
+    change[order] = grouped
+    del grouped
     current = np.ones(count)
     seen = np.zeros(count, dtype=np.int64)
-    at = [_NEVER] * count
+    at = [NEVER] * count
     live = np.ones(count, dtype=np.bool_)
     begin = 0
     while begin < e.size and live.any():
@@ -135,12 +150,11 @@ def _certified_at(certify: FloatArray, ids: IntArray, order: IntArray, count: in
     return at
 
 
-def _shortfall_before(shortfall: FloatArray, ids: IntArray, level: float) -> FloatArray:
+def _shortfall_before(shortfall: FloatArray, sizes: IntArray, level: float) -> FloatArray:
     """The shortfall of each row's slice before the row, from rows grouped by slice; E = 1 before the first."""
     before = np.empty_like(shortfall)
     before[1:] = shortfall[:-1]
-    first = np.concatenate(([True], ids[1:] != ids[:-1])) if ids.size else np.zeros(0, dtype=np.bool_)
-    before[first] = level - 1.0
+    before[(np.cumsum(sizes) - sizes)[sizes > 0]] = level - 1.0
     return before
 
 
@@ -171,23 +185,26 @@ def _certify_now(current: FloatArray, live: BoolArray, level: float) -> list[int
     return new
 
 
-def _first(path: FloatArray, threshold: float) -> int:
+def first_crossing(path: FloatArray, threshold: float) -> int:
+    """Units after which a path of log e-values first reached the threshold; NEVER where it did not."""
     above = path >= threshold
-    return int(np.argmax(above)) + 1 if above.any() else _NEVER
+    return int(np.argmax(above)) + 1 if above.any() else NEVER
 
 
-def _decision(certified: int, halted: int) -> tuple[Outcome, int | None]:
-    if halted != _NEVER and (certified == _NEVER or halted <= certified):
+def decision(certified: int, halted: int) -> tuple[Outcome, int | None]:
+    """Whichever came first is final; a halt at the same unit goes before the certificate."""
+    if halted != NEVER and (certified == NEVER or halted <= certified):
         return "inferior", halted
-    if certified != _NEVER:
+    if certified != NEVER:
         return "non_inferior", certified
     return "undecided", None
 
 
-def _slice_state(d: FloatArray, ends: _Ends, certified: int, margin: float, alpha: float) -> SliceState:
+def slice_state(d: FloatArray, ends: Ends, certified: int, margin: float, alpha: float) -> SliceState:
+    """The state of a slice from its differences in order, its paths' ends and the units at its certificate."""
     if not d.size:
         return SliceState(0, None, (-1.0, 1.0), "undecided", None, 0.0, 0.0)
-    verdict, at = _decision(certified, ends.halted)
+    verdict, at = decision(certified, ends.halted)
     interval = interval_of(d, margin, alpha)
     if at is not None:
         interval = cut_interval(interval, interval_of(d[:at], margin, alpha), verdict, margin)
@@ -197,31 +214,43 @@ def _slice_state(d: FloatArray, ends: _Ends, certified: int, margin: float, alph
 def _whole(
     d: FloatArray, ids: IntArray, weights: Sequence[float] | None, count: int, margin: float, alpha: float
 ) -> SliceState:
-    a, a_max = np.ones(d.size), np.ones(d.size)
-    if weights is not None:
-        shares = check_weights(weights, [str(s) for s in range(count)])
-        _, a, a_max, whole = shuffled_weights(ids, shares)
-        d, a, a_max = d[whole], a[whole], a_max[whole]
-        del whole
-    if not d.size:
+    if weights is None:
+        return whole_state(d, np.broadcast_to(1.0, d.shape), 1.0, margin, alpha)
+    shares = check_weights(weights, [str(s) for s in range(count)])
+    _, a, a_max, whole = shuffled_weights(ids, shares)
+    a, a_max = a[whole], a_max[whole]
+    return whole_state(a * d[whole], a, a_max, margin, alpha)
+
+
+def whole_state(s: FloatArray, a: FloatArray, a_max: FloatArray | float, margin: float, alpha: float) -> SliceState:
+    """The state of a whole: weighted differences s, weights a and the largest they could be, shape (n,) each, in order.
+
+    The mean tested is E[s] / E[a], with E[a] = 1; see `weighted`.
+    """
+    if not s.size:
         return SliceState(0, None, (-1.0, 1.0), "undecided", None, 0.0, 0.0)
-    s = a * d
-    certified, halted, ends = _whole_paths(s + margin * a, a_max, margin, alpha)
-    verdict, at = _decision(certified, halted)
+    x = margin * a
+    x += s
+    certified, halted, ends = _whole_paths(x, a_max, margin, alpha)
+    del x
+    verdict, at = decision(certified, halted)
     limits = weighted_interval(s, a, a_max, margin, alpha, margin)
     if at is not None:
-        then = weighted_interval(s[:at], a[:at], a_max[:at], margin, alpha, margin)
+        top = a_max[:at] if isinstance(a_max, np.ndarray) else a_max
+        then = weighted_interval(s[:at], a[:at], top, margin, alpha, margin)
         limits = cut_interval(limits, then, verdict, margin)
-    return SliceState(d.size, float(s.sum() / a.sum()), limits, verdict, at, *ends)
+    return SliceState(s.size, float(s.sum() / a.sum()), limits, verdict, at, *ends)
 
 
-def _whole_paths(x: FloatArray, a_max: FloatArray, margin: float, alpha: float) -> tuple[int, int, tuple[float, float]]:
+def _whole_paths(
+    x: FloatArray, a_max: FloatArray | float, margin: float, alpha: float
+) -> tuple[int, int, tuple[float, float]]:
     """Where certify and halt of the whole first crossed, and their log e-values at the end."""
     threshold = -math.log(alpha)
     rate = margin / second_moments(x * x)
     path, _ = log_path(x, rate, (1.0 - margin) * a_max)
-    certified, certify = _first(path, threshold), float(path[-1])
+    certified, certify = first_crossing(path, threshold), float(path[-1])
     del path
     np.negative(x, out=x)
     path, _ = log_path(x, rate, (1.0 + margin) * a_max)
-    return certified, _first(path, threshold), (certify, float(path[-1]))
+    return certified, first_crossing(path, threshold), (certify, float(path[-1]))

@@ -101,12 +101,13 @@ def second_moments(squares: FloatArray, prior_sum: float = PRIOR_SUM, done: int 
 
     `prior_sum` holds the sum so far, `done` the number of steps it covers beyond the prior.
     """
-    total = np.cumsum(squares)
-    before = np.empty_like(total)
+    before = np.empty(squares.size)
     if before.size:
+        np.cumsum(squares[:-1], out=before[1:])
+        before[1:] += prior_sum
         before[0] = prior_sum
-        before[1:] = prior_sum + total[:-1]
-    before /= PRIOR_COUNT + done + np.arange(squares.size)
+    first = PRIOR_COUNT + done
+    before /= np.arange(first, first + squares.size)
     return before
 
 
