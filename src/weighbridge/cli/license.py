@@ -52,7 +52,7 @@ ViaRoute = Annotated[
 ModelOrTerms = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL_OR_TERMS]",
+        metavar="MODEL_OR_TERMS",
         help="A model's name, a terms id, an SPDX expression, the sha256 of a licence file, hosted:PROVIDER; "
         "a stack is written 'A + B'. Without it, every arm of the configuration.",
     ),
@@ -130,7 +130,7 @@ def check(
 def matrix(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL_OR_TERMS]...", help="Only these; else every recorded model."),
+        typer.Argument(metavar="MODEL_OR_TERMS", help="Only these; else every recorded model."),
     ] = None,
     role: Annotated[
         list[str] | None, typer.Option("--role", metavar="ROLE", help="Only this role; may repeat.")
@@ -160,8 +160,8 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     "`weighbridge license diff --family llama`."
 )
 def diff(
-    before: Annotated[str | None, typer.Argument(metavar="[A]", help="Model or terms before.")] = None,
-    after: Annotated[str | None, typer.Argument(metavar="[B]", help="Model or terms after.")] = None,
+    before: Annotated[str | None, typer.Argument(metavar="A", help="Model or terms before.")] = None,
+    after: Annotated[str | None, typer.Argument(metavar="B", help="Model or terms after.")] = None,
     family: Annotated[
         str | None, typer.Option("--family", metavar="NAME", help="The dated changes of one family, or all.")
     ] = None,

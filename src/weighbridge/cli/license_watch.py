@@ -51,7 +51,7 @@ def open_weights(config: Path) -> list[str]:
 
 def watch(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL_OR_TERMS]...", help="Else the arms with open weights.")
+        list[str] | None, typer.Argument(metavar="MODEL_OR_TERMS", help="Else the arms with open weights.")
     ] = None,
     source: Annotated[
         list[str] | None,

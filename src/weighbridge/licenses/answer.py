@@ -170,14 +170,14 @@ def _ways_out(outcome: Outcome) -> list[Reason]:
 
 
 def _api_terms(outcome: Outcome, profile: Profile) -> list[Reason]:
-    """Who calls the licensor's API is under its API terms, whatever the weights' licence says."""
+    """A call to the licensor's API comes under its API terms, which are another question than the weights' licence."""
     ident = hosted.of_licensor(outcome.terms.licensor) if profile.via == "licensor_api" else None
     if ident is None:
         return []
     row = hosted.providers()[ident]
     text = (
-        f"Through the licensor's own API its API terms bind you besides ({row.document}; "
-        f"check {hosted.PREFIX}{ident}). Outputs: {row.outputs}"
+        f"This is about the licence of the weights; a call to the licensor's own API comes under its API terms "
+        f"({row.document}; check {hosted.PREFIX}{ident}). Outputs: {row.outputs}"
     )
     return [cited(text, None, row.source, row.confidence)]
 
