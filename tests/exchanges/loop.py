@@ -1,5 +1,6 @@
 """A hand-cranked event loop for the log writer: nothing runs until a test turns it."""
 
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -113,10 +114,17 @@ class Bench:
         self.log.close()
 
 
-def die(bench: Bench) -> None:
-    """What `kill -9` leaves: the lock is gone with its file, segments keep their zeros."""
+def die(bench: Bench, *, machine: bool = False) -> None:
+    """What `kill -9` leaves: nobody holds the lock any more, segments keep their zeros.
+
+    `machine`: the machine went down too, and up again.
+    """
     bench.log._syncer.stop()
-    bench.log._lock.release()
+    lock = bench.log._lock
+    if machine:
+        lock._path.write_bytes(b"another boot")
+    os.close(lock._fd)
+    lock._fd = -1
 
 
 def held(

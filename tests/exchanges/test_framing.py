@@ -90,14 +90,23 @@ def test_every_changed_byte_is_found_and_its_frame_named(closed: bool) -> None:
             data = bytearray(whole)
             data[place] ^= change
             scan = scanned(bytes(data))[1]
-            if scan.damage is None:
+            if (scan.damage or scan.doubtful) is None:
                 missed.append((place, change))
-            elif place < starts[-2]:
+            elif place < starts[-2] and scan.damage is not None:
                 assert starts[sum(start <= place for start in starts) - 1] == scan.damage[0]
     # All that can look like a cut write: the last byte of the last frame, zeroed, where it begins a sector; and the
     # first zero after the last frame, where it is one of the last four bytes of a sector. That one is no content.
     end = starts[-2] if closed else len(whole) - 2048
     assert [place for place, _ in missed if place not in (end - 1, end)] == []
+
+
+def test_a_single_byte_behind_lost_sectors_is_doubtful_and_not_called_damage() -> None:
+    whole = bytearray(segment([b"\x94\x01hello\xc0"]))
+    whole[1024] = 0x93
+    scan = scanned(bytes(whole))[1]
+    assert ("torn", None, 1024) == (scan.stop, scan.damage, scan.doubtful and scan.doubtful[0])
+    whole[1024], whole[1030] = 0, 0x93
+    assert 1030 == (scanned(bytes(whole))[1].damage or (0, ""))[0]
 
 
 def test_every_cut_of_a_closed_segment_is_found() -> None:

@@ -45,7 +45,7 @@ def cut_once(folder: Path, seed: int) -> tuple[int, int]:
             checkpoints.run(turn)
     promised = list(acknowledged)
     lost = files.cut(chance)
-    die(bench)
+    die(bench, machine=True)
     found = {one.id: one for one in read(layout)}
     assert set(promised) <= {one.id for one in found.values() if one.outcome == "ok"}
     reader = BodyReader(layout, bench.master)

@@ -9,7 +9,7 @@ from pathlib import Path
 from weighbridge.exchanges.chain import Chain, OpenPrefix, SealedFile
 from weighbridge.exchanges.findings import Findings
 from weighbridge.exchanges.framing import BODIES_MAGIC, FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header
-from weighbridge.exchanges.live import is_live
+from weighbridge.exchanges.live import ended_with_machine, is_live
 from weighbridge.exchanges.merge import Merge
 from weighbridge.exchanges.seal import sealed_files
 from weighbridge.exchanges.segments import Segment, View, decompress, look, open_names, parse_name
@@ -173,12 +173,18 @@ class _LogCheck:
             self._findings.problem(path, f"is empty; {self._prefixes[path].bytes} bytes of it were signed")
 
     def _open(self, path: Path, data: bytes, scan: Scan) -> None:
-        if scan.damage is not None:
-            self._findings.problem(path, scan.damage[1], scan.damage[0])
-        if scan.stop == "torn":
+        incarnation = path.name.partition("-")[0]
+        damage = scan.damage
+        if scan.doubtful is not None and (
+            is_live(self._layout, incarnation) or not ended_with_machine(self._layout, incarnation)
+        ):
+            damage = scan.doubtful
+        if damage is not None:
+            self._findings.problem(path, damage[1], damage[0])
+        elif scan.stop == "torn":
             self._findings.counts.torn_tails += 1
         if scan.stop != "closed":
-            self.facts.cut_short.add(path.name.partition("-")[0])
+            self.facts.cut_short.add(incarnation)
         signed = HEADER_BYTES
         prefix = self._prefixes.get(path)
         if prefix is not None:

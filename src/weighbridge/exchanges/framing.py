@@ -40,8 +40,6 @@ _HEADER = Struct("<4sIII")
 _PREFIX = Struct("<II")
 _ZEROS = bytes(1 << 16)
 _NONZERO = re.compile(rb"[^\0]")
-_NONZERO_BYTES_MIN = 16
-"""A sector of real frames holds many bytes that are not zero; a flipped bit in the padding leaves one."""
 
 pack_prefix = _PREFIX.pack
 
@@ -93,6 +91,7 @@ class Scan:
 
     Payloads are slices of `data`. When the iteration has ended, `end` is the offset after the last good frame, `stop`
     says what is there, and `damage` is the offset and description of what is wrong (`None` for clean, closed and torn).
+    `doubtful` is damage if the machine did not go down, and else the last byte of a write of which all before is lost.
     `resume` is the offset of the next good frame after damage, `None` where none can be found. `before` is how many
     frames lie before `start`, `None` where that is not known (the count of the `Closed` frame is not checked then).
     """
@@ -104,6 +103,7 @@ class Scan:
         self.frames = 0
         self.stop: Stop = "clean"
         self.damage: tuple[int, str] | None = None
+        self.doubtful: tuple[int, str] | None = None
         self.resume: int | None = None
 
     def __iter__(self) -> Iterator[tuple[int, memoryview]]:
@@ -178,6 +178,8 @@ class Scan:
         sector = dirty - dirty % SECTOR_BYTES
         if sector >= at and _looks_like_frames(self._data, sector):
             self.stop = "torn"
+            if _is_alone(self._data, dirty):
+                self.doubtful = (dirty, "a byte of the zeros after the last frame was changed")
         else:
             self.stop, self.damage = "corrupt", (dirty, "a byte of the zeros after the last frame was changed")
 
@@ -233,8 +235,14 @@ def _first_nonzero(data: memoryview, start: int) -> int | None:
 
 
 def _looks_like_frames(data: memoryview, sector: int) -> bool:
+    """Could this sector be a piece of a write? It holds many bytes that are not zero, or at least begins with one."""
     piece = bytes(data[sector : sector + SECTOR_BYTES])
-    return len(piece) - piece.count(0) >= _NONZERO_BYTES_MIN
+    return len(piece) - piece.count(0) > 1 or piece[:1] != b"\0"
+
+
+def _is_alone(data: memoryview, place: int) -> bool:
+    """Is this the only byte that is not zero, from here to the end?"""
+    return _first_nonzero(data, place + 1) is None
 
 
 def _real_end(data: memoryview, at: int, checksum: int) -> int | None:

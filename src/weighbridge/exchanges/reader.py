@@ -146,14 +146,14 @@ class Follower:
                         self._at[segment.name] = None
                 if not is_open:
                     self._over.add(incarnation)
-            self._read(view)
+            self._read(view, keep=False)
 
     def poll(self) -> list[Exchange]:
         """The exchanges that ended since the last call, in log order within each worker. Does not wait."""
         with look(self._layout, self._chain) as view:
-            return self._read(view)
+            return self._read(view, keep=True)
 
-    def _read(self, view: View) -> list[Exchange]:
+    def _read(self, view: View, *, keep: bool) -> list[Exchange]:
         found: list[Exchange] = []
         present = set()
         for incarnation, segments in groupby(view.segments, key=lambda one: one.incarnation):
@@ -165,14 +165,14 @@ class Follower:
             has_open = False
             for segment in segments:
                 has_open = has_open or segment.sealed is None
-                self._read_segment(segment, merge, live, found)
+                self._read_segment(segment, merge, live, found if keep else None)
             if not live and not has_open:
                 self._over.add(incarnation)
             if not live:
                 found += merge.finish()
         return found
 
-    def _read_segment(self, segment: Segment, merge: Merge, live: bool, found: list[Exchange]) -> None:
+    def _read_segment(self, segment: Segment, merge: Merge, live: bool, found: list[Exchange] | None) -> None:
         at = self._at.get(segment.name, 0)
         if at is None:
             return
@@ -184,7 +184,8 @@ class Follower:
             base, at = 0, HEADER_BYTES
         scan = Scan(data, at - base, None)
         for offset, payload in scan:
-            if (done := merge.add(payload, segment.path, base + offset)) is not None:
+            done = merge.add(payload, segment.path, base + offset)
+            if done is not None and found is not None:
                 found.append(done)
         self._at[segment.name] = base + scan.end
         if scan.stop == "closed" or segment.sealed is not None or not live:

@@ -146,14 +146,14 @@ def _seal_frames(
         sha256=sha256(packed).hexdigest(), count=scan.frames, first_ns=frames.first_ns, last_ns=frames.last_ns,
         raw_bytes=len(raw),
     )  # fmt: skip
-    rows = _write_rows(layout, segment, frames.exchanges)
+    rows = _write_rows(layout, segment, frames.exchanges())
     step("rows written")
     chain.append(key, time_ns=time_ns, sealed=(sealed, rows), tombstones=lost)
     step("committed")
     segment.path.unlink(missing_ok=True)  # not synced: a name that comes back after a crash is swept away
     step("removed")
     result.segments += 1
-    result.exchanges += len(frames.exchanges)
+    result.exchanges += rows.count
 
 
 def _nothing_in(source: str) -> SealedFile:
@@ -167,12 +167,16 @@ class _Contents:
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.references: list[tuple[str, BodyRef]] = []
-        unknown = self._survey(raw)
-        merge = Merge(lambda held: True)
-        for before in _needed(earlier, unknown):
+        self._segment, self._raw = segment, raw
+        self._earlier = _needed(earlier, self._survey(raw))
+
+    def exchanges(self) -> Iterator[Exchange]:
+        """One at a time: a full segment holds more than a hundred thousand."""
+        merge = Merge()
+        for before in self._earlier:
             for _ in _exchanges(merge, before.path, before.read()):
                 pass
-        self.exchanges = list(_exchanges(merge, segment.path, raw))
+        yield from _exchanges(merge, self._segment.path, self._raw)
 
     def _survey(self, raw: bytes) -> set[str]:
         """Times and body references; returns the ids that end here and began in an earlier segment."""
@@ -230,7 +234,7 @@ def _lost_bodies(layout: Layout, chain: Chain, segment: Segment, frames: _Conten
     )
 
 
-def _write_rows(layout: Layout, segment: Segment, exchanges: list[Exchange]) -> SealedFile:
+def _write_rows(layout: Layout, segment: Segment, exchanges: Iterator[Exchange]) -> SealedFile:
     path = layout.parquet(segment.incarnation, segment.number)
     temporary = path.with_name(f".{path.name}.tmp")
     count = write_parquet(temporary, map(row_of, exchanges))
