@@ -79,6 +79,9 @@ def problems(record: Terms, folder: Path = FOLDER) -> Iterator[ConfigError]:
         day = getattr(record, key)
         if day is not None and not _is_day(day):
             yield ConfigError(file, key, "is not a day", value=day, allowed="YYYY-MM-DD")
+    for digest in record.text_sha256:
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            yield ConfigError(file, "text_sha256", "is not a sha256", value=digest, allowed="64 hex digits, lower case")
     if record.supersedes is not None and record.supersedes not in ids(folder):
         yield unknown_name(file, "supersedes", record.supersedes, ids(folder))
     yield from _sourced(record, file, folder)

@@ -256,6 +256,8 @@ class Terms(Record, frozen=True, kw_only=True):
     last_day: str | None = None
     supersedes: str | None = None
     supersedes_note: str | None = None
+    text_sha256: tuple[str, ...] = ()
+    """Of licence files with this text, byte for byte as they lay beside the weights."""
     hub_tag: str | None = None
     scancode_key: str | None = None
     notes: str | None = None

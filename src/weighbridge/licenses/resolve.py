@@ -97,16 +97,16 @@ def _of_model(name: str, model: catalogue.Model) -> tuple[Part, ...]:
     return (*own, *more)
 
 
-# Texts that were read and hashed: the sha256 of the file as it lay beside the weights.
-_KNOWN_TEXTS = {"59b99642b95ea21630e311198ddbfffbfe05aadba0c2f5d884cbdf4efcc90f44": "minimax-h3-community"}
+@cache
+def _by_sha256() -> dict[str, str]:
+    return {digest: record.id for record in load.everything() for digest in record.text_sha256}
 
 
 def _by_hash(asked: str, digest: str) -> Part:
-    if digest in _KNOWN_TEXTS:
-        return Recorded(terms=load.terms(_KNOWN_TEXTS[digest]))
-    return Unknown(
-        asked, "no recorded text has this sha256: it is a text, or a version, that nobody has read yet", _NEXT
-    )
+    if digest in _by_sha256():
+        return Recorded(terms=load.terms(_by_sha256()[digest]))
+    why = "no recorded text has this sha256: nobody has read this text, or this version of it, yet"
+    return Unknown(asked, why, _NEXT)
 
 
 def sha256_of(file: Path) -> str:
