@@ -1,6 +1,7 @@
 """How findings look on a terminal."""
 
 import sys
+import textwrap
 
 from rich.console import Console
 from rich.table import Table
@@ -9,8 +10,8 @@ from weighbridge.licenses.answer import Answer
 from weighbridge.licenses.ask import Open
 from weighbridge.licenses.changes import Told
 from weighbridge.licenses.diff import Compared
-from weighbridge.licenses.finding import sentence
 from weighbridge.licenses.matrix import Cell, Matrix
+from weighbridge.licenses.rules import Reason
 from weighbridge.licenses.shown import Shown
 from weighbridge.licenses.supplier import Supplier
 from weighbridge.licenses.watch import Watched
@@ -29,19 +30,37 @@ def _word(word: str) -> str:
     return f"[{_COLOUR.get(word, 'magenta')}]{word.replace('_', ' ')}[/]"
 
 
-def _item(console: Console, text: str) -> None:
-    console.print(f"  - {text}", markup=False)
+def _item(console: Console, text: str, lead: str = "  - ") -> None:
+    """One item; on a terminal its lines after the first are indented, elsewhere it stays one line."""
+    if sys.stdout.isatty():
+        text = textwrap.fill(text, console.width - len(lead), break_long_words=False, break_on_hyphens=False).replace(
+            "\n", "\n" + " " * len(lead)
+        )
+    console.print(f"{lead}{text}", markup=False)
+
+
+class _Sources:
+    """Sources by number, in the order in which they are cited."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def cite(self, reason: Reason) -> str:
+        number = self.numbers.setdefault(reason.source, len(self.numbers) + 1)
+        clause = "" if reason.clause == "not recorded" else f"clause {reason.clause}; "
+        mark = "" if reason.confidence == "read" else f", {reason.confidence}"
+        return f"{reason.text} [{clause}source {number}{mark}]"
 
 
 def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None, ahead: list[str]) -> None:
-    console = _console()
+    console, sources = _console(), _Sources()
     console.print(f"[bold]{query}[/bold] on {made.on}: {_word(made.verdict)}")
     if made.if_confirmed is not None:
         console.print(f"Once the reported facts are confirmed: {_word(made.if_confirmed)}")
     if made.terms and made.terms != (query,):
         console.print(f"Terms: {' + '.join(made.terms)}", markup=False)
     for heading, lines in (
-        ("Why", [sentence(reason) for reason in made.reasons]),
+        ("Why", [sources.cite(reason) for reason in made.reasons]),
         ("To do", [f"{one.text} [clause {one.clause}]" for one in made.obligations]),
         ("Questions that would decide it", list(made.questions)),
         ("Lines ahead", ahead),
@@ -56,8 +75,11 @@ def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | No
     if who is not None:
         console.print("\n[bold]Supplier[/bold]")
         for reason in who.facts:
-            _item(console, sentence(reason))
+            _item(console, sources.cite(reason))
         _item(console, f"Hosts in the installed price book: {', '.join(who.hosts) or 'none'}")
+    console.print("\n[bold]Sources[/bold]")
+    for source, number in sources.numbers.items():
+        _item(console, source, lead=f"  {number}. ")
     console.print(f"\n{_NOT_ADVICE}")
 
 
