@@ -287,6 +287,9 @@ def test_the_text_reported_for_the_weights_of_m2_5_may_only_restrict() -> None:
     product = check("MiniMax-M2.5", org("product"), ON)
     assert (("minimax-m2.5-modified-mit", "minimax-model-2025-01"), "obligations") == (product.terms, product.verdict)
     assert "prohibited" == check("MiniMax-M2.5", org("military"), ON).verdict
+    staff = org("internal")
+    assert "allowed" == check("minimax-m2.5-modified-mit", staff, ON).verdict
+    assert "obligations" == check("MiniMax-M2.5", staff, ON).verdict
 
 
 def test_in_a_stack_what_nobody_knows_is_stricter_than_a_fee_and_milder_than_a_ban() -> None:

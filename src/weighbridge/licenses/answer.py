@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one part of a stack means. `counts` is False for texts that may only restrict and here do not."""
+    """What one part of a stack means."""
 
     terms: str
     verdict: LicenseWord
@@ -56,7 +56,6 @@ class PartAnswer(msgspec.Struct, frozen=True, kw_only=True):
     if_confirmed: LicenseWord | None = None
     model: str | None = None
     """The model's name, where the terms were found by it."""
-    counts: bool = True
 
 
 def answer_part(part: Part, profile: Profile, on: str) -> PartAnswer:
@@ -87,11 +86,10 @@ def together(parts: tuple[PartAnswer, ...], on: str) -> Answer:
 
 def overall(parts: tuple[PartAnswer, ...]) -> tuple[LicenseWord, LicenseWord | None]:
     """The verdict of a stack, and what it would be if reported facts are confirmed."""
-    counting = tuple(part for part in parts if part.counts) or parts
-    verdict = strictest(part.verdict for part in counting)
+    verdict = strictest(part.verdict for part in parts)
     if verdict != "unclear":
         return verdict, None
-    words = [part.if_confirmed if part.verdict == "unclear" else part.verdict for part in counting]
+    words = [part.if_confirmed if part.verdict == "unclear" else part.verdict for part in parts]
     return verdict, None if None in words else strictest(word for word in words if word is not None)
 
 
@@ -123,7 +121,6 @@ def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
         return PartAnswer(
             terms=terms.id, verdict=verdict, reasons=_reasons(outcome, profile), asks=outcome.asks,
             questions=_unsettled(outcome), duties=outcome.duties, model=name,
-            counts=not (part.may_only_restrict and verdict in PERMISSIVE),
         )  # fmt: skip
     questions = [
         f"confirm with the text itself: {reason.text} (so far only {reason.confidence})" for reason in unconfirmed
