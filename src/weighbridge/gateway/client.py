@@ -208,7 +208,7 @@ class Client(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         if self._complete:
-            if self.exchange is not None or self.discarding:
+            if self.exchange is not None or self.discarding or self._refusal is not None:
                 raise ValueError("pipelined")
             self._begin()  # the request before it, in the same read, has its answer already
         self._url += url

@@ -119,18 +119,17 @@ class Gateway:
         return found
 
     def dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
+        pool.dialing += 1  # now, so that the next exchange of this turn sees it
         task = self.loop.create_task(self._dial(exchange, pool))
         self._dialing.add(task)
         task.add_done_callback(self._dialing.discard)
 
     async def _dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
         target = exchange.lane.target
-        if target is None:
-            return
-        pool.dialing += 1
         try:
-            dialer = self._endpoint(target)[0]
-            relay = await dialer.connect(lambda: Relay(self, pool))
+            if target is None:
+                return
+            relay = await self._endpoint(target)[0].connect(lambda: Relay(self, pool))
         except Unreachable as error:
             if not exchange.done:
                 exchange.unreachable(error)
