@@ -166,3 +166,16 @@ def test_a_request_that_cannot_be_recorded_is_told_before_anything_is_sent_for_i
     assert {one.id: "refused" if one.is_refused else "ok" for one in asked} == {
         one.id: one.outcome for one in read(bench.layout)
     }
+
+
+def test_a_segment_that_cannot_be_followed_by_another_goes_on_while_it_has_room(tmp_path: Path) -> None:
+    disk = SmallDisk(1 << 20)
+    bench = Bench(store(tmp_path), files=disk, bodies=False, chunk_bytes=512 << 10, segment_bytes_max=4000)
+    disk.space = disk.used
+    ids = [bench.request() for _ in range(40)]
+    assert 1 == bench.log.roll()
+    assert "full" not in [state for state, _ in bench.states]
+    disk.space = 8 << 20
+    assert 2 == bench.log.roll()
+    assert ids == [one.id for one in read(bench.layout)]
+    bench.close()

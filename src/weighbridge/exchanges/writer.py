@@ -87,6 +87,7 @@ class LogWriter:
         self._call_soon, self._on_state = call_soon, on_state
         self._sealer = sealer
         self._segment_bytes_max, self._chunk = segment_bytes_max, chunk_bytes
+        self._roll_at = segment_bytes_max
         self._ahead = chunk_bytes // 2
         # Of this loop turn.
         self._frames: list[Frame] = []
@@ -187,7 +188,7 @@ class LogWriter:
                 self._waiting[:0] = waiting[index + 1 :]
                 self._schedule()
                 raise
-        if self._segment.end >= self._segment_bytes_max:
+        if self._segment.end >= self._roll_at:
             self._roll_frames()
 
     def _encoded(self, has_bodies: bool) -> tuple[bytes, int]:
@@ -317,10 +318,11 @@ class LogWriter:
             return
         try:
             new = self._new_segment(old.number + 1)
-        except OSError as error:
-            self._is_full(error)  # the old segment still holds the room of every open request
+        except OSError:
+            # Go on in the old one, which holds the room of every open request; a chunk later it is tried again.
+            self._roll_at = old.end + self._chunk
             return
-        self._segment = new
+        self._segment, self._roll_at = new, self._segment_bytes_max
         self._finish_and_close(old)
 
     def _end_bodies(self) -> None:
@@ -342,7 +344,7 @@ class LogWriter:
         old = self._segment
         new = self._new_segment(old.number + 1)
         old.wipe_tail()
-        self._segment = new
+        self._segment, self._roll_at = new, self._segment_bytes_max
         self._replace_segment = False
         self._syncer.close_segment(old, finished=False)
 
