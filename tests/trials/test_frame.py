@@ -135,3 +135,12 @@ def test_every_item_has_exactly_one_place_whatever_the_seed(rows: list[tuple[str
     frame = traffic.frame()
     ordered = order_items(frame.items, frame.weights, seed)
     assert Counter(name for unit in ordered.units for name in unit.items) == Counter(item.id for item in frame.items)
+
+
+def test_answers_of_another_model_under_the_incumbents_name_are_left_out() -> None:
+    traffic = Traffic()
+    traffic.ask("a", model="older-model")
+    traffic.ask("a")
+    frame = traffic.frame()
+    assert len(frame.items) == 1
+    assert frame.left_out == {"answered while another model or endpoint stood behind the incumbent's name": 1}

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from tests.grading.test_gold import FakeKeeper
-from tests.trials.world import EXACT, Traffic, asked, config, with_settings
-from weighbridge.config import Loaded
+from tests.trials.world import CONFIG, EXACT, Traffic, asked, config, with_settings
+from weighbridge.config import Loaded, loads
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.gold import read_gold, store_gold
 from weighbridge.records.exchange import BodyState, Exchange
@@ -117,6 +117,19 @@ def test_fresh_leaves_an_unfinished_trial_behind(desk: Desk) -> None:
 def test_another_question_is_another_trial(desk: Desk, other: dict[str, object]) -> None:
     first = desk.prepare()
     assert desk.prepare(with_settings(asked(), **other)).plan.trial != first.plan.trial
+
+
+@pytest.mark.parametrize("change", ['model = "newer-model"', 'system_prompt_file = "prompt.txt"\nmodel = "new-model"'])
+def test_another_model_or_prompt_under_the_same_arm_name_is_another_trial(
+    desk: Desk, tmp_path: Path, change: str
+) -> None:
+    first = desk.prepare()
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    desk.loaded = loads(CONFIG.replace('model = "new-model"', change) + EXACT, folder=tmp_path)
+    second = desk.prepare()
+    assert second.plan.trial != first.plan.trial
+    assert second.plan.arm != first.plan.arm
+    assert second.plan.look == 2
 
 
 def test_other_gold_is_another_plan_so_that_scores_of_two_kinds_are_not_mixed(desk: Desk) -> None:

@@ -68,6 +68,7 @@ class Traffic:
         bodies: bool = True,
         redacted: bool = False,
         tags: Sequence[tuple[str, str]] = (),
+        model: str = "old-model",
         request: bytes | None = None,
         response: bytes | None = None,
         cost_nanousd: int | None = 3000,
@@ -96,7 +97,7 @@ class Traffic:
             stream=False,
             outcome=outcome,
             status=200,
-            attempts=(Attempt(attempt=1, arm=arm, endpoint="host", model="m"),),
+            attempts=(Attempt(attempt=1, arm=arm, endpoint="host", model=model),),
             usage=Usage(input=100, output=10),
             cost_nanousd=cost_nanousd,
             price_version=None,
@@ -131,7 +132,7 @@ class Traffic:
 
     def frame(self, loaded: Loaded | None = None, only_slice: str | None = None) -> Frame:
         graders = GraderBook(loaded or config(), "assistant")
-        return build_frame(self.exchanges, "assistant", "old", graders, self.gold, self.body, only_slice)
+        return build_frame(self.exchanges, "assistant", config().arm("old"), graders, self.gold, self.body, only_slice)
 
     def plan(
         self,
@@ -143,7 +144,17 @@ class Traffic:
         settings = settings or asked()
         frame = self.frame(loaded, settings.only_slice)
         graders = GraderBook(loaded, "assistant")
-        plan = planned(frame, loaded.config.route[0], graders, (), settings, 1, list(earlier), 7)
+        plan = planned(
+            frame,
+            loaded.config.route[0],
+            loaded.arm_identity(settings.candidate),
+            graders,
+            (),
+            settings,
+            1,
+            list(earlier),
+            7,
+        )
         return plan, {item.id: item for item in frame.items}
 
 

@@ -24,6 +24,10 @@ class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trial_id(route: str, arm: str, span_digest: str, margin: float, alpha: float, seed: int | None) -> str:
-    """One trial is (route, arm, span, margin, alpha, seed): the same six give the same id, so a rerun resumes it."""
+    """One trial is (route, arm, span, margin, alpha, seed): the same six give the same id, so a rerun resumes it.
+
+    `arm` is the arm's identity (`Loaded.arm_identity`), not its name alone: another model, host or prompt under the
+    same name is another arm.
+    """
     identity = "\n".join((route, arm, span_digest, repr(margin), repr(alpha), repr(seed)))
     return "t-" + sha256(identity.encode()).hexdigest()[:16]

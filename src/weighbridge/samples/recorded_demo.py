@@ -125,7 +125,7 @@ def _plan(items: dict[str, Item], book: GraderBook, table: RouteTable, now_ns: i
     span = span_of(ROUTE, [items[one] for unit in order.units for one in unit.items], {})
     return TrialPlan(
         schema=PLAN_SCHEMA, trial=trial_id(ROUTE, CANDIDATE, span.digest, MARGIN, ALPHA, SEED), settings=settings,
-        incumbent=Incumbent(NOWHERE).arm, table=table.number, span=span,
+        incumbent=Incumbent(NOWHERE).arm, arm=CANDIDATE, table=table.number, span=span,
         weights=weights, counts=order.counts, units=order.units, gold=(), unjudged={}, hand_written=True, look=1,
         graders=tuple(row.use(name) for name in slices if (row := book.of(name)) is not None), created_ns=now_ns,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import msgspec
 
+from weighbridge.config.tree import ArmSection
 from weighbridge.grading.answers import answer_of, question_of
 from weighbridge.grading.book import GraderBook, SliceGrader, grade
 from weighbridge.grading.gold import GoldBook
@@ -22,6 +23,7 @@ from weighbridge.stats.overall import Draw, draw_order
 NO_GRADER = "no grader"
 NO_GOLD = "no gold answer"
 NOT_SAMPLED = "not sampled"
+OTHER_INCUMBENT = "answered while another model or endpoint stood behind the incumbent's name"
 HAND_WRITTEN_TAG = ("incumbent", "hand-written")
 
 ReadBody = Callable[[BodyRef], BodyState]
@@ -105,7 +107,7 @@ def _sum(total: int | None, value: int | None) -> int | None:
 def build_frame(
     exchanges: Iterable[Exchange],
     route: str,
-    incumbent: str,
+    incumbent: ArmSection,
     graders: GraderBook,
     gold: GoldBook,
     body: ReadBody,
@@ -151,12 +153,17 @@ def build_frame(
     return Frame(route=route, items=tuple(items), traffic=traffic, left_out=dict(sorted(left_out.items())))
 
 
-def _item(exchange: Exchange, incumbent: str, grader: SliceGrader | None, gold: GoldBook, body: ReadBody) -> Item | str:
+def _item(
+    exchange: Exchange, incumbent: ArmSection, grader: SliceGrader | None, gold: GoldBook, body: ReadBody
+) -> Item | str:
     """The item of an exchange, or why it is left out."""
     if grader is None:
         return NO_GRADER
-    if exchange.arm != incumbent:
+    if exchange.arm != incumbent.name:
         return "answered by another arm"
+    answered = exchange.attempts[-1]
+    if (answered.endpoint, answered.model) != (incumbent.endpoint, incumbent.model):
+        return OTHER_INCUMBENT
     if exchange.redacted:
         return "changed by redaction"
     if exchange.request is None or exchange.response is None:

@@ -38,6 +38,8 @@ class TrialPlan(msgspec.Struct, frozen=True, kw_only=True):
     trial: str
     settings: Settings
     incumbent: str
+    arm: str
+    """Identity of the candidate arm, `Loaded.arm_identity`: what stood behind its name when the trial was planned."""
     table: int
     span: Span
     weights: dict[str, float]

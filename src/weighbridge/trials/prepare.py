@@ -46,6 +46,7 @@ def route_of(loaded: Loaded, name: str, candidate: str) -> RouteSection:
 
 
 def frame_of(
+    loaded: Loaded,
     log: TrialLog,
     route: RouteSection,
     graders: GraderBook,
@@ -55,7 +56,7 @@ def frame_of(
 ) -> Frame:
     """The frame of a route. Raises `WeighbridgeError` with the next step where there is nothing to look at."""
     source = log.users(route.name) if exchanges is None else exchanges
-    frame = build_frame(source, route.name, route.incumbent, graders, gold, log.body, only_slice)
+    frame = build_frame(source, route.name, loaded.arm(route.incumbent), graders, gold, log.body, only_slice)
     if not frame.traffic:
         what = f"slice {only_slice!r} of route {route.name!r}" if only_slice else f"route {route.name!r}"
         reason = ", ".join(f"{count} {name}" for name, count in frame.left_out.items())
@@ -114,10 +115,11 @@ def prepare(
     graders = GraderBook(loaded, route.name)
     gold, gold_names = load_gold(control, log.layout)
     earlier = plans_of(control, log.layout, settings)
-    frame = frame_of(log, route, graders, gold, settings.only_slice)
+    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice)
     same = [plan for plan in earlier if plan.settings == settings and plan.incumbent == route.incumbent]
     open_plan = same[-1] if same and not is_finished(log.layout.trial(same[-1].trial)) else None
-    new = planned(frame, route, graders, gold_names, settings, table, earlier, wall_ns())
+    arm = loaded.arm_identity(settings.candidate)
+    new = planned(frame, route, arm, graders, gold_names, settings, table, earlier, wall_ns())
     if open_plan is not None and not fresh and open_plan.trial != new.trial and _judged_alike(open_plan, new):
         going_on = (
             f"going on with trial {open_plan.trial}, which has not ended; traffic since then waits for the next (or "
@@ -144,9 +146,11 @@ def prepare(
 
 
 def _judged_alike(one: TrialPlan, other: TrialPlan) -> bool:
-    """By the same graders, as far as both use them, and the same gold. Otherwise scores of two kinds would be mixed."""
+    """The same arm, by the same graders as far as both use them, and the same gold: else two kinds would be mixed."""
     uses = {use.slice: use for use in other.graders}
-    return one.gold == other.gold and all(uses.get(use.slice, use) == use for use in one.graders)
+    return (
+        one.arm == other.arm and one.gold == other.gold and all(uses.get(use.slice, use) == use for use in one.graders)
+    )
 
 
 def _same_question(one: TrialPlan, other: TrialPlan) -> bool:
@@ -161,6 +165,7 @@ def _items(plan: TrialPlan, frame: Frame) -> dict[str, Item]:
 def planned(
     frame: Frame,
     route: RouteSection,
+    arm: str,
     graders: GraderBook,
     gold: tuple[str, ...],
     settings: Settings,
@@ -179,13 +184,14 @@ def planned(
     span = span_of(route.name, items, left_out)
     # The order of the log is not a shuffle by any seed: another trial.
     seed = settings.seed if settings.shuffle else None
-    trial = trial_id(route.name, settings.candidate, span.digest, settings.margin, settings.alpha, seed)
+    trial = trial_id(route.name, arm, span.digest, settings.margin, settings.alpha, seed)
     uses = tuple(row.use(name) for name in sorted(judged) if (row := graders.of(name)) is not None)
     return TrialPlan(
         schema=PLAN_SCHEMA,
         trial=trial,
         settings=settings,
         incumbent=route.incumbent,
+        arm=arm,
         table=table,
         span=span,
         weights=frame.weights,

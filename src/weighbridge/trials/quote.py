@@ -76,9 +76,9 @@ def make_quote(
     """Quote a trial. Raises `WeighbridgeError` where there is no traffic to quote from."""
     route = route_of(loaded, settings.route, settings.candidate)
     graders = GraderBook(loaded, route.name)
-    frame = frame_of(log, route, graders, gold, settings.only_slice)
-    arm = next(row for row in loaded.config.arm if row.name == settings.candidate)
-    endpoint = next(row for row in loaded.config.endpoint if row.name == arm.endpoint)
+    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice)
+    arm = loaded.arm(settings.candidate)
+    endpoint = loaded.endpoint(arm.endpoint)
     found = compile_price(arm, endpoint, now)
     price = found if isinstance(found, PriceFound) else None
     unknown = "" if isinstance(found, PriceFound) else f"the candidate's price is unknown: {found.why}"
