@@ -15,7 +15,6 @@ Needs the recorded answers (`--shared`, default: a folder `shared` beside the re
 import argparse
 import math
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -209,12 +208,15 @@ def speed() -> tuple[float, float, int]:
             "print(time.process_time() - began)\n"
         )
         told = subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True, text=True)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # A small process in between: a child's peak begins with what its parent had when it was forked.
         command = [sys.executable, "-m", "weighbridge", "verdict", "--pairs", str(file), "--json"]
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return float(told.stdout), cpu, after.ru_maxrss // 1024
+        between = (
+            "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=False, stdout=subprocess.DEVNULL)\n"
+            "u = resource.getrusage(resource.RUSAGE_CHILDREN)\nprint(u.ru_utime + u.ru_stime, u.ru_maxrss)\n"
+        )
+        used = subprocess.run([sys.executable, "-c", between, *command], check=True, capture_output=True, text=True)
+    cpu, kilobytes = used.stdout.split()
+    return float(told.stdout), float(cpu), int(kilobytes) // 1024
 
 
 def table(sums: dict[tuple[str, float], Sums], orders: int) -> list[str]:
