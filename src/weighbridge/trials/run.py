@@ -255,8 +255,9 @@ class _Run:
         self.walk = Walk(self.plan)
 
     async def _caught_up(self, poll: "_Poll") -> None:
-        """Wait until the log shows every replay that is about to become evidence."""
-        wanted = {one.replay for _, scored in self.walk.taken for one in scored if one.replay is not None}
+        """Wait until the log shows every replay: those that become evidence, and those that only cost money."""
+        asked = [one.replay for one in self.outcomes.values() if isinstance(one, Scored | Unjudged)]
+        wanted = {replay for replay in asked if replay is not None}
         end = time.monotonic() + LOG_S_MAX
         while not wanted <= self._replays.keys() and time.monotonic() < end:
             poll.now()
