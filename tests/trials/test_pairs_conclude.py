@@ -97,6 +97,15 @@ def test_pairs_are_counted_in_rows_where_units_are_clusters(tmp_path: Path) -> N
     assert "the rows of a cluster within a slice, by their mean" in made.verdict.method
 
 
+def test_clusters_of_unequal_size_say_whose_mean_it_is(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"incumbent": 1, "candidate": 0, "cluster": "long"}] * 3
+    rows += [{"incumbent": 1, "candidate": 1, "cluster": "short"}]
+    made = concluded(tmp_path, rows)
+    assert -0.5 == made.verdict.overall.difference
+    assert "Clusters have 1 to 3 rows in a slice: each counts the same" in made.verdict.note
+    assert "Clusters have" not in concluded(tmp_path, rows[:3]).verdict.note
+
+
 def judged(n: int, labels: int, judge: tuple[float, float] = (0.5, 0.5)) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for i in range(n):

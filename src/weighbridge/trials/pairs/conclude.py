@@ -102,6 +102,12 @@ def _notes(decided: Decided, file: PairsFile) -> tuple[str, ...]:
             f"({labelled:,} of {needing:,} rows that need one). If they were not (hard cases first, say), the verdict "
             "can be wrong."
         )
+    small, large = decided.sizes
+    if small != large:
+        notes.append(
+            f"Clusters have {small:,} to {large:,} rows in a slice: each counts the same, so the difference is that of "
+            "the mean cluster, not of the mean row."
+        )
     if decided.crossing:
         notes.append(
             f"{decided.crossing:,} clusters lie in several slices: their parts are units of their slices, and one unit "

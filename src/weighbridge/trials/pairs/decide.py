@@ -55,8 +55,8 @@ class Decided:
     """What a file of pairs says at a margin and an error level.
 
     seed: of the shuffle, None where rows stand as in the file. comparisons: slices in the family. clusters: None where
-    each row is its own; crossing: those that lie in several slices. weights: traffic share of each slice. uniform: the
-    label probability was not given.
+    each row is its own; crossing: those that lie in several slices. sizes: rows of the smallest and the largest unit.
+    weights: traffic share of each slice. uniform: the label probability was not given.
     """
 
     margin: float
@@ -67,6 +67,7 @@ class Decided:
     comparisons: int
     clusters: int | None
     crossing: int
+    sizes: tuple[int, int]
     weights: tuple[float, ...]
     uniform: bool
 
@@ -81,6 +82,7 @@ def decide(pairs: Pairs, margin: float, alpha: float, seed: int | None = 0) -> D
     weights = np.asarray(traffic, dtype=np.float64)
     weights = weights / weights.sum()
     units = units_of(pairs, seed)
+    sizes = (int(units.sizes.min()), int(units.sizes.max()))
     clusters, crossing = None if pairs.clusters is None else int(units.clusters.size), units.crossing
     labelled = None
     if pairs.scored.all():
@@ -99,6 +101,7 @@ def decide(pairs: Pairs, margin: float, alpha: float, seed: int | None = 0) -> D
         comparisons=sum(row.labels.blind is None for row in rows),
         clusters=clusters,
         crossing=crossing,
+        sizes=sizes,
         weights=tuple(weights.tolist()),
         uniform=labelled is not None and labelled.uniform,
     )
@@ -213,18 +216,19 @@ class _Slice:
         self._pairs = rows.size
         starts = np.cumsum(sizes) - sizes
         self._stream: JudgedStream | None = None
-        known = mixed.labels.probability[rows] == 1.0
-        values = mixed.labels.judge if self.labels.blind else mixed.labels.truth
         self._d: FloatArray | None = None
-        if self.labels.blind or known.all():
-            self._d = np.asarray(np.add.reduceat(values[rows], starts) / sizes, dtype=np.float64)
-            self.certify, self._ends = slice_paths(np.nan_to_num(self._d), mixed.margin, mixed.alpha)
-        else:
+        self.certify = np.zeros(sizes.size)
+        if self.labels.blind is None and (mixed.labels.probability[rows] < 1.0).any():
             weight = np.repeat(1.0 / sizes, sizes)
             self._stream = JudgedStream(
                 _judged_rows(mixed.labels, mixed.labels.probability, rows, weight, starts), mixed.margin, mixed.alpha
             )
             self.certify = self._stream.certify
+            return
+        values = mixed.labels.truth if self.labels.blind is None else mixed.labels.judge
+        self._d = np.asarray(np.add.reduceat(values[rows], starts) / sizes, dtype=np.float64)
+        if self.labels.blind is None:
+            self.certify, self._ends = slice_paths(self._d, mixed.margin, mixed.alpha)
 
     def row(self, certified: int) -> Row:
         if self._stream is not None:
