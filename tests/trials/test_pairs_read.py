@@ -154,6 +154,10 @@ BROKEN = {
         "incumbent,candidate,slice,weight\n1,1,a,2\n1,1,b,1\n1,1,b,1\n1,1,a,3\n",
         "row 4: slice is a, weight is 3, but row 1: slice is a, weight is 2: all rows of a slice have the same weight",
     ),
+    "a weight that changes without slices": (
+        "incumbent,candidate,weight\n1,1,2\n1,1,3\n",
+        "row 2: weight is 3, but row 1: weight is 2: all rows of a slice have the same weight",
+    ),
     "no weight": ("incumbent,candidate,weight\n1,1,\n", "row 1: weight is empty: allowed is a number above 0"),
     "a weight of 0": ("incumbent,candidate,weight\n1,1,0\n", "row 1: weight is 0: allowed is a number above 0"),
     "a label probability below 2%": (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from weighbridge.errors import WeighbridgeError
 from weighbridge.stats.bets import FloatArray, IntArray
 from weighbridge.stats.judged import LABEL_PROBABILITY_MIN
-from weighbridge.trials.pairs.columns import CLUSTER, LABEL_PROBABILITY, SLICE, WEIGHT, Columns, find, printable
+from weighbridge.trials.pairs.columns import LABEL_PROBABILITY, WEIGHT, Columns, find, printable
 from weighbridge.trials.pairs.rows import ALL, SLICES_MAX, Broken, Pairs, Raw, checked, first_labels
 from weighbridge.trials.pairs.source import Source, opened
 
@@ -69,8 +69,8 @@ def _raw(source: Source, columns: Columns) -> Raw:
         clusters=clusters,
         weight=weight,
         probability=probability,
-        slice_column=columns.slice or SLICE,
-        cluster_column=columns.cluster or CLUSTER,
+        slice_column=columns.slice,
+        cluster_column=columns.cluster,
     )
 
 

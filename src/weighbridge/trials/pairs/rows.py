@@ -51,7 +51,10 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Columns as read: NaN where empty, `BAD` where not allowed. slice_ids, clusters: -1 where empty."""
+    """Columns as read: NaN where empty, `BAD` where not allowed. slice_ids, clusters: -1 where empty.
+
+    slice_column, cluster_column: their names in the file, None where it has none.
+    """
 
     scores: dict[tuple[str, str], tuple[FloatArray, FloatArray]]
     slices: tuple[str, ...]
@@ -59,8 +62,8 @@ class Raw:
     clusters: IntArray | None
     weight: FloatArray | None
     probability: FloatArray | None
-    slice_column: str = SLICE
-    cluster_column: str = CLUSTER
+    slice_column: str | None = None
+    cluster_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,12 @@ def _rules(raw: Raw) -> list[Broken | None]:
         found.append(_broken(there != other, pair, _BOTH))
         present[pair] = there & other
     found += _labels(raw, present)
-    found.append(_broken(raw.slice_ids < 0, (raw.slice_column,), "every row has a slice; name the ones without, too"))
+    found.append(
+        _broken(raw.slice_ids < 0, (raw.slice_column or SLICE,), "every row has a slice; name the ones without, too")
+    )
     if raw.clusters is not None:
         rule = "every row has a cluster; give a row that stands alone a name of its own"
-        found.append(_broken(raw.clusters < 0, (raw.cluster_column,), rule))
+        found.append(_broken(raw.clusters < 0, (raw.cluster_column or CLUSTER,), rule))
     if raw.weight is not None:
         bad = ~np.isfinite(raw.weight)
         rule = (
@@ -195,7 +200,7 @@ def _unequal_weight(raw: Raw, bad: BoolArray) -> Broken | None:
     return Broken(
         row,
         int(unequal.sum()),
-        (raw.slice_column, WEIGHT),
+        (WEIGHT,) if raw.slice_column is None else (raw.slice_column, WEIGHT),
         "all rows of a slice have the same weight, the slice's share of the traffic (not of the row)",
         int(first[raw.slice_ids[row]]),
     )
