@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -240,17 +242,15 @@ def test_bytes_on_an_idle_connection_end_it(tmp_path: Path) -> None:
 class ServerThread:
     """An asyncio server with a handler of the test's own."""
 
-    def __init__(self, handler: Any) -> None:
-        self._handler = handler
+    def __init__(self, handler: Any, tls: ssl.SSLContext | None = None) -> None:
+        self._handler, self._tls = handler, tls
 
     def __enter__(self) -> "ServerThread":
-        import threading
-
         ready = threading.Event()
 
         async def serve() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            server = await asyncio.start_server(self._handler, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._handler, "127.0.0.1", 0, ssl=self._tls)
             self.port = server.sockets[0].getsockname()[1]
             ready.set()
             await self._stop.wait()
@@ -302,14 +302,14 @@ def test_when_all_connections_are_in_use_the_next_request_is_told_to_wait(
 ) -> None:
     provider.answers["model-a"] = Script(delay_s=0.4)
     with Running(tmp_path, table(provider.url, limits=Limits(upstream_connections_max=2))) as gateway:
-        client = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=KEY, max_retries=0)
 
         async def many() -> list[object]:
-            calls = [
-                client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "x"}])
-                for _ in range(5)
-            ]
-            return list(await asyncio.gather(*calls, return_exceptions=True))
+            async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key=KEY, max_retries=0) as client:
+                calls = [
+                    client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "x"}])
+                    for _ in range(5)
+                ]
+                return list(await asyncio.gather(*calls, return_exceptions=True))
 
         results = asyncio.run(many())
     refused = [row for row in results if isinstance(row, openai.InternalServerError)]

@@ -23,6 +23,8 @@ TICK_S = 0.25
 LINGER_TICKS = 20
 """How long a connection may take to end after its last message."""
 FULL_RETRY_S = 5
+STUCK_TICKS = 40
+STUCK = Refusal(status=500, code="gateway_error", message="the gateway lost track of this request; its log has more")
 _STATES: tuple[LogState, ...] = ("ok", "no_bodies", "full")
 
 
@@ -40,7 +42,7 @@ class Gateway:
         wall_ns: Callable[[], int],
         mono_ns: Callable[[], int],
     ) -> None:
-        self.lanes, self.incarnation, self.loop = lanes, incarnation, loop
+        self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
         self.meter, self.trials = Meter(), TrialDesk()
         self.tick = 0
@@ -54,6 +56,8 @@ class Gateway:
         self._pools: dict[Target, tuple[Dialer, Pool[Relay]]] = {}
         self._dialing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.lanes = lanes
+        self._connect_to(lanes)
 
     def next_id(self) -> str:
         self.sequence += 1
@@ -65,6 +69,7 @@ class Gateway:
         """Go on with a newer table. An older or equal one is not taken."""
         if lanes.number <= self.lanes.number:
             return False
+        self._connect_to(lanes)
         self.lanes = lanes
         wanted = {lane.target for lane in lanes.lanes()}
         for target in [target for target in self._pools if target not in wanted]:
@@ -102,21 +107,30 @@ class Gateway:
 
     # --- upstream -----------------------------------------------------------------------------------------------------
 
-    def pool(self, target: Target) -> Pool[Relay]:
-        return self._endpoint(target)[1]
+    def _connect_to(self, lanes: Lanes) -> None:
+        """Have a pool for every address. Where there cannot be one, the lane says why."""
+        for lane in lanes.lanes():
+            target = lane.target
+            if target is None or target in self._pools:
+                continue
+            try:
+                dialer = Dialer(
+                    target.base,
+                    address_is_own=target.address_is_own,
+                    ca_file=target.ca_file,
+                    connect_s_max=target.connect_s_max,
+                    receive_bytes_max=lanes.limits.stream_buffer_bytes_max // 4,
+                )
+            except ValueError as error:
+                lane.close(str(error))
+            else:
+                self._pools[target] = (dialer, Pool(target.connections_max))
 
-    def _endpoint(self, target: Target) -> tuple[Dialer, Pool[Relay]]:
+    def pool(self, target: Target) -> Pool[Relay]:
         found = self._pools.get(target)
-        if found is None:
-            dialer = Dialer(
-                target.base,
-                address_is_own=target.address_is_own,
-                ca_file=target.ca_file,
-                connect_s_max=target.connect_s_max,
-                receive_bytes_max=self.lanes.limits.stream_buffer_bytes_max // 4,
-            )
-            found = self._pools[target] = (dialer, Pool(target.connections_max))
-        return found
+        if found is None:  # a table that is not in use any more: its last requests connect anew, nothing is kept
+            return Pool(target.connections_max)
+        return found[1]
 
     def dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
         pool.dialing += 1  # now, so that the next exchange of this turn sees it
@@ -126,17 +140,14 @@ class Gateway:
 
     async def _dial(self, exchange: Exchange, pool: Pool[Relay]) -> None:
         target = exchange.lane.target
+        known = self._pools.get(target) if target is not None else None
         try:
-            if target is None:
-                return
-            relay = await self._endpoint(target)[0].connect(lambda: Relay(self, pool))
+            if known is None:
+                raise Unreachable("connect", "the route table was changed and does not know the endpoint any more")
+            relay = await known[0].connect(lambda: Relay(self, pool))
         except Unreachable as error:
             if not exchange.done:
                 exchange.unreachable(error)
-            return
-        except ValueError as error:  # a ca_file that cannot be used
-            if not exchange.done:
-                exchange.unreachable(Unreachable("tls", str(error)))
             return
         finally:
             pool.dialing -= 1
@@ -162,7 +173,11 @@ class Gateway:
         stall = ticks(limits.client_stall_s_max)
         for exchange in tuple(self.active):
             relay, client = exchange.relay, exchange.client
-            if relay is None or exchange.done:
+            if exchange.done:
+                continue
+            if relay is None:
+                if tick - exchange.seen_tick > ticks(limits.connect_s_max) + STUCK_TICKS:
+                    exchange.refuse(STUCK)  # what should have ended it did not come
                 continue
             if client is not None and client.paused:
                 if tick - client.paused_tick > stall:

@@ -62,7 +62,7 @@ class Lane:
         try:
             self._address(table.limits, endpoint, secret)
         except (LookupError, ValueError) as error:
-            self.unusable = f"endpoint {endpoint.name!r} cannot be used: {error}"
+            self.close(str(error.args[0]))
         self.tag = (
             f"x-weighbridge-route: {route.name}\r\nx-weighbridge-arm: {arm.name}\r\n"
             f"x-weighbridge-table: {table.number}\r\n"
@@ -91,6 +91,10 @@ class Lane:
             f"accept: application/json, text/event-stream\r\naccept-encoding: identity\r\n{authorization}"
             "content-type: application/json\r\ncontent-length: "
         ).encode().replace(b"%", b"%%") + b"%d\r\n\r\n"
+
+    def close(self, why: str) -> None:
+        """Nothing can be sent there."""
+        self.target, self.unusable = None, f"endpoint {self.endpoint!r} cannot be used: {why}"
 
     def held_nanousd(self, body: bytes, max_tokens: int | None, choices: int) -> int | None:
         """An upper bound on what a request may cost; `None` where there is none to be had.
