@@ -12,6 +12,7 @@ from tests.exchanges.stores import Keeper, put_verdict, rich_store
 from weighbridge.exchanges.chain import Chain
 from weighbridge.exchanges.reader import read
 from weighbridge.exchanges.verify import verify
+from weighbridge.store.database import Head, Remembered
 from weighbridge.store.layout import Layout
 
 
@@ -151,12 +152,13 @@ def test_a_chain_put_back_with_its_head_is_found_by_who_remembers_a_later_one(tm
     bench.close()
     keeper.seal()
     now = Chain(layout).snapshot()
-    assert verify(layout, known_head=(now.seq, now.digest)).ok
+    known = Remembered(head=Head(now.seq, now.digest))
+    assert verify(layout, known=known).ok
     old = Layout(tmp_path / "old")
     for path in old.open_log.iterdir():
         path.unlink()
     assert verify(old).ok
-    assert not verify(old, known_head=(now.seq, now.digest)).ok
+    assert not verify(old, known=known).ok
 
 
 def test_a_line_that_was_never_committed_does_not_count(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.fakes.provider import FakeProvider
 from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.reader import BodyReader, read
 from weighbridge.exchanges.verify import verify
-from weighbridge.store.database import remembered_head
+from weighbridge.store.database import remembered
 from weighbridge.store.layout import Layout
 
 CLIENTS = 4
@@ -133,10 +133,7 @@ def audited(layout: Layout, answered: list[str]) -> Counter[str]:
             missing.discard(exchange.id)
     assert not missing, f"{len(missing)} of {len(answered)} answered exchanges are lost: {sorted(missing)[:3]}"
     assert set(found.values()) == {1}
-    head = remembered_head(layout.database)
-    report = verify(
-        layout, master=master_key(layout, None), known_head=None if head is None else (head.seq, head.digest)
-    )
+    report = verify(layout, master=master_key(layout, None), known=remembered(layout.database))
     assert report.ok, report.problems
     return outcomes
 

@@ -5,8 +5,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.app.serving import Serving, ask, serving, write_config
@@ -15,15 +17,15 @@ from tests.keeper.processes import running_keeper
 from weighbridge.clock import JumpingClock
 from weighbridge.config import load
 from weighbridge.errors import ControlError
-from weighbridge.exchanges.chain import Chain
-from weighbridge.exchanges.keys import master_key
+from weighbridge.exchanges.chain import FIRST_PREV, Chain, Head, Line, SigningKey, fingerprint, sign, split
+from weighbridge.exchanges.keys import key_line, master_key
 from weighbridge.exchanges.reader import BodyReader, read
 from weighbridge.exchanges.verify import verify
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.parent import Ready
 from weighbridge.keeper.server import ControlServer
 from weighbridge.store.control import Answer, Erase, ErasedCount, Request, Seal, SealedCount
-from weighbridge.store.database import Database, remembered_head
+from weighbridge.store.database import Database, remembered
 from weighbridge.store.layout import Layout
 
 
@@ -49,9 +51,7 @@ def open_segments(layout: Layout) -> list[str]:
 
 
 def verified(layout: Layout) -> None:
-    head = remembered_head(layout.database)
-    known = None if head is None else (head.seq, head.digest)
-    report = verify(layout, master=master_key(layout, None), known_head=known)
+    report = verify(layout, master=master_key(layout, None), known=remembered(layout.database))
     assert report.ok, report.problems
 
 
@@ -147,10 +147,68 @@ def test_a_chain_put_back_to_an_older_state_is_said_at_the_next_start(served: Se
         said = keeper.said[0]
         assert isinstance(said, Ready)
         assert any("was changed" in warning and "is remembered" in warning for warning in said.warnings)
-        head = remembered_head(served.layout.database)
-    assert head is not None
-    report = verify(served.layout, known_head=(head.seq, head.digest))
+    report = verify(served.layout, known=remembered(served.layout.database))
     assert any("the keeper remembers line" in problem.what for problem in report.problems)
+
+
+def test_an_old_head_put_back_over_a_cut_tail_is_found_also_after_the_next_keeper_signed_on(
+    served: Serving, file: Path
+) -> None:
+    layout, chain = served.layout, Chain(served.layout)
+    ask(served.listen)
+    while not _signed_frames(chain):
+        pass
+    head = chain.head()
+    assert head is not None
+    old, before = chain.head_path.read_bytes(), {one.file: one.bytes for one in head.open}
+    ask(served.listen)
+    while remembered_number(layout) <= head.number or chain.head() == head:
+        pass
+    for pid in (served.process.pid, served.keeper_pid(), *served.worker_pids()):
+        os.kill(pid, signal.SIGKILL)
+    served.process.wait()
+    chain.head_path.write_bytes(old)
+    for path in (*layout.open_log.iterdir(), *layout.open_bodies.iterdir()):
+        data, kept = path.read_bytes(), before[path.relative_to(layout.root).as_posix()]
+        path.write_bytes(data[:kept] + bytes(len(data) - kept))
+    assert verify(layout).ok  # nothing in the log's own files shows it
+    found = [problem.what for problem in verify(layout, known=remembered(layout.database)).problems]
+    newest = remembered_number(layout)
+    assert [f"it is head {head.number}, head {newest} is remembered: an old head was put back"] == found
+    for _ in range(2):
+        with running_keeper(file) as keeper:
+            said = keeper.said[0]
+            assert isinstance(said, Ready)
+            assert any("an old head was put back" in warning for warning in said.warnings)
+    problems = verify(layout, known=remembered(layout.database)).problems
+    assert any("an old head was put back" in problem.what for problem in problems)
+
+
+def remembered_number(layout: Layout) -> int:
+    known = remembered(layout.database)
+    return 0 if known is None or known.head is None else known.head.number
+
+
+def test_a_log_signed_anew_with_another_key_is_found_by_the_key_that_is_remembered(served: Serving, file: Path) -> None:
+    ask(served.listen)
+    served.end()
+    layout, key, previous = served.layout, SigningKey(b"k" * 32), FIRST_PREV
+    mine = []
+    for raw in Chain(layout).lines():
+        line = msgspec.structs.replace(msgspec.json.decode(split(raw)[0], type=Line), prev=previous)
+        mine.append(sign(key, line))
+        previous = sha256(mine[-1]).hexdigest()
+    layout.chain.write_bytes(b"\n".join(mine) + b"\n")
+    Chain(layout).head_path.write_bytes(sign(key, Head(seq=len(mine), digest=previous, time_ns=1, number=99)) + b"\n")
+    layout.signing_public.write_bytes(key_line("public", bytes.fromhex(key.public)))
+    layout.signing_key.write_bytes(key_line("signing", b"k" * 32))
+    assert verify(layout).ok
+    problems = verify(layout, known=remembered(layout.database)).problems
+    assert any(f"is key {fingerprint(key.public)}" in problem.what for problem in problems)
+    with running_keeper(file) as keeper:
+        said = keeper.said[0]
+        assert isinstance(said, Ready)
+        assert any("was changed" in warning for warning in said.warnings)
 
 
 def test_bodies_and_rows_past_their_days_are_retired_once_a_day(served: Serving, file: Path) -> None:

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from weighbridge.errors import StoreError
-from weighbridge.store.database import MIGRATIONS, Database, Head, damage, remembered_head, sqlite_problem
+from weighbridge.store.database import MIGRATIONS, Database, Head, Remembered, damage, remembered, sqlite_problem
 
 
 @pytest.fixture
@@ -65,11 +65,39 @@ def test_the_remembered_head_never_goes_back(path: Path) -> None:
 
 
 def test_the_head_is_read_beside_a_running_keeper(path: Path) -> None:
-    assert remembered_head(path) is None
+    assert remembered(path) is None
     database = Database(path)
-    assert remembered_head(path) is None
-    database.remember_head(Head(7, "d"))
-    assert remembered_head(path) == Head(7, "d")
+    assert remembered(path) == Remembered()
+    database.remember_head(Head(7, "d", 12, "e"))
+    assert remembered(path) == Remembered(head=Head(7, "d", 12, "e"))
+
+
+def test_a_later_head_of_the_same_line_is_remembered_and_an_earlier_one_is_not(path: Path) -> None:
+    database = Database(path)
+    for number in (4, 6, 5):
+        database.remember_head(Head(7, "d", number, f"head {number}"))
+    assert database.last_head() == Head(7, "d", 6, "head 6")
+
+
+def test_the_first_signing_key_and_the_first_finding_stay(path: Path) -> None:
+    database = Database(path)
+    for words in ("one", "other"):
+        database.remember_signing_key(words)
+        database.remember_mistrust(words)
+    assert remembered(path) == Remembered(signing_key="one", mistrust="one")
+
+
+def test_a_database_of_the_first_schema_is_read_as_it_is_and_brought_up_by_the_keeper(path: Path) -> None:
+    old = Database(path, migrations=MIGRATIONS[:1])
+    old.close()
+    db = apsw.Connection(str(path))
+    db.execute("INSERT INTO last_head(id, seq, digest) VALUES (1, 7, 'd')")
+    db.close()
+    assert remembered(path) == Remembered(head=Head(7, "d"))
+    database = Database(path)
+    assert database.last_head() == Head(7, "d")
+    database.remember_head(Head(7, "d", 1, "e"))
+    assert database.last_head() == Head(7, "d", 1, "e")
 
 
 def test_damage_is_found_without_touching_the_file(path: Path) -> None:

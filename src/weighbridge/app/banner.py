@@ -17,6 +17,8 @@ def base_url(listen: str) -> str:
 
 
 def banner(loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Sequence[str]) -> Iterator[str]:
+    from weighbridge.exchanges.chain import fingerprint, public_key  # here: it loads cryptography, and workers wait
+
     table = parse(layout.table.read_bytes(), RouteTable)
     count = loaded.config.server.workers
     yield f"ready on {listen} with {count} worker{'s' if count > 1 else ''}, route table {table.number}"
@@ -26,6 +28,7 @@ def banner(loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Se
     yield f"client keys: {', '.join(key.name for key in table.keys) or 'none'}"
     yield _captured(loaded)
     yield f"metrics and health: http://{reachable(admin)}/metrics and /healthz; store: {layout.root}"
+    yield f"the log is signed with key {fingerprint(public_key(layout))}; `weighbridge verify` names it too"
     for warning in warnings:
         yield f"note: {warning}"
 

@@ -8,11 +8,12 @@ import typer
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load, secret
 from weighbridge.errors import ExitCode, StoreError
+from weighbridge.exchanges.chain import fingerprint
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
-from weighbridge.store.database import remembered_head
+from weighbridge.store.database import Remembered, remembered
 from weighbridge.store.layout import Layout
 from weighbridge.trials.rederive import Rederived, rederive
 
@@ -23,6 +24,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     summary: str
     problems: tuple[Problem, ...]
+    signing_key: str | None
+    """Fingerprint of the public key that signatures were held against, as `serve` shows it; `null`: there is none."""
     counts: Counts
     derived: int
     """Verdicts of trials whose figures were derived again from their pairs."""
@@ -33,8 +36,8 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Check that the store is what was written: log, signatures, bodies, and each verdict down to its exchanges.
 
     One changed byte, a cut tail or a missing file is named, and so is a figure of a verdict that its pairs do not give.
-    It may run while the gateway serves. Exit code 1 if
-    anything is wrong. What it cannot prove is that the world was as recorded.
+    It may run while the gateway serves. The newest head and the signing key are compared with what the keeper's
+    database remembers. Exit code 1 if anything is wrong. What it cannot prove is that the world was as recorded.
     """
     loaded = load(config)
     layout = Layout(loaded.store_path)
@@ -47,7 +50,7 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         notes.append(f"capture.encrypt_key: {error}")
     except Corrupt:
         pass  # the verification itself names the key file
-    report = verify_store(layout, master=master, known_head=_known_head(layout, notes))
+    report = verify_store(layout, master=master, known=_known(layout, notes))
     # Stored bytes may all be as written and a verdict still not follow from them.
     derived = rederive(layout) if report.ok else Rederived(verdicts=0, disagreements=())
     broken = tuple(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements)
@@ -55,6 +58,7 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         ok=report.ok and not broken,
         summary=report.summary if not broken else f"NOT intact: {len(broken)} figures do not follow from their pairs",
         problems=(*report.problems, *broken),
+        signing_key=None if report.signing_key is None else fingerprint(report.signing_key),
         counts=report.counts,
         derived=derived.verdicts,
         notes=(*notes, *report.notes),
@@ -67,14 +71,20 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _known_head(layout: Layout, notes: list[str]) -> tuple[int, str] | None:
-    """What the keeper remembers outside the log's own files: a chain that was cut and signed anew is found by it."""
+def _known(layout: Layout, notes: list[str]) -> Remembered | None:
+    """What the keeper remembers outside the log's own files: a log that was put back or signed anew is found by it."""
     try:
-        head = remembered_head(layout.database)
+        known = remembered(layout.database)
     except StoreError as error:
         notes.append(f"what the keeper remembers of the log was not compared: {error}")
         return None
-    return None if head is None else (head.seq, head.digest)
+    if known is None or known.head is None or known.signing_key is None:
+        why = f"there is no database at {layout.database}" if known is None else "the keeper's database is new"
+        notes.append(
+            f"{why}, so the newest head and the signing key were compared with nothing: a log put back to an older "
+            "state, or signed anew with another key, would not be found. Compare the fingerprint with your own record"
+        )
+    return known
 
 
 def _print(report: VerifyReport, shape: Verified) -> None:
@@ -93,5 +103,7 @@ def _print(report: VerifyReport, shape: Verified) -> None:
         print(f"{counts.exchanges_lost:,} exchanges have no end: their worker was gone before it")
     if counts.unsigned_bytes:
         print(f"{counts.unsigned_bytes:,} bytes of open segments are checksummed but not signed yet")
+    if shape.signing_key is not None:
+        print(f"signed with key {shape.signing_key}")
     for note in shape.notes:
         print(f"note: {note}")

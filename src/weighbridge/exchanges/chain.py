@@ -3,12 +3,14 @@
 A line names the SHA-256 of the line before it and carries an Ed25519 signature over its own bytes without the
 signature. Appending a line and syncing it is the commit; a last line without its newline does not count. Readers fold
 the lines into a `Snapshot`. `log/head.json`, replaced at each append and each checkpoint, is signed too: it says how
-many lines there must be, and the length and SHA-256 of what open segments held, so that a cut tail is found.
+many lines there must be, and the length and SHA-256 of what open segments held, so that a cut tail is found. Heads are
+numbered, so that whoever remembers the last number (the keeper's database does) finds an older head that was put back.
 """
 
 import fcntl
 import os
 import re
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -99,7 +101,33 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     digest: str
     time_ns: int
+    number: int = 0
+    """One more with each head that is written; never the same twice."""
     open: tuple[OpenPrefix, ...] = ()
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What it takes to recognise a store's newest head again."""
+
+    seq: int
+    digest: str
+    """Of line `seq` of the chain."""
+    number: int
+    """Of the head."""
+    head_digest: str
+    """SHA-256 of the head's bytes, the newline left out."""
+
+    def older_than(self, number: int, head_digest: str) -> str | None:
+        """Why this is neither the head that is remembered nor a later one; `None` if it is.
+
+        A later one is in order: a process may die between writing a head and remembering it. An empty `head_digest` is
+        not compared.
+        """
+        if self.number < number:
+            return f"it is head {self.number}, head {number} is remembered: an old head was put back"
+        if self.number == number and head_digest and self.head_digest != head_digest:
+            return f"it is not the head {number} that is remembered"
+        return None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +174,11 @@ def signing_key(layout: Layout) -> SigningKey:
 def public_key(layout: Layout) -> str:
     """The public half, 64 hex digits. Raises `FileNotFoundError`, `Corrupt`."""
     return read_key_file(layout.signing_public, "public", 32).hex()
+
+
+def fingerprint(public: str) -> str:
+    """A public key (64 hex digits) as people compare it, in the form of OpenSSH: `SHA256:` and 43 characters."""
+    return "SHA256:" + b64encode(sha256(bytes.fromhex(public)).digest()).rstrip(b"=").decode()
 
 
 def is_signed_by(public: str, message: bytes, signature: bytes) -> bool:
@@ -243,6 +276,8 @@ class Chain:
         self._layout = layout
         self._fold = _Fold(layout.chain)
         self._snapshot: Snapshot | None = None
+        self._number = 0
+        """Of the newest head that this object wrote."""
 
     @property
     def head_path(self) -> Path:
@@ -257,9 +292,22 @@ class Chain:
 
     def head(self) -> Head | None:
         """What the head file says, unchecked. Raises `Corrupt` when it is not one."""
+        found = self._read_head()
+        return None if found is None else found[0]
+
+    def mark(self) -> Mark | None:
+        """Of the head as it is now, unchecked; `None` before the first. Raises `Corrupt`."""
+        found = self._read_head()
+        if found is None:
+            return None
+        head, raw = found
+        return Mark(head.seq, head.digest, head.number, sha256(raw).hexdigest())
+
+    def _read_head(self) -> tuple[Head, bytes] | None:
         try:
-            body, _ = split(self.head_path.read_bytes().removesuffix(b"\n"))
-            return _head_decode(body)
+            raw = self.head_path.read_bytes().removesuffix(b"\n")
+            body, _ = split(raw)
+            return _head_decode(body), raw
         except FileNotFoundError:
             return None
         except (ValueError, msgspec.MsgspecError) as error:
@@ -324,18 +372,14 @@ class Chain:
         finally:
             os.close(fd)
         now = self.snapshot()
-        head = Head(seq=now.seq, digest=now.digest, time_ns=time_ns, open=still_open)
-        self._write_head(key, head)
-        return head
+        return self._write_head(key, Head(seq=now.seq, digest=now.digest, time_ns=time_ns, open=still_open))
 
     def checkpoint(self, key: SigningKey, prefixes: tuple[OpenPrefix, ...], time_ns: int) -> Head:
         """Sign what the open segments hold now, without a line of its own."""
         now = self.snapshot()
         if now.seq:
             self._checked_head()
-        head = Head(seq=now.seq, digest=now.digest, time_ns=time_ns, open=prefixes)
-        self._write_head(key, head)
-        return head
+        return self._write_head(key, Head(seq=now.seq, digest=now.digest, time_ns=time_ns, open=prefixes))
 
     def check_head(self) -> None:
         """Raises `Corrupt` when lines are missing at the end of the chain, or the head is gone."""
@@ -355,9 +399,14 @@ class Chain:
             )
         return head
 
-    def _write_head(self, key: SigningKey, head: Head) -> None:
+    def _write_head(self, key: SigningKey, head: Head) -> Head:
+        before = self.head()
+        # Also when somebody puts an older head back under a running keeper, its number is not given again.
+        self._number = 1 + max(self._number, 0 if before is None else before.number)
+        head = msgspec.structs.replace(head, number=self._number)
         write_new(self.head_path, (sign(key, head), b"\n"))
         sync_folder(self.head_path.parent)
+        return head
 
 
 def put_object(

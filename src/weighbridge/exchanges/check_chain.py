@@ -36,6 +36,7 @@ def check_keys(layout: Layout, findings: Findings, snapshot: Snapshot | None) ->
         except Corrupt as damage:
             findings.corrupt(damage)
     _check_body_keys(layout, findings, snapshot)
+    findings.signing_key = public
     return public
 
 

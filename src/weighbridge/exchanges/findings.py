@@ -46,6 +46,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
     counts: Counts
     notes: tuple[str, ...] = ()
+    signing_key: str | None = None
+    """The public key that signatures were held against, 64 hex digits."""
 
     @property
     def summary(self) -> str:
@@ -72,6 +74,7 @@ class Findings:
         self._layout = layout
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self.signing_key: str | None = None
         self.counts = Counts()
 
     def problem(self, where: str | Path, what: str, offset: int | None = None) -> None:
@@ -87,5 +90,6 @@ class Findings:
 
     def report(self) -> VerifyReport:
         return VerifyReport(
-            ok=not self.problems, problems=tuple(self.problems), counts=self.counts, notes=tuple(self.notes)
-        )
+            ok=not self.problems, problems=tuple(self.problems), counts=self.counts, notes=tuple(self.notes),
+            signing_key=self.signing_key,
+        )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TypeVar
 from weighbridge.clock import Clock
 from weighbridge.config import Loaded, secret
 from weighbridge.errors import ControlError
-from weighbridge.exchanges.chain import Chain, ObjectEntry, Snapshot, put_object, signing_key
+from weighbridge.exchanges.chain import Chain, Mark, ObjectEntry, fingerprint, put_object, signing_key
 from weighbridge.exchanges.checkpoint import Checkpointer
 from weighbridge.exchanges.erase import Erased, erase
 from weighbridge.exchanges.framing import Corrupt
@@ -48,7 +48,7 @@ class Chores:
         self._thread = ThreadPoolExecutor(1, "log")
         self._damaged: set[str] = set()
         self._abandoned = False
-        self._mistrust = self._cut_tail()
+        self._mistrust = self._remember_mistrust()
         self._looked_ns = 0
         self._retired_on = 0
         """The last day, counted from 1970 in UTC, on which retention was seen to."""
@@ -63,32 +63,58 @@ class Chores:
         """What is wrong with the log, for whoever starts the keeper."""
         return () if self._mistrust is None else (self._mistrust,)
 
-    def _cut_tail(self) -> str | None:
-        """The database remembers the last head: were lines taken from the chain, or put in their place?"""
-        remembered = self._database.last_head()
-        if remembered is None:
+    def _remember_mistrust(self) -> str | None:
+        """What the database remembers does not fit the log: say so now, and for as long as this database is there.
+
+        What this keeper signs from now on would otherwise make the old state look like the newest.
+        """
+        self._database.remember_signing_key(self.public_key)
+        found = self._database.remembered().mistrust or self._changed() or self._signed_by_another()
+        if found is None:
             return None
-        lines = self._chain.lines()
-        if len(lines) < remembered.seq:
-            found = f"it ends at line {len(lines)}"
-        elif sha256(lines[remembered.seq - 1]).hexdigest() != remembered.digest:
-            found = f"line {remembered.seq} is not the one that was signed then"
-        else:
+        self._database.remember_mistrust(found)
+        return (
+            f"{found}. `weighbridge verify` shows what is missing. If you put back a backup, or the key, on purpose, "
+            f"stop everything and move {self._layout.database} away: nothing is compared with it then"
+        )
+
+    def _changed(self) -> str | None:
+        """Were lines taken from the chain, or put in their place, or an older head put back?"""
+        head = self._database.last_head()
+        if head is None:
+            return None
+        lines, what = self._chain.lines(), f"the signed log {self._layout.chain} was changed"
+        if len(lines) < head.seq:
+            return f"{what}: line {head.seq} is remembered, but it ends at line {len(lines)}"
+        if head.seq and sha256(lines[head.seq - 1]).hexdigest() != head.digest:
+            return f"{what}: line {head.seq} is remembered, but it is not the one that was signed then"
+        try:
+            mark = self._chain.mark()
+        except Corrupt:
+            return None  # nothing is signed on top of it, and `verify` names it
+        if mark is None:
+            return f"{what}: its signed head {self._chain.head_path} is gone"
+        old = mark.older_than(head.number, head.head_digest)
+        return None if old is None else f"{what}: {self._chain.head_path}: {old}"
+
+    def _signed_by_another(self) -> str | None:
+        known = self._database.remembered().signing_key
+        if known is None or known == self.public_key:
             return None
         return (
-            f"the signed log {self._layout.chain} was changed: line {remembered.seq} is remembered, but {found}. "
-            "`weighbridge verify` shows what is missing."
+            f"the signing key of {self._layout.root} is {fingerprint(self.public_key)}, but {fingerprint(known)} is "
+            "remembered"
         )
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Run `work` in the log's thread, then remember the head it left."""
 
-        def then_look() -> tuple[T, Snapshot]:
-            return work(), self._chain.snapshot()
+        def then_look() -> tuple[T, Mark | None]:
+            return work(), self._chain.mark()
 
-        result, snapshot = await asyncio.get_running_loop().run_in_executor(self._thread, then_look)
-        if snapshot.seq and self._mistrust is None:
-            self._database.remember_head(Head(snapshot.seq, snapshot.digest))
+        result, mark = await asyncio.get_running_loop().run_in_executor(self._thread, then_look)
+        if mark is not None and self._mistrust is None:
+            self._database.remember_head(Head(mark.seq, mark.digest, mark.number, mark.head_digest))
         return result
 
     # --- when ---------------------------------------------------------------------------------------------------------

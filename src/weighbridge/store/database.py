@@ -17,6 +17,9 @@ import msgspec
 
 from weighbridge.errors import StoreError
 
+SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
+"""Keys of `meta`."""
+
 SqlValue = None | int | float | str | bytes
 
 SQLITE_MIN = (3, 51, 3)
@@ -47,15 +50,33 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX trial_token_trial ON trial_token(trial);
     """,
+    # 2
+    """
+    ALTER TABLE last_head ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE last_head ADD COLUMN head_digest TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The last signed line of the chain that the keeper wrote."""
+    """The last signed line of the chain that the keeper wrote, and the last head: its number and SHA-256."""
 
     seq: int
     digest: str
+    number: int = 0
+    head_digest: str = ""
+    """Empty where an earlier version wrote it: only the line is remembered."""
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database knows of the log, outside the log's own files."""
+
+    head: Head | None = None
+    signing_key: str | None = None
+    """The public key that the log was signed with first, 64 hex digits."""
+    mistrust: str | None = None
+    """What a keeper found wrong when it started. It stays: what is signed later does not make the log whole again."""
 
 
 class AcceptedConfig(msgspec.Struct, frozen=True):
@@ -190,17 +211,34 @@ class Database:
 
     def last_head(self) -> Head | None:
         with self._told("read"):
-            row = self._db.execute("SELECT seq, digest FROM last_head").fetchone()
-        return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
+            return _last_head(self._db)
 
     def remember_head(self, head: Head) -> None:
         """Remember the newest head. An older one than the remembered one changes nothing."""
         with self._told("written"), self._db:
             self._db.execute(
-                "INSERT INTO last_head(id, seq, digest) VALUES (1, ?, ?) ON CONFLICT(id) DO UPDATE SET "
-                "seq = excluded.seq, digest = excluded.digest WHERE excluded.seq > seq",
-                (head.seq, head.digest),
+                "INSERT INTO last_head(id, seq, digest, number, head_digest) VALUES (1, ?, ?, ?, ?) "
+                "ON CONFLICT(id) DO UPDATE SET seq = excluded.seq, digest = excluded.digest, "
+                "number = excluded.number, head_digest = excluded.head_digest "
+                "WHERE (excluded.seq, excluded.number) > (seq, number)",
+                (head.seq, head.digest, head.number, head.head_digest),
             )
+
+    def remembered(self) -> Remembered:
+        with self._told("read"):
+            return _remembered(self._db)
+
+    def remember_signing_key(self, public: str) -> None:
+        """The first one stays."""
+        self._remember_once(SIGNING_KEY, public)
+
+    def remember_mistrust(self, found: str) -> None:
+        """The first finding stays."""
+        self._remember_once(MISTRUST, found)
+
+    def _remember_once(self, key: str, value: str) -> None:
+        with self._told("written"), self._db:
+            self._db.execute("INSERT OR IGNORE INTO meta(key, value) VALUES (?, ?)", (key, value))
 
     # --- trial tokens -------------------------------------------------------------------------------------------------
 
@@ -222,13 +260,29 @@ class Database:
         self._db.close()
 
 
-def remembered_head(path: Path) -> Head | None:
-    """The remembered head, read beside a running keeper; `None` where there is no database yet. Raises `StoreError`."""
+def remembered(path: Path) -> Remembered | None:
+    """What is remembered of the log, read beside a running keeper; `None`: no database. Raises `StoreError`."""
     with _reading(path) as db:
-        if db is None or db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'last_head'").fetchone() is None:
-            return None
-        row = db.execute("SELECT seq, digest FROM last_head").fetchone()
-        return None if row is None else Head(*msgspec.convert(row, tuple[int, str]))
+        return None if db is None else _remembered(db)
+
+
+def _remembered(db: apsw.Connection) -> Remembered:
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'last_head'").fetchone() is None:
+        return Remembered()
+    said = dict(
+        msgspec.convert(
+            db.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (SIGNING_KEY, MISTRUST)).fetchall(),
+            list[tuple[str, str]],
+        )
+    )
+    return Remembered(head=_last_head(db), signing_key=said.get(SIGNING_KEY), mistrust=said.get(MISTRUST))
+
+
+def _last_head(db: apsw.Connection) -> Head | None:
+    row = db.execute("SELECT * FROM last_head").fetchone()  # of an older version: without the head's number
+    if row is None:
+        return None
+    return msgspec.convert(dict(zip(Head.__struct_fields__, row[1:], strict=False)), Head)
 
 
 def damage(path: Path) -> str | None:
