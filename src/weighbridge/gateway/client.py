@@ -25,6 +25,7 @@ from weighbridge.gateway.admit import (
 )
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
+from weighbridge.gateway.seen import SeenHead
 
 if TYPE_CHECKING:
     from weighbridge.gateway.gateway import Gateway
@@ -42,11 +43,13 @@ _WANTED = frozenset(
 )
 _CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
 
+_CHAT_LINE = b"POST %b HTTP/1.1\r\n" % CHAT
+
 
 class Client(asyncio.Protocol):
     __slots__ = (
-        "_body", "_caller", "_complete", "_feed", "_fresh", "_head", "_headed", "_headers", "_parser", "_received",
-        "_refusal", "_since", "_url", "close_after", "discarding", "exchange", "gateway", "on_body", "paused",
+        "_body", "_caller", "_complete", "_feed", "_fresh", "_head_only", "_headed", "_headers", "_parser", "_received",
+        "_refusal", "_seen", "_since", "_url", "close_after", "discarding", "exchange", "gateway", "on_body", "paused",
         "paused_tick", "plain", "transport",
     )  # fmt: skip
 
@@ -55,9 +58,8 @@ class Client(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.close_after = self.discarding = self.paused = self.plain = False
         self.paused_tick = 0
-        self._head: tuple[bytes, bytes] | None = None
-        """The head of the last request but for the digits of its length; `_caller` is what it said."""
-        self._caller: Caller | None = None
+        self._seen: SeenHead | None = None
+        """Of the last request on this connection that went through the parser, where it may be known again."""
 
     # --- transport ----------------------------------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class Client(asyncio.Protocol):
     def _next(self) -> None:
         """Ready for the next request."""
         self._fresh = self._complete = True
-        self._headed = False
+        self._headed = self._head_only = False
         self._refusal: Refusal | None = None
         self._since = self.gateway.tick
 
@@ -88,15 +90,19 @@ class Client(asyncio.Protocol):
         """The first byte of a request is here."""
         self._fresh = self._complete = False
         self._received = 0
+        self._caller: Caller | None = None
         self._headers: dict[bytes, bytes] = {}
         self._url = b""
         self._since = self.gateway.tick
         self._body.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self._fresh:
-            if self._head is not None and self._same_head(data):
-                return
+        whole = self._fresh
+        if whole:
+            if self._seen is not None:
+                if self._known_again(self._seen, data):
+                    return
+                self._seen = None  # a request that takes the long way leaves nothing of those before it
             self._begin()
         elif self.discarding:
             return
@@ -114,46 +120,24 @@ class Client(asyncio.Protocol):
         elif self._received > limits.body_bytes_max + limits.head_bytes_max and not self._complete:
             # The framing counts too: chunk extensions have no other end.
             self.refuse(_too_large("body", limits.body_bytes_max))
+        elif whole and self.exchange is not None and not self.close_after:
+            caller = self._caller
+            # A token runs out, so it is looked at for each request; an expectation is answered for each.
+            if caller is not None and caller.trial is None and _EXPECT not in self._headers:
+                self._seen = SeenHead.of(data, _CHAT_LINE, caller, limits.head_bytes_max)
 
-    def _same_head(self, data: bytes) -> bool:
-        """A whole request whose head is, but for the length, that of the last one on this connection: known already.
-
-        llhttp and the checks below have passed these bytes before, and said what they mean. Only a connection's own
-        head is remembered, so there is nothing to find out by trying.
-        """
-        end = data.find(b"\r\n\r\n")
-        at = data.find(b"ontent-Length: ", 0, end)
-        if at < 0:
-            at = data.find(b"ontent-length: ", 0, end)
-        start = at + 15
-        stop = data.find(b"\r", start, end + 1)
-        digits = data[start:stop]
-        caller = self._caller
-        if (
-            (data[:start], data[stop:end]) != self._head
-            or at < 0
-            or len(digits) > 9
-            or not digits.isdigit()
-            or len(data) != end + 4 + int(digits)
-            or caller is None
-            or caller.lanes is not self.gateway.lanes
-            or len(data) - end > caller.lanes.limits.body_bytes_max
-        ):
+    def _known_again(self, seen: SeenHead, data: bytes) -> bool:
+        """Take a whole request with the head of the last one, without the parser. False where it is anything else."""
+        caller = seen.caller
+        if caller.lanes is not self.gateway.lanes:
+            return False
+        body = seen.body_of(data)
+        if body is None or len(body) > caller.lanes.limits.body_bytes_max:
             return False
         self._fresh = False
         self._headed = True
-        self._admit(caller, data[end + 4 :])
+        self._admit(caller, body)
         return True
-
-    def _remember(self, data: bytes) -> None:
-        """The head of this request, where it came in one piece with a plain length, for `_same_head`."""
-        self._head = None
-        end = data.find(b"\r\n\r\n")
-        for name in (b"\r\nContent-Length: ", b"\r\ncontent-length: "):
-            at = data.find(name, 0, end)
-            if at >= 0:
-                start = at + len(name)
-                self._head = data[:start], data[data.find(b"\r", start) : end]
 
     def _feed_head(self, data: bytes, room: int) -> bytes:
         """Feed what may still be head. Returns the rest, which is body; nothing where the request is refused."""
@@ -166,7 +150,6 @@ class Client(asyncio.Protocol):
         return b""
 
     def _take(self, data: bytes) -> None:
-        first = not self._received
         self._received += len(data)
         try:
             self._feed(data)
@@ -175,9 +158,6 @@ class Client(asyncio.Protocol):
             if self.exchange is None and self._refusal is None and not self._complete:
                 message = f"the request is not valid HTTP/1.1: {error}"
                 self._refusal = Refusal(status=400, code="malformed_http", message=message)
-            return
-        if first and self.exchange is not None and self._caller is not None and not self.close_after:
-            self._remember(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         gateway = self.gateway
@@ -236,6 +216,7 @@ class Client(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._headed = True
         parser, headers = self._parser, self._headers
+        self._head_only = parser.get_method() == b"HEAD"
         version = parser.get_http_version()
         if version != "1.1":
             self.plain = version == "1.0"
@@ -306,8 +287,6 @@ class Client(asyncio.Protocol):
     def _admit(self, caller: Caller, body: bytes) -> None:
         self._complete = True
         admitted = admit(self.gateway, self, caller, body)
-        if caller.trial is not None:
-            self._caller = None  # a token runs out; it is looked at for each request
         if isinstance(admitted, Refusal):
             self.refuse(admitted)
             return
@@ -346,8 +325,7 @@ class Client(asyncio.Protocol):
             self._linger()
 
     def refusal_bytes(self, refusal: Refusal, request_id: str) -> bytes:
-        head_only = self._headed and self._parser.get_method() == b"HEAD"
-        return refusal_reply(refusal, request_id, keep=not self.close_after, body=not head_only)
+        return refusal_reply(refusal, request_id, keep=not self.close_after, body=not self._head_only)
 
     def _plain_answer(self, path: bytes) -> None:
         gateway = self.gateway
@@ -360,8 +338,8 @@ class Client(asyncio.Protocol):
                 status, content = 503, msgspec.json.encode({"status": "not ready", "reason": reason})
             else:
                 content = msgspec.json.encode({"status": "ready", "table": gateway.lanes.number})
-        body = self._parser.get_method() != b"HEAD"
-        self.transport.write(json_reply(status, content, keep=not self.close_after, body=body))
+        keep = not self.close_after
+        self.transport.write(json_reply(status, content, keep=keep, body=not self._head_only))
         if self.close_after:
             self._finish()
         else:
