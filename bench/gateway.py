@@ -2,12 +2,12 @@
 
     python bench/gateway.py [--quick] [--write docs/evidence/gateway.md]
 
-CPU time of the proxy's whole process tree, read from /proc/PID/task/*/schedstat before and after, divided by the requests or
-chunks that came out: this stays meaningful on a busy machine, where requests per second do not. Rounds of nginx and of the
-gateway alternate, so that whatever else runs hits both; a figure is the median over the rounds.
+CPU time of the proxy's whole process tree, read from /proc/PID/task/*/schedstat before and after, divided by the
+requests or chunks that came out: this stays meaningful on a busy machine, where requests per second do not. Rounds of
+nginx and of the gateway alternate, so that whatever else runs hits both; a figure is the median over the rounds.
 
-The gateway runs with everything on: keys (1,000), routes and tags, the splice of the model name, the exchange log with fdatasync,
-bodies encrypted after redaction, usage and cost, limits and timers, metrics. Needs nginx and wrk.
+The gateway runs with everything on: keys (1,000), routes and tags, the splice of the model name, the exchange log with
+fdatasync, bodies encrypted after redaction, usage and cost, limits and timers, metrics. Needs nginx and wrk.
 """
 
 import argparse
@@ -23,10 +23,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
@@ -126,8 +127,8 @@ def cpu_ns(pid: int) -> int:
 
 
 @contextmanager
-def running(arguments: Sequence[str], port: int, **more: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, **more)  # type: ignore[call-overload]
+def running(arguments: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port)
         yield process
@@ -146,21 +147,22 @@ events {{ worker_connections 8192; }}
 http {{
   access_log off; default_type application/json; keepalive_requests 100000000; keepalive_timeout 300s;
   client_body_buffer_size 1m; client_max_body_size 64m;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
-  scgi_temp_path {folder}/s;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   {body}
 }}
 """
 MOCK = "server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 '{answer}'; }} }}"
 PROXY = """upstream mock {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{
-    proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering {buffering}; }} }}"""
+    proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_buffering {buffering}; }} }}"""
 
 
-def nginx(folder: Path, name: str, body: str, port: int) -> "contextmanager[subprocess.Popen[bytes]]":  # type: ignore[type-arg]
+def nginx(folder: Path, name: str, body: str, port: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
     config = folder / f"{name}.conf"
     config.write_text(NGINX.format(folder=folder, name=name, body=body))
-    return running(["nginx", "-p", str(folder), "-c", str(config)], port, stderr=subprocess.DEVNULL)  # type: ignore[return-value]
+    return running(["nginx", "-p", str(folder), "-c", str(config)], port)
 
 
 @contextmanager
@@ -262,10 +264,14 @@ class StreamReader(asyncio.Protocol):
     def __init__(self, request: bytes, counts: list[int], until: float) -> None:
         self._request, self._counts, self._until = request, counts, until
         self._tail = b""
+        self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._transport.write(self._request)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._counts[0] += data.count(b'"content":" word"')
@@ -296,8 +302,7 @@ def read_streams(port: int, connections: int, seconds: float, *, usage: bool) ->
             await loop.create_connection(lambda: StreamReader(head + body, counts, until), "127.0.0.1", port)
             for _ in range(connections)
         ]
-        while any(not transport.is_closing() for transport, _ in made):
-            await asyncio.sleep(0.05)
+        await asyncio.gather(*(reader.ended for _, reader in made))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(load())
@@ -392,7 +397,7 @@ def all_cases(folder: Path) -> list[Case]:
     large = wrk_script(folder, "large", request_body(200_000, stream=False))
     return [
         Case("1.4 KB request, 32 connections", "request", 3.0, lambda p, s: wrk(p, small, 32, s), "json proxy", "json"),
-        Case("the same, bodies not captured", "request", None, lambda p, s: wrk(p, small, 32, s), "json proxy", "json bare"),
+        Case("the same, bodies not captured", "request", 3.0, lambda p, s: wrk(p, small, 32, s), "json proxy", "bare"),
         Case("200 KB request, 8 connections", "request", None, lambda p, s: wrk(p, large, 8, s), "json proxy", "json"),
         Case(
             "chunk, 64 streams, usage asked for and removed", "chunk", 1.5,
@@ -413,7 +418,7 @@ def run(rounds: int, seconds: float, only: str | None) -> tuple[list[Case], dict
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="weighbridge-bench-")))
         ports = {name: free_port() for name in ("json", "stream", "json proxy", "stream proxy")}
         mock = MOCK.format(port=ports["json"], answer=JSON_ANSWER)
-        stack.enter_context(nginx(folder, "mock", mock, ports["json"]))  # type: ignore[attr-defined]
+        stack.enter_context(nginx(folder, "mock", mock, ports["json"]))
         stack.enter_context(
             running([sys.executable, __file__, "--mock-streams", str(ports["stream"])], ports["stream"])
         )
@@ -421,14 +426,14 @@ def run(rounds: int, seconds: float, only: str | None) -> tuple[list[Case], dict
         for name, buffering in (("json", "on"), ("stream", "off")):
             port = ports[f"{name} proxy"]
             body = PROXY.format(upstream=ports[name], port=port, buffering=buffering)
-            process = stack.enter_context(nginx(folder, f"{name}-proxy", body, port))  # type: ignore[attr-defined]
+            process = stack.enter_context(nginx(folder, f"{name}-proxy", body, port))
             servers[f"{name} proxy"] = process.pid, port
         for name, upstream, bodies in (
             ("json", "json", True),
-            ("json bare", "json", False),
+            ("bare", "json", False),
             ("stream", "stream", True),
         ):
-            started = gateway(folder / name.replace(" ", "-"), ports[upstream], bodies=bodies)
+            started = gateway(folder / name, ports[upstream], bodies=bodies)
             servers[name] = stack.enter_context(started)
         cases = [case for case in all_cases(folder) if only is None or only in case.name]
         measure(cases, servers, rounds, seconds)
@@ -448,45 +453,41 @@ def rss_kb(pid: int) -> int:
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
+PAGE = """# What the gateway costs
+
+CPU microseconds of the proxy's whole process tree, beside nginx `proxy_pass` on the same mock upstream, in one
+interleaved run: medians of {rounds} rounds of {seconds} s each. Written by
+`scripts/bench gateway --write docs/evidence/gateway.md`.
+
+{rows}
+
+{where}
+
+On: 1,000 client keys, routes, tags and slices, sticky arms with shares of 90 % and 10 %, the splice of the model
+name, the exchange log (four frames a request, one write per turn of the loop, fdatasync every 50 ms), redaction of
+secrets and encryption of request and response bodies (but for the row that says so), usage and cost, limits, timers,
+metrics. Saturated: at low rates every proxy costs several times as much per request. The mock upstream's and the load
+generator's time is not in these figures. Ratios move by 10 to 25 % between runs on a shared machine.
+"""
+
+
 def report(cases: list[Case], rounds: int, seconds: float) -> str:
     rows = ["| case | nginx | gateway | ratio (lowest - highest round) | expected |", "|---|---|---|---|---|"]
     for case in cases:
         ratios = [mine / theirs for mine, theirs in zip(case.us["gateway"], case.us["nginx"], strict=True)]
         spread = f"**{case.ratio:.2f}** ({min(ratios):.2f} - {max(ratios):.2f})"
         expected = "" if case.target is None else f"<= {case.target:g}"
-        rows.append(
-            f"| {case.name} | {case.median('nginx'):.1f} | {case.median('gateway'):.1f} us / {case.unit} | {spread} | {expected} |"
-        )
-    version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.strip()
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
+        ours = f"{case.median('gateway'):.1f} us / {case.unit}"
+        rows.append(f"| {case.name} | {case.median('nginx'):.1f} | {ours} | {spread} | {expected} |")
+    said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in cpuinfo if "model name" in line)
+    where = (
+        f"{datetime.now(UTC):%Y-%m-%d}, {said.strip().removeprefix('nginx version: ')}, "
+        f"Python {platform.python_version()}, uvloop {version('uvloop')}, "
+        f"{os.cpu_count()} cores of {next(names, platform.machine())}, shared with other work."
     )
-    return "\n".join(
-        (
-            "# What the gateway costs",
-            "",
-            "CPU microseconds of the proxy's whole process tree, beside nginx `proxy_pass` on the same mock upstream, in one",
-            f"interleaved run: medians of {rounds} rounds of {seconds:g} s each. Written by",
-            "`python bench/gateway.py --write docs/evidence/gateway.md`.",
-            "",
-            *rows,
-            "",
-            f"{datetime.now(UTC):%Y-%m-%d}, {version.removeprefix('nginx version: ')}, Python {platform.python_version()}, "
-            f"uvloop {uvloop.__version__}, {os.cpu_count()} cores of {cpu}, shared with other work.",
-            "",
-            "On: 1,000 client keys, routes, tags and slices, sticky arms with shares of 90 % and 10 %, the splice of the model",
-            "name, the exchange log (four frames a request, one write per turn of the loop, fdatasync every 50 ms), redaction of",
-            "secrets and encryption of request and response bodies (but for the row that says so), usage and cost, limits, timers,",
-            "metrics. Saturated: at low rates every proxy costs several times as much per request. The mock upstream's and the load",
-            "generator's time is not in these figures. Ratios move by 10 to 25 % between runs on a shared machine.",
-            "",
-        )
-    )
+    return PAGE.format(rounds=rounds, seconds=f"{seconds:g}", rows="\n".join(rows), where=where)
 
 
 def main() -> None:
