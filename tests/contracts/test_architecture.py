@@ -17,7 +17,7 @@ SOURCE = REPOSITORY / "src" / "weighbridge"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 NOT_IN_A_WORKER = (
-    "apsw", "duckdb", "genai_prices", "jinja2", "jsonschema", "license_expression", "numpy", "openai",
+    "apsw", "duckdb", "genai_prices", "huggingface_hub", "jinja2", "jsonschema", "license_expression", "numpy", "openai",
     "prometheus_client", "pydantic", "rich", "typer", "xllamacpp",
 )  # fmt: skip
 
@@ -25,6 +25,7 @@ DOORS = {
     "apsw": {"store"},
     "duckdb": {"exchanges", "reports", "trials"},
     "genai_prices": {"ledger"},
+    "huggingface_hub": {"licenses"},
     "license_expression": {"licenses"},
     "jsonschema": {"grading"},
     "jinja2": {"reports"},

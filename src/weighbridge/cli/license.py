@@ -14,11 +14,11 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load
 from weighbridge.config.tree import ROLES
 from weighbridge.errors import ExitCode, UsageError
-from weighbridge.licenses import ask, changes, load_profile, resolve
+from weighbridge.ledger.prices import listed_models
+from weighbridge.licenses import ask, changes, hub, load_profile, resolve
 from weighbridge.licenses import profile as checked_profile
 from weighbridge.licenses.ahead import ahead
-from weighbridge.licenses.check import check as check_terms
-from weighbridge.licenses.check import parts_of
+from weighbridge.licenses.check import check_parts, parts_of
 from weighbridge.licenses.diff import compare
 from weighbridge.licenses.finding import finding
 from weighbridge.licenses.kit import kit, required
@@ -53,8 +53,9 @@ ModelOrTerms = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL_OR_TERMS",
-        help="A model's name, a terms id, an SPDX expression, the sha256 of a licence file, hosted:PROVIDER; "
-        "a stack is written 'A + B'. Without it, every arm of the configuration.",
+        help="A model's name, a terms id, an SPDX expression, the sha256 of a licence file, hosted:PROVIDER, "
+        "hf:OWNER/NAME[@REVISION] (its model card, read online); a stack is written 'A + B'. "
+        "Without it, every arm of the configuration.",
     ),
 ]
 
@@ -112,7 +113,8 @@ def check(
         found = _arms(config, arm, day, who)
         write(Checked(findings=found)) if json else output.findings(found)
         raise typer.Exit(_code([row.verdict for row in found], gate))
-    answer = check_terms(query, who, day)
+    parts = hub.parts(query)
+    answer = check_parts(parts, who, day)
     lines = _lines_ahead(query, who, growth, day)
     if json:
         write(answer)
@@ -121,8 +123,8 @@ def check(
     else:
         by_role: dict[str, str] = {}
         if answer.verdict == "unclear" and not who.roles:
-            by_role = {role: check_terms(query, in_role(who, role), day).verdict for role in ROLES}
-        output.answer(query, answer, by_role, supplier(query), lines)
+            by_role = {role: check_parts(parts, in_role(who, role), day).verdict for role in ROLES}
+        output.answer(query, answer, by_role, supplier(query, listed_models()), lines)
     raise typer.Exit(_code([answer.verdict], gate))
 
 
@@ -277,7 +279,7 @@ def _query(model: str | None, license_file: Path | None) -> str | None:
     if model is not None:
         raise UsageError("--license-file finds the terms by itself; leave MODEL_OR_TERMS out")
     try:
-        return f"sha256:{resolve.sha256_of(license_file)}"
+        return resolve.of_file(license_file)
     except OSError as error:
         raise UsageError(f"--license-file {license_file}: cannot be read: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ from weighbridge.cli import license_output as output
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load
 from weighbridge.errors import ExitCode, UsageError, WeighbridgeError
+from weighbridge.licenses import hub
 from weighbridge.licenses import watch as watching
 from weighbridge.licenses.shown import read_page
 
@@ -57,7 +58,7 @@ def watch(
         list[str] | None,
         typer.Option(
             "--source",
-            metavar="NAME=URL|FILE",
+            metavar="NAME=URL|FILE|hf:REPO",
             help="A text that belongs to it: licence file, model card, policy page; may repeat.",
         ),
     ] = None,
@@ -103,6 +104,12 @@ def _sources(texts: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _text(place: str, folder: Path) -> str | None:
+    if hub.is_hub_name(place):
+        try:
+            return hub.watched_text(hub.read_card(place))
+        except hub.HubError as error:
+            typer.echo(f"weighbridge: {error}", err=True)
+            return None
     if not place.startswith(("http://", "https://")):
         return watching.readable(place, folder)
     try:

@@ -57,6 +57,13 @@ def book_version() -> str:
     return f"{BOOK} {installed_version(BOOK)}"
 
 
+def listed_models() -> dict[str, tuple[str, ...]]:
+    """Which models the installed price book lists, by provider id. Loads 2,000 models: only where somebody asks."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    return {one.id: tuple(info.id for info in one.models) for one in get_snapshot().providers}
+
+
 def compile_price(arm: ArmSection, endpoint: EndpointSection, at: datetime) -> PriceAnswer:
     """The price of an arm at a moment (with a time zone), or why it is unknown. Never raises for an unknown model."""
     if arm.price is not None:

@@ -65,7 +65,7 @@ def answer_part(part: Part, profile: Profile, on: str) -> PartAnswer:
         case Service():
             return _service(part, profile, on)
         case Unknown():
-            reason = Reason(f"{part.why}.", "not recorded", "the shipped records", "read")
+            reason = Reason(f"{part.why}.", "not recorded", part.looked_in, "read")
             return PartAnswer(terms=part.asked, verdict="unclear", reasons=(reason,), questions=(part.next_step,))
 
 
@@ -115,18 +115,23 @@ def _recorded(part: Recorded, profile: Profile, on: str) -> PartAnswer:
         )  # fmt: skip
     verdict = outcome.verdict
     unconfirmed = list(outcome.unconfirmed)
-    if part.confidence != "read" and model is not None and not part.may_only_restrict:
-        unconfirmed.append(cited(f"{model.name} came under {terms.name}", None, model.source, part.confidence))
+    found_by = () if part.said is None else (part.said,)
+    if part.confidence != "read" and not part.may_only_restrict:
+        if part.said is not None:
+            unconfirmed.append(part.said)
+        elif model is not None:
+            unconfirmed.append(cited(f"{model.name} came under {terms.name}", None, model.source, part.confidence))
     if verdict not in PERMISSIVE or part.may_only_restrict or not unconfirmed:
         return PartAnswer(
-            terms=terms.id, verdict=verdict, reasons=_reasons(outcome, profile), asks=outcome.asks,
+            terms=terms.id, verdict=verdict, reasons=(*_reasons(outcome, profile), *found_by), asks=outcome.asks,
             questions=_unsettled(outcome), duties=outcome.duties, model=name,
         )  # fmt: skip
     questions = [
         f"confirm with the text itself: {reason.text} (so far only {reason.confidence})" for reason in unconfirmed
     ]
     return PartAnswer(
-        terms=terms.id, verdict="unclear", if_confirmed=verdict, reasons=(*unconfirmed, *_reasons(outcome, profile)),
+        terms=terms.id, verdict="unclear", if_confirmed=verdict,
+        reasons=(*unconfirmed, *_reasons(outcome, profile), *found_by),
         questions=tuple(questions), duties=outcome.duties, model=name,
     )  # fmt: skip
 

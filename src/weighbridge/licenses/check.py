@@ -16,6 +16,11 @@ def check(query: str, profile: Profile, on: str) -> Answer:
     return together(parts_of(query, profile, on), on)
 
 
+def check_parts(parts: tuple[Part, ...], profile: Profile, on: str) -> Answer:
+    """The same for parts that are resolved already, e.g. through a model card."""
+    return together(answers_of(parts, profile, on), on)
+
+
 def parts_of(query: str, profile: Profile, on: str) -> tuple[PartAnswer, ...]:
     """The same, part by part; what the model was trained on is a part of its own."""
     return answers_of(resolve(query), profile, on)
@@ -80,4 +85,4 @@ def _teacher(name: str, part: Part, profile: Profile, on: str) -> PartAnswer:
     return PartAnswer(terms=part.terms.id, verdict=verdict, reasons=(reason,), questions=questions, duties=duties)
 
 
-__all__ = ["Answer", "Ask", "check", "parts_of"]
+__all__ = ["Answer", "Ask", "check", "check_parts", "parts_of"]

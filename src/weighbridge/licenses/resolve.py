@@ -16,6 +16,11 @@ from license_expression import ExpressionError, Licensing, get_spdx_licensing
 from weighbridge.errors import UsageError
 from weighbridge.licenses import catalogue, hosted, load
 from weighbridge.licenses.model import Confidence, Terms
+from weighbridge.licenses.rules import Reason
+from weighbridge.licenses.standard import standard_terms
+
+HUB_PREFIX = "hf:"
+"""A model card on the Hugging Face Hub: `hub` reads it, and only where somebody asks for it."""
 
 _NOT_A_LICENCE = frozenset({"other", "unknown", "none", "proprietary", "custom", "noassertion"})
 
@@ -29,6 +34,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Of the statement that the model came under these terms; `read` where the terms themselves were named."""
     may_only_restrict: bool = False
     """A further text that is said to apply: nothing is permitted on its account."""
+    said: Reason | None = None
+    """By what the terms were found, where it was neither their name nor a recorded model: a card, a licence file."""
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -44,6 +51,7 @@ class Unknown(msgspec.Struct, frozen=True):
     asked: str
     why: str
     next_step: str
+    looked_in: str = "the shipped records"
 
 
 Part = Recorded | Service | Unknown
@@ -56,13 +64,18 @@ _NEXT = (
 
 def resolve(query: str) -> tuple[Part, ...]:
     """The parts that `query` names; several are joined by ` + `. Raises `UsageError` where it names nothing."""
+    found: list[Part] = []
+    for name in names_of(query):
+        found.extend(part for part in _one(name) if part not in found)
+    return tuple(found)
+
+
+def names_of(query: str) -> tuple[str, ...]:
+    """The names in a stack. Raises `UsageError` where one is empty."""
     names = [name.strip() for name in re.split(r"(?:^|\s)\+(?=\s|$)", query)]
     if not all(names):
         raise UsageError(f"{query!r} names no model or terms; write for instance kimi-k3, or 'qwen-2024 + llama-3.1'")
-    found: list[Part] = []
-    for name in names:
-        found.extend(part for part in _one(name) if part not in found)
-    return tuple(found)
+    return tuple(names)
 
 
 def _one(name: str) -> tuple[Part, ...]:
@@ -75,6 +88,9 @@ def _one(name: str) -> tuple[Part, ...]:
             known = ", ".join(f"{hosted.PREFIX}{one}" for one in hosted.providers())
             return (Unknown(name, "the terms of this provider are not recorded", f"recorded are: {known}"),)
         return (Service(ident, hosted.providers()[ident]),)
+    if lower.startswith(HUB_PREFIX):
+        step = f"`weighbridge license check {name}` reads it; then write the terms id that it finds here"
+        return (Unknown(name, "a model card is read only where somebody asks for it", step),)
     if re.fullmatch(r"(sha256:)?[0-9a-f]{64}", lower):
         return (_by_hash(name, lower.removeprefix("sha256:")),)
     model = catalogue.find(name)
@@ -109,9 +125,15 @@ def _by_hash(asked: str, digest: str) -> Part:
     return Unknown(asked, why, _NEXT)
 
 
-def sha256_of(file: Path) -> str:
-    """The sha256 of a licence file, byte for byte."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def by_file(content: bytes) -> str | None:
+    """The terms id of a licence file: known byte for byte, or a standard text whoever holds the copyright."""
+    return _by_sha256().get(hashlib.sha256(content).hexdigest()) or standard_terms(content)
+
+
+def of_file(file: Path) -> str:
+    """How to ask for the terms of a licence file: their id where it is known, else its sha256. Raises `OSError`."""
+    content = file.read_bytes()
+    return by_file(content) or f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 @cache

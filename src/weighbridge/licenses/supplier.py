@@ -1,5 +1,7 @@
 """The supplier beside the licence: maker, law, hosts, API terms. What is absent is not recorded."""
 
+from collections.abc import Collection, Mapping
+
 import msgspec
 
 from weighbridge.licenses import catalogue, hosted
@@ -22,8 +24,11 @@ class Supplier(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[Reason, ...]
 
 
-def supplier(query: str) -> Supplier | None:
-    """The picture of the first recorded model that `query` names; `None` where it names none."""
+def supplier(query: str, book: Mapping[str, Collection[str]]) -> Supplier | None:
+    """The picture of the first recorded model that `query` names; `None` where it names none.
+
+    `book`: provider id -> models that the price book lists there (`ledger.prices.listed_models`).
+    """
     parts = [one for one in resolve(query) if isinstance(one, Recorded)]
     # A text and its only model often share a name (`kimi-k3`): then the text was found, and the model is meant too.
     model = next((one.model or catalogue.find(one.terms.id) for one in parts), None)
@@ -53,7 +58,7 @@ def supplier(query: str) -> Supplier | None:
         released=model.released,
         total_params=model.total_params,
         active_params=model.active_params,
-        hosts=hosts(model),
+        hosts=hosts(model, book),
         facts=tuple(facts),
     )
 
@@ -80,12 +85,6 @@ def _api(row: hosted.Hosted) -> list[Reason]:
     return [cited(text, None, row.source, row.confidence) for text in said]
 
 
-def hosts(model: catalogue.Model) -> tuple[str, ...]:
+def hosts(model: catalogue.Model, book: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """Providers of the price book that list `model` under a name which the catalogue takes for it."""
-    from genai_prices.data_snapshot import get_snapshot  # loads 2,000 models: only where somebody asks
-
-    found = []
-    for provider in get_snapshot().providers:
-        if any(catalogue.find(info.id) is model for info in provider.models):
-            found.append(provider.id)
-    return tuple(sorted(found))
+    return tuple(sorted(who for who, listed in book.items() if any(catalogue.find(name) is model for name in listed)))
