@@ -4,14 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.exchanges.loop import Bench, finished, held, store
+from tests.exchanges.loop import Bench, finished, held, posted, store
 from tests.faults.files import LosesUnsynced
+from weighbridge.exchanges import writer
+from weighbridge.exchanges.bodies import BodySealer
 from weighbridge.exchanges.files import SystemFiles
 from weighbridge.exchanges.framing import Scan
 from weighbridge.exchanges.live import is_live
 from weighbridge.exchanges.reader import BodyReader, read
+from weighbridge.records.usage import Usage
 from weighbridge.store.layout import Layout
 
 
@@ -175,6 +179,62 @@ def test_frames_after_the_end_of_the_loop_turn_go_with_the_next(layout: Layout) 
     assert 1 == len(_payloads(layout))
     bench.loop.turn()
     assert 2 == len(_payloads(layout))
+    bench.close()
+
+
+def test_a_frame_that_cannot_be_encoded_is_written_as_unknown_and_those_after_it_as_they_are(layout: Layout) -> None:
+    bench = Bench(layout)
+    first = bench.begin()
+    bench.log.append(msgspec.structs.replace(posted(first.id), usage=Usage(10**30, 1)))
+    bench.log.append(msgspec.structs.replace(finished(first.id), cost_nanousd=1 << 70))
+    second = bench.request()
+    assert [second] == bench.written
+    one, two = read(layout)
+    assert ("ok", None, None) == (one.outcome, one.cost_nanousd, one.attempts[0].usage)
+    assert (second, 1_420_000) == (two.id, two.cost_nanousd)
+    assert [] == bench.states
+    bench.close()
+
+
+def test_a_mistake_of_ours_while_writing_fails_those_who_wait_and_closes_admission(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(layout)
+    called: list[str] = []
+
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError("oops")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "pack_prefix", broken)
+        identity = bench.begin().id
+        bench.log.when_written(lambda: called.append("written"), lambda: called.append("failed"))
+        bench.loop.turn()
+        bench.loop.turn()
+        assert ["failed"] == called
+        assert [("full", "the exchange log cannot be written: unexpected ZeroDivisionError: oops")] == bench.states
+    bench.loop.turn_until(lambda: bench.log.state == "ok")
+    bench.end(identity)
+    bench.loop.turn()
+    assert [identity] == [one.id for one in read(layout)]
+    bench.close()
+
+
+def test_bodies_that_fail_by_a_mistake_of_ours_are_spoken_of_in_no_frame(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(layout)
+
+    def broken(_: object) -> list[tuple[bytes, ...]]:
+        raise ZeroDivisionError("oops")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BodySealer, "take", broken)
+        bench.request()
+    assert 1 == len(bench.written)
+    (exchange,) = read(layout)
+    assert (None, None) == (exchange.request, exchange.response)
+    assert "no_bodies" == bench.states[0][0]
     bench.close()
 
 

@@ -59,13 +59,25 @@ def test_past_the_context_tier_the_cost_is_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("text", "nanousd"),
-    [("0.35", 350_000_000), ("2.5", 2_500_000_000), ("0", 0), ("0.000000001", 1), ("15", 15 * 10**9)],
+    [
+        ("1000000", 10**15),
+        ("0.350000000000000000000000000000000", 350_000_000),
+        ("0.35", 350_000_000),
+        ("2.5", 2_500_000_000),
+        ("0", 0),
+        ("0.000000001", 1),
+        ("15", 15 * 10**9),
+    ],
 )
 def test_a_price_text_is_read_without_losing_a_digit(text: str, nanousd: int) -> None:
     assert nanousd_per_million(text) == nanousd
 
 
-@pytest.mark.parametrize("text", ["", "cheap", "-1", "nan", "inf", "1e-10", "0.0000000001", "1,5"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "cheap", "-1", "nan", "inf", "1e-10", "0.0000000001", "1,5", "1e999999", "1e-999999999", "1000000.1", "0.5"
+     "0000000000000000000000000000000000001"],
+)  # fmt: skip
 def test_a_price_text_that_is_none_is_refused_with_its_value(text: str) -> None:
     with pytest.raises(ValueError, match=repr(text).replace("(", r"\(")):
         nanousd_per_million(text)
@@ -85,3 +97,8 @@ def test_a_price_text_that_is_none_is_refused_with_its_value(text: str) -> None:
 )
 def test_money_for_people_never_hides_a_known_cost(nanousd: int | None, text: str) -> None:
     assert usd(nanousd) == text
+
+
+def test_a_cost_that_no_call_can_have_is_unknown() -> None:
+    assert cost_nanousd(Usage(1 << 29, 0), Price(input=1 << 50, output=0)) == -(-(1 << 79) // 10**6)
+    assert cost_nanousd(Usage(1 << 30, 0), Price(input=1 << 50, output=0)) is None

@@ -166,16 +166,8 @@ class LogWriter:
 
     def _flush(self) -> None:
         self._due = False
-        sealer = self._sealer
-        has_bodies = sealer is None or not sealer.pending_bytes or self._write_bodies(sealer)
-        if self._frames or self._kept or self._replace_segment:
-            data, frames = self._encoded(has_bodies)
-            try:
-                self._write_frames(data, frames)
-            except OSError as error:
-                self._kept, self._kept_frames = [data], frames
-                self._frames_failed(error)
-                return
+        if not self._write_turn():
+            return
         if self._wait_durable:
             self._syncer.when_synced(self._wait_durable)
             self._wait_durable = []
@@ -191,27 +183,43 @@ class LogWriter:
         if self._segment.end >= self._roll_at:
             self._roll_frames()
 
-    def _encoded(self, has_bodies: bool) -> tuple[bytes, int]:
-        """What was kept and what this turn has appended, as bytes, and how many frames that is."""
-        parts, add, encode, prefix, checksum = self._kept, self._kept.append, _encode, pack_prefix, crc32
+    def _write_turn(self) -> bool:
+        """Write what was kept and what this turn has appended. False: it is kept, and those who wait were told."""
+        sealer = self._sealer
+        try:
+            if sealer is not None and sealer.pending_bytes and not self._write_bodies(sealer):
+                self._frames = [self._without_body(frame) for frame in self._frames]
+            if self._frames or self._kept or self._replace_segment:
+                self._encode_frames()
+                self._write_frames(b"".join(self._kept), self._kept_frames)
+                self._kept, self._kept_frames = [], 0
+        except Exception as error:  # noqa: BLE001 (a mistake of ours, too, must not leave clients waiting for ever)
+            self._frames_failed(error)
+            return False
+        return True
+
+    def _encode_frames(self) -> None:
+        """Move this turn's frames, as bytes, to what was kept."""
+        parts: list[bytes] = []
+        add, encode, prefix, checksum = parts.append, _encode, pack_prefix, crc32
         opened = 0
         for frame in self._frames:
             if isinstance(frame, Held):
                 opened += 1
             elif isinstance(frame, Finished):
                 opened -= 1
-            if not has_bodies:
-                frame = self._without_body(frame)
-            data = encode(frame)
+            try:
+                data = encode(frame)
+            except Exception:  # noqa: BLE001 (whatever it is: this request and those after it must be in the log)
+                data = encode(_without_details(frame))
             if self._frames_trouble and len(data) > SMALL_FRAME_BYTES and isinstance(frame, Posted):
                 error = None if frame.error is None else frame.error[:200]
                 data = encode(msgspec.structs.replace(frame, usage_raw=None, error=error))
             add(prefix(len(data), checksum(data)) + data)
-        frames = self._kept_frames + len(self._frames)
+        self._kept += parts
+        self._kept_frames += len(self._frames)
         self._open += opened
         self._frames = []
-        self._kept, self._kept_frames = [], 0
-        return b"".join(parts), frames
 
     def _without_body(self, frame: Frame) -> Frame:
         """The bodies of this turn are not on disk, so no frame may say that they are."""
@@ -238,9 +246,9 @@ class LogWriter:
 
     def _write_bodies(self, sealer: Sealer) -> bool:
         """False where the bodies of this turn could not be written."""
-        blocks = sealer.take()
-        need = sum(len(piece) for block in blocks for piece in block)
         try:
+            blocks = sealer.take()
+            need = sum(len(piece) for block in blocks for piece in block)
             bodies = self._bodies
             if bodies is None or bodies.room < need:
                 bodies = self._body_room(need)
@@ -250,7 +258,7 @@ class LogWriter:
             except OSError:
                 self._leave_bodies(bodies)
                 raise
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is: no frame may speak of these bodies)
             self._bodies_are_troubled(error)
             return False
         self._bodies_room = bodies.room
@@ -307,7 +315,7 @@ class LogWriter:
         While frames cannot be written nothing is closed.
         """
         self._flush()
-        if not self._kept:
+        if not self._kept and not self._frames:
             self._roll_frames()
             self._end_bodies()
         return self._segment.number
@@ -355,12 +363,12 @@ class LogWriter:
 
     # --- trouble ------------------------------------------------------------------------------------------------------
 
-    def _is_full(self, error: OSError) -> None:
-        self._frames_trouble = f"the exchange log cannot be written: {error.strerror or error}"
+    def _is_full(self, error: Exception) -> None:
+        self._frames_trouble = f"the exchange log cannot be written: {_said(error)}"
         self._settle()
 
-    def _frames_failed(self, error: OSError) -> None:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    def _frames_failed(self, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             self._replace_segment = True
         self._is_full(error)
         waiting, self._waiting = self._waiting, []
@@ -370,8 +378,8 @@ class LogWriter:
             else:
                 self._call_soon(failed)
 
-    def _bodies_are_troubled(self, error: OSError) -> None:
-        self._bodies_trouble = f"bodies are not captured: {error.strerror or error}"
+    def _bodies_are_troubled(self, error: Exception) -> None:
+        self._bodies_trouble = f"bodies are not captured: {_said(error)}"
         self._settle()
 
     def _settle(self) -> None:
@@ -389,10 +397,9 @@ class LogWriter:
         if self._is_closed:
             return
         if self._frames_trouble:
+            if not self._write_turn():
+                return
             try:
-                if self._kept or self._replace_segment:
-                    self._write_frames(b"".join(self._kept), self._kept_frames)
-                    self._kept, self._kept_frames = [], 0
                 if self._segment.room < self._reserve() + self._ahead:
                     self._segment.extend(max(self._chunk, self._reserve() - self._segment.room))
             except OSError as error:
@@ -440,10 +447,28 @@ class LogWriter:
         if self._is_closed:
             return
         self._flush()
-        self._is_closed, lost = True, self._kept_frames
+        self._is_closed, lost = True, self._kept_frames + len(self._frames)
         for segment in filter(None, (self._bodies, self._segment)):
             self._finish_and_close(segment)
         self._syncer.stop()
         self._lock.release()
         if lost:
             raise StoreError(f"{lost} frames of the exchange log could not be written: {self.reason}")
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _without_details(frame: Frame) -> Frame:
+    """A frame that cannot be encoded, with everything unknown that it need not know."""
+    replace = msgspec.structs.replace
+    if isinstance(frame, Held):
+        return replace(frame, max_tokens=None, held_nanousd=None, user=None, tags=())
+    if isinstance(frame, Posted):
+        return replace(frame, usage=None, usage_raw=None, cost_nanousd=None, error=None, finish_reason=None)
+    if isinstance(frame, Finished):
+        return replace(frame, cost_nanousd=None, error=None)
+    return frame

@@ -9,7 +9,7 @@ import msgspec
 
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Limits, Route, RouteTable
-from weighbridge.records.usage import MILLION, Price
+from weighbridge.records.usage import MILLION, Price, bounded_cost
 from weighbridge.upstream import BaseUrl
 from weighbridge.wire import openai
 
@@ -65,7 +65,7 @@ class Lane:
             self.close(str(error.args[0]))
         self.tag = (
             f"x-weighbridge-route: {route.name}\r\nx-weighbridge-arm: {arm.name}\r\n"
-            f"x-weighbridge-table: {table.number}\r\n"
+            f"x-weighbridge-table: {table.number}\r\nx-weighbridge-fallback: no\r\n"
         ).encode()
 
     def _address(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
@@ -112,9 +112,8 @@ class Lane:
         if price.input_tokens_max is not None and tokens_in > price.input_tokens_max:
             return None  # another price may hold, and it is not compiled here
         tokens_out = (max_tokens or OUTPUT_TOKENS_DEFAULT) * choices
-        return (
-            -(-(tokens_in * self.bound_input + tokens_out * self.bound_output) // MILLION) + price.per_request_nanousd
-        )
+        bound = tokens_in * self.bound_input + tokens_out * self.bound_output
+        return bounded_cost(-(-bound // MILLION) + price.per_request_nanousd)
 
 
 def _bounds(price: Price | None) -> tuple[int, int]:

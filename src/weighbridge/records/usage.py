@@ -9,7 +9,12 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 NANOUSD = 1_000_000_000
+PRICE_USD_MAX = 1_000_000
+"""Per million tokens, or per request: nothing costs a dollar a token, and sums stay far from overflow."""
+_NANO = Decimal(1).scaleb(-9)
 MILLION = 1_000_000
+COST_NANOUSD_MAX = 1 << 60
+"""A thousand million dollars: what would cost more has an unknown cost, and sums of a few stay within 64 bits."""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,7 +58,10 @@ class Price(msgspec.Struct, frozen=True, gc=False):
 
 
 def cost_nanousd(usage: Usage, price: Price) -> int | None:
-    """Nano-dollars of one call, rounded up once at the end; `None` where a class that was used has no known price."""
+    """Nano-dollars of one call, rounded up once at the end; `None` where a class that was used has no known price.
+
+    A cost past `COST_NANOUSD_MAX` is `None` too: such a count or price is a mistake.
+    """
     if price.input_tokens_max is not None and usage.input_total > price.input_tokens_max:
         return None
     total = usage.input * price.input + usage.output * price.output
@@ -67,7 +75,12 @@ def cost_nanousd(usage: Usage, price: Price) -> int | None:
             if rate is None:
                 return None
             total += tokens * rate
-    return -(-total // MILLION) + price.per_request_nanousd
+    return bounded_cost(-(-total // MILLION) + price.per_request_nanousd)
+
+
+def bounded_cost(nanousd: int) -> int | None:
+    """The amount, `None` (unknown) where it is more than any call can cost."""
+    return nanousd if nanousd <= COST_NANOUSD_MAX else None
 
 
 def nanousd_per_million(usd_per_million: str) -> int:
@@ -76,10 +89,10 @@ def nanousd_per_million(usd_per_million: str) -> int:
         amount = Decimal(usd_per_million)
     except InvalidOperation:
         raise ValueError(f"{usd_per_million!r} is not an amount; write USD per million tokens, e.g. '0.35'") from None
-    scaled = amount * NANOUSD
-    if not amount.is_finite() or amount < 0 or scaled != int(scaled):
-        raise ValueError(f"{usd_per_million!r} must be 0 or more, with at most nine decimals")
-    return int(scaled)
+    # The range first, in comparisons, which are exact: arithmetic on 1e999999 overflows, on 1e-999999999 it gives 0.
+    if not amount.is_finite() or not (amount == 0 or _NANO <= amount <= PRICE_USD_MAX) or amount % _NANO != 0:
+        raise ValueError(f"{usd_per_million!r} must be 0 to {PRICE_USD_MAX:,} USD, with at most nine decimals")
+    return int(amount / _NANO)
 
 
 def usd(nanousd: int | None) -> str:

@@ -9,14 +9,17 @@ Hosts differ in where they say so. What is read:
 - reasoning: `completion_tokens_details.reasoning_tokens`; where `total_tokens` is more than prompt and completion, the
   host counts reasoning beside the completion (xAI, Gemini) and the difference is the reasoning
 
-A block that contradicts itself, or that counts audio (priced apart, no class of ours), gives `None`: unknown, never a
-guess."""
+A block that contradicts itself, counts what cannot be, or counts audio (priced apart, no class of ours), gives `None`:
+unknown, never a guess."""
 
 import msgspec
 
 from weighbridge.records.usage import Usage
 
 Count = int | None
+
+TOKENS_COUNTED_MAX = 1 << 40
+"""A count past this is no count: no call has used a million million tokens, and a log row holds 64 bits."""
 
 
 class _Prompt(msgspec.Struct, gc=False):
@@ -77,6 +80,6 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
             return None  # the last: a host that counts cache reads outside the prompt; which of the two is not said
         reasoning, output = beside, completion
     fresh = prompt - cached - written
-    if min(fresh, output, cached, written, reasoning) < 0:
+    if min(fresh, output, cached, written, reasoning) < 0 or prompt + output + reasoning > TOKENS_COUNTED_MAX:
         return None
     return Usage(fresh, output, cached, written, 0, reasoning)
