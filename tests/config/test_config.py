@@ -114,7 +114,11 @@ BAD = {
     "an unknown key inside a price": (edited("cache_read", "cached"), r"arm\[qwen\]\.price\.cached: unknown key"),
     "a wrong type": (
         edited("workers = 2", 'workers = "2"'),
-        r"server\.workers: expected `int`, got `str` \(found '2'\)",
+        r"server\.workers: must be a whole number, not a text in quotes \(found '2'\)",
+    ),
+    "a wrong type of a key that may be absent": (
+        edited('base_url = "https://api', 'region = 5\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.region: must be a text in quotes, not a whole number \(found 5\)",
     ),
     "a wrong word": (edited('"closed"', '"shut"'), r"arm\[gpt-4o\]\.weights: .*'shut'"),
     "a missing key": (edited('model = "qwen"\n', ""), r"arm\[qwen\]: .*required field `model`"),
@@ -135,20 +139,30 @@ BAD = {
     ),
     "a sample over one": (edited("[capture]", "[capture]\nsample = 1.5"), r"capture\.sample: .*1\.5.*0\.0 to 1\.0"),
     "an unknown redaction": (edited("[capture]", '[capture]\nredact = ["pii"]'), r"capture\.redact: .*'pii'.*secrets"),
-    "no day of keeping": (edited("[capture]", "[capture]\nkeep_days = 0"), r"capture\.keep_days: must be 1 or more"),
+    "no day of keeping": (edited("[capture]", "[capture]\nkeep_days = 0"), r"keep_days: .*found 0.*1 to 36500"),
+    "longer than anybody keeps": (
+        edited("[capture]", "[capture]\nkeep_rows_days = 99999999999999999999999"),
+        r"capture\.keep_rows_days: is out of range",
+    ),
     "a dialect of later": (
         edited('base_url = "https://api', 'dialect = "anthropic"\nbase_url = "https://api'),
         r"endpoint\[openai\]\.dialect: is not spoken by this version \(found 'anthropic'\)\. Allowed: openai",
     ),
-    "a base URL with a query": (edited("com/v1", "com/v1?a=b"), r"endpoint\[openai\]\.base_url: is not a base URL"),
+    "a base URL with a query": (edited("com/v1", "com/v1?a=b"), r"endpoint\[openai\]\.base_url: must not hold a \?"),
+    "a base URL without a host": (edited("https://api", "https:api"), r"endpoint\[openai\]\.base_url: is not a base"),
+    "a base URL with half an address": (edited("https://api", "https://[::1"), r"endpoint\[openai\]\.base_url: is not"),
     "a base URL with a password": (edited("https://api", "https://me:pw@api"), r"endpoint\[openai\]\.base_url"),
-    "a base URL with a bad port": (edited("com/v1", "com:99999/v1"), r"endpoint\[openai\]\.base_url: has a bad port"),
+    "a base URL with a bad port": (edited("com/v1", "com:99999/v1"), r"endpoint\[openai\]\.base_url: .*Port out"),
     "an endpoint that is not there": (
         edited('endpoint = "openai"', 'endpoint = "opnai"'),
         r"arm\[gpt-4o\]\.endpoint: names something unknown; did you mean 'openai'\? \(found 'opnai'\)",
     ),
     "a price that is no number": (edited('"0.35"', '"cheap"'), r"arm\[qwen\]\.price\.input: 'cheap' is not an amount"),
-    "a negative price": (edited('"0.35"', '"-1"'), r"arm\[qwen\]\.price\.input: '-1' must be 0 or more"),
+    "a negative price": (edited('"0.35"', '"-1"'), r"arm\[qwen\]\.price\.input: '-1' must be 0 to 1,000,000"),
+    "a price past all prices": (
+        edited('"0.35"', '"1e999999"'),
+        r"arm\[qwen\]\.price\.input: '1e999999' must be 0 to 1,000,000 USD",
+    ),
     "a prompt file that is not there": (
         edited('model = "qwen"', 'model = "qwen"\nsystem_prompt_file = "nope.txt"'),
         r"arm\[qwen\]\.system_prompt_file: is not a file .*nope\.txt",
@@ -179,6 +193,7 @@ BAD = {
         edited('"100.00"', '"lots"'),
         r"budget\[all\]\.limit_usd: is not an amount \(found 'lots'\)",
     ),
+    "a budget past all budgets": (edited('"100.00"', '"1e999999"'), r"budget\[all\]\.limit_usd: .*at most 1000000000"),
     "a time zone that is none": (
         edited("Europe/Berlin", "CET+1"),
         r"budget\[all\]\.time_zone: is not an IANA time zone",
@@ -191,7 +206,23 @@ BAD = {
     "an unknown role": (edited('"product"', '"king"'), r"organization\.roles: .*'king'"),
     "a limit of nothing": (
         edited("[capture]", "[limits]\nconnect_s_max = 0\n[capture]"),
-        r"limits\.connect_s_max: must be over 0",
+        r"limits\.connect_s_max: is out of range \(found 0\.0\)\. Allowed: a number over 0, at most 86400",
+    ),
+    "a limit that is no number": (
+        edited("[capture]", "[limits]\nconnect_s_max = nan\n[capture]"),
+        r"limits\.connect_s_max: is out of range \(found nan\)\. Allowed: a number over 0, at most 86400",
+    ),
+    "a limit without an end": (
+        edited("[capture]", "[limits]\nfirst_byte_s_max = inf\n[capture]"),
+        r"limits\.first_byte_s_max: is out of range \(found inf\)\. Allowed: a number over 0, at most 86400",
+    ),
+    "a body of more than a GiB": (
+        edited("[capture]", "[limits]\nbody_bytes_max = 99999999999999999999999\n[capture]"),
+        r"limits\.body_bytes_max: is out of range .*Allowed: 1 to 1073741824 \(bytes: 1 GiB\)",
+    ),
+    "more connections than there are": (
+        edited("[capture]", "[limits]\nclient_connections_max = 1000001\n[capture]"),
+        r"limits\.client_connections_max: is out of range .*Allowed: 1 to 1000000",
     ),
     "a default of no tokens": (
         edited("slice_by", "max_tokens_default = 0\nslice_by"),
@@ -220,14 +251,33 @@ def test_a_secret_written_into_the_file_is_refused_and_not_shown(key: str) -> No
     assert "CANARY" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["https://me:CANARY@h/v1", "https://:CANARY@h", "CANARY@h", "https://h/v1?key=CANARY"])
+def test_a_password_in_a_base_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_url: must not hold") as caught:
+        loads(edited("https://api.openai.com/v1", url))
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_secret_of_the_wrong_type_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match=r"key\[bot\]\.secret: must be a text in quotes") as caught:
+        loads(re.sub(r'secret = "[^"]*"', "secret = 987654321", GOOD))
+    assert "987654321" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tab\t", "qu'ote", "back\\\\slash", "esc\\u001b", "over\\u202eride", "..", ""])
+def test_a_name_of_other_characters_is_refused_with_what_is_allowed(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"team\.name: is not a name .*any visible characters but spaces, / "):
+        loads(edited('[[team]]\nname = "support"', f'[[team]]\nname = "{name}"'))
+
+
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"wb\.toml: file: does not exist; `weighbridge init` writes one"):
         load(tmp_path / "wb.toml")
 
 
 def test_a_file_that_is_no_text_is_an_error_not_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "wb.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    (tmp_path / "wb.toml").write_bytes(b"# one\n# tw\xff\n")
+    with pytest.raises(ConfigError, match=r"wb\.toml: file: is not UTF-8 text \(line 2\); save it as UTF-8"):
         load(tmp_path / "wb.toml")
 
 

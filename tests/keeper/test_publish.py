@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from weighbridge.clock import JumpingClock
@@ -185,3 +186,15 @@ def test_a_restart_does_not_load_the_price_book_again(layout: Layout, monkeypatc
 
     monkeypatch.setattr(publish, "compile_price", loaded_again)
     assert not publisher(layout).publish(config()).changed
+
+
+def test_a_table_that_workers_could_not_read_is_not_published(layout: Layout) -> None:
+    keeper = publisher(layout)
+    first = keeper.publish(config()).table
+    tree = config("support")
+    limits = msgspec.structs.replace(tree.config.limits, first_byte_s_max=float("inf"))  # past the checks of the file
+    broken = msgspec.structs.replace(tree, config=msgspec.structs.replace(tree.config, limits=limits))
+    with pytest.raises(StoreError, match="cannot be read back, so it is not published and the old one stays"):
+        keeper.publish(broken)
+    assert (keeper.current, on_disk(layout.table)) == (first, first)
+    assert keeper.publish(config("support")).table.number == 2

@@ -35,8 +35,13 @@ def read_text(file: str | Path) -> str:
         raise ConfigError(
             str(file), "file", "does not exist; `weighbridge init` writes one, --config names another"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), "file", f"cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            str(file), "file", f"is not UTF-8 text (line {line}); save it as UTF-8, as TOML asks for"
+        ) from None
+    except OSError as error:
+        raise ConfigError(str(file), "file", f"cannot be read: {error.strerror or error}") from None
 
 
 def loads(text: str, *, file: str = DEFAULT_FILE, folder: Path | None = None) -> Loaded:

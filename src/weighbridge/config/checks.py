@@ -17,10 +17,18 @@ from weighbridge.config.tree import (
     CaptureSection,
     Config,
     EndpointSection,
+    LimitsSection,
     PriceSection,
 )
 from weighbridge.errors import ConfigError
 from weighbridge.records.usage import nanousd_per_million
+
+LIMIT_S_MAX = 86_400
+LIMIT_BYTES_MAX = 1 << 30
+LIMIT_CONNECTIONS_MAX = 1_000_000
+DAYS_MAX = 36_500
+TOKENS_MAX = 100_000_000
+BUDGET_USD_MAX = 1_000_000_000
 
 
 def check(loaded: Loaded) -> None:
@@ -36,9 +44,7 @@ def check(loaded: Loaded) -> None:
         raise ConfigError(
             file, key, "this version keeps its store in local files only; remove the key and use store.path"
         )
-    for name, limit in msgspec.structs.asdict(config.limits).items():
-        if not limit > 0:
-            raise ConfigError(file, f"limits.{name}", "must be over 0", value=limit)
+    _check_limits(file, config.limits)
     _check_capture(file, config.capture)
     for endpoint in config.endpoint:
         _check_endpoint(file, endpoint)
@@ -50,15 +56,34 @@ def check(loaded: Loaded) -> None:
         _one_of(file, "organization.roles", name, ROLES)
 
 
+def _check_limits(file: str, limits: LimitsSection) -> None:
+    for name, limit in msgspec.structs.asdict(limits).items():
+        # Written so that NaN is out of range too.
+        if name.endswith("_s_max"):
+            if not 0 < limit <= LIMIT_S_MAX:
+                allowed = f"a number over 0, at most {LIMIT_S_MAX} (seconds: a day)"
+                raise ConfigError(file, f"limits.{name}", "is out of range", value=limit, allowed=allowed)
+        elif name.endswith("_bytes_max"):
+            _ranged(file, f"limits.{name}", limit, 1, LIMIT_BYTES_MAX, " (bytes: 1 GiB)")
+        else:
+            _ranged(file, f"limits.{name}", limit, 1, LIMIT_CONNECTIONS_MAX)
+
+
+def _ranged(file: str, key: str, value: int, low: int, high: int, what: str = "") -> None:
+    if not low <= value <= high:
+        raise ConfigError(file, key, "is out of range", value=value, allowed=f"{low} to {high}{what}")
+
+
 def _unique(file: str, kind: str, names: list[str]) -> None:
     for name in names:
-        if not name or not name.isprintable() or any(c in name for c in " \t/\\\"'"):
+        # Names of teams are names of folders too: "." and ".." are not.
+        if not name.strip(".") or not name.isprintable() or any(c in name for c in " /\\\"'"):
             raise ConfigError(
                 file,
                 f"{kind}.name",
                 "is not a name",
                 value=name,
-                allowed="letters, digits and . _ - : @, no spaces, slashes or quotes",
+                allowed="any visible characters but spaces, / \\ ' and \", e.g. qwen-72b or gpt_4o:eu",
             )
         if names.count(name) > 1:
             raise ConfigError(file, f"{kind}[{name}]", "is there twice; names must be different")
@@ -86,10 +111,16 @@ def _check_capture(file: str, capture: CaptureSection) -> None:
     if not 0 <= capture.sample <= 1:
         raise ConfigError(file, "capture.sample", "is out of range", value=capture.sample, allowed="0.0 to 1.0")
     for name in capture.redact:
-        _one_of(file, "capture.redact", name, ("secrets",))
+        if name != "secrets":
+            raise ConfigError(
+                file,
+                "capture.redact",
+                "names something that this version cannot redact",
+                value=name,
+                allowed='["secrets"], or [] to redact nothing',
+            )
     for key in ("keep_days", "keep_rows_days"):
-        if getattr(capture, key) < 1:
-            raise ConfigError(file, f"capture.{key}", "must be 1 or more", value=getattr(capture, key))
+        _ranged(file, f"capture.{key}", getattr(capture, key), 1, DAYS_MAX, " (days: 100 years)")
     if capture.bodies:
         for key in ("purpose", "approved_by"):
             if not getattr(capture, key).strip():
@@ -108,23 +139,34 @@ def _check_endpoint(file: str, endpoint: EndpointSection) -> None:
         raise ConfigError(
             file, f"{where}.dialect", "is not spoken by this version", value=endpoint.dialect, allowed="openai"
         )
-    parts = urlsplit(endpoint.base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ConfigError(
-            file,
-            f"{where}.base_url",
-            "is not a base URL",
-            value=endpoint.base_url,
-            allowed="http(s)://HOST[:PORT]/PATH, e.g. https://api.openai.com/v1",
-        )
-    try:
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigError(file, f"{where}.base_url", f"has a bad port: {error}", value=endpoint.base_url) from None
+    _check_base_url(file, f"{where}.base_url", endpoint.base_url)
     if endpoint.api_key is not None:
         check_secret_form(file, f"{where}.api_key", endpoint.api_key)
-    if endpoint.retention_days is not None and endpoint.retention_days < 0:
-        raise ConfigError(file, f"{where}.retention_days", "must be 0 or more", value=endpoint.retention_days)
+    if endpoint.retention_days is not None:
+        _ranged(file, f"{where}.retention_days", endpoint.retention_days, 0, DAYS_MAX, " (days: 100 years)")
+
+
+_URL_ALLOWED = "http(s)://HOST[:PORT]/PATH, e.g. https://api.openai.com/v1"
+
+
+def _check_base_url(file: str, key: str, url: str) -> None:
+    # What stands before an @ or after a ? may be a password or a key. It is never shown, well formed or not.
+    if "@" in url:
+        raise ConfigError(
+            file,
+            key,
+            "must not hold a user name or a password (it is not shown here); write the key of the provider as api_key",
+            allowed=f'{_URL_ALLOWED}, beside api_key = "env:NAME" or "file:PATH"',
+        )
+    if "?" in url or "#" in url:
+        raise ConfigError(file, key, "must not hold a ? or a # (it is not shown here)", allowed=_URL_ALLOWED)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(file, key, f"is not a base URL: {error}", value=url, allowed=_URL_ALLOWED) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(file, key, "is not a base URL", value=url, allowed=_URL_ALLOWED)
 
 
 def _check_arms(loaded: Loaded) -> None:
@@ -166,12 +208,11 @@ def _check_routes(file: str, config: Config) -> None:
                 raise ConfigError(
                     file, f"{where}.slice_by", "is not known", value=by, allowed=", ".join((*SLICE_KEYS, "tag:NAME"))
                 )
-        if route.allow_retention_days != "any" and route.allow_retention_days < 0:
-            raise ConfigError(
-                file, f"{where}.allow_retention_days", 'must be 0 or more, or "any"', value=route.allow_retention_days
-            )
-        if route.max_tokens_default is not None and route.max_tokens_default < 1:
-            raise ConfigError(file, f"{where}.max_tokens_default", "must be 1 or more", value=route.max_tokens_default)
+        if route.allow_retention_days != "any":
+            days = route.allow_retention_days
+            _ranged(file, f"{where}.allow_retention_days", days, 0, DAYS_MAX, ' (days), or "any"')
+        if route.max_tokens_default is not None:
+            _ranged(file, f"{where}.max_tokens_default", route.max_tokens_default, 1, TOKENS_MAX, " (tokens)")
 
 
 def _check_graders(loaded: Loaded) -> None:
@@ -208,13 +249,13 @@ def _check_keys(file: str, config: Config) -> None:
                     amount = Decimal(text)
                 except InvalidOperation:
                     amount = Decimal("NaN")
-                if not amount.is_finite() or amount < 0:
+                if not amount.is_finite() or not 0 <= amount <= BUDGET_USD_MAX:
                     raise ConfigError(
                         file,
                         f"{where}.{name}",
                         "is not an amount",
                         value=text,
-                        allowed='US dollars as a string, e.g. "100.00"',
+                        allowed=f'US dollars as a string, at most {BUDGET_USD_MAX}, e.g. "100.00"',
                     )
         if budget.time_zone not in available_timezones():
             raise ConfigError(

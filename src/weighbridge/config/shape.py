@@ -1,6 +1,7 @@
 """Unknown keys and wrong types, said in our words: file, key, value, what is allowed."""
 
 import difflib
+import re
 import types
 import typing
 from typing import Any, Union, get_args, get_origin
@@ -8,6 +9,9 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from weighbridge.errors import ConfigError
+
+REFERENCES = ("api_key", "secret", "encrypt_key", "base_url")
+"""Keys whose value may hold a secret, where somebody wrote it in the wrong place."""
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
@@ -58,5 +62,22 @@ def converted(file: str, tree: Any, error: msgspec.ValidationError) -> ConfigErr
         else:
             value = value.get(step) if isinstance(value, dict) else None
             key += f".{step}" if key else step
-    shown = None if isinstance(value, dict | list) else value
-    return ConfigError(file, key or "file", message[0].lower() + message[1:], value=shown)
+    # Of what should be a reference the value is not shown: it may be the secret itself.
+    hidden = isinstance(value, dict | list) or key.rpartition(".")[2] in REFERENCES
+    return ConfigError(file, key or "file", _in_words(message), value=None if hidden else value)
+
+
+_MISMATCH = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_TYPES = {
+    "str": "a text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "array": "a list [...]", "object": "a table", "datetime": "a date and time", "date": "a date", "time": "a time",
+}  # fmt: skip
+
+
+def _in_words(message: str) -> str:
+    """``Expected `str | null`, got `int` `` -> `must be a text in quotes, not a whole number`."""
+    found = _MISMATCH.fullmatch(message)
+    if found is None:
+        return message[0].lower() + message[1:]
+    wanted = (_TYPES.get(name, name) for name in found[1].split(" | ") if name != "null")
+    return f"must be {' or '.join(wanted)}, not {_TYPES.get(found[2], found[2])}"

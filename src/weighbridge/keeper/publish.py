@@ -61,6 +61,13 @@ class Publisher:
                 self._write(canonical(current))
             return _published(current, compiled, changed=False)
         body = canonical(compiled.table)
+        if _parsed(body) != compiled.table:
+            # Workers would refuse it, and a number that is given out is never taken back.
+            raise StoreError(
+                f"the configuration {loaded.file} compiles to a route table that cannot be read back, so it is not "
+                "published and the old one stays. This is a defect of weighbridge: please report it with the "
+                "configuration (it holds no secrets)."
+            )
         if not self._database.publish(highest, number, body, now_ns):
             raise StoreError(f"route table {number} was published by somebody else meanwhile; reload again")
         self._write(body)
