@@ -1,6 +1,13 @@
-"""Trial tokens: the only way for a request to have its arm chosen, and the budget that comes with it."""
+"""Trial tokens: the only way for a request to have its arm chosen, and the budget that comes with it.
 
-from base64 import urlsafe_b64decode
+Each worker keeps a token within its budget by itself: held + posted never exceed it there. The cap over all workers is
+the trial's own purse, which holds the upper bound of a replay before it sends it; an honest trial meets no other limit.
+The workers' part bounds what anybody else who has the token can spend, to its budget times the number of workers that
+run before it expires (one that is started anew begins at zero). A split of the budget among the workers would refuse
+honest trials early: a kept connection sends all of its replays to one worker.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
 from cryptography.exceptions import InvalidSignature
@@ -18,10 +25,10 @@ TOKEN_BYTES_MAX = 4096
 class TrialPass:
     """A verified token and what was spent under it in this worker: held + posted never exceed its budget."""
 
-    __slots__ = ("held_nanousd", "posted_nanousd", "token")
+    __slots__ = ("held_nanousd", "posted_nanousd", "proof", "token")
 
-    def __init__(self, token: TrialToken) -> None:
-        self.token = token
+    def __init__(self, token: TrialToken, proof: tuple[bytes, bytes]) -> None:
+        self.token, self.proof = token, proof
         self.held_nanousd = self.posted_nanousd = 0
 
     def hold(self, nanousd: int | None) -> Refusal | None:
@@ -54,38 +61,51 @@ class TrialPass:
 
 
 class TrialDesk:
-    """Checks tokens. A verified one is remembered: its signature is checked once, its expiry each time."""
+    """Checks tokens. A verified one is remembered by its payload: its signature is checked once, its expiry each time.
+
+    A payload has one spelling, so whoever has a token has one budget, however it is written.
+    """
 
     def __init__(self) -> None:
         self._passes: dict[bytes, TrialPass] = {}
 
     def admit(self, header: bytes, public_key: bytes, now_ns: int) -> TrialPass | Refusal:
-        known = self._passes.get(header)
-        if known is None:
+        payload, _, signature = header.partition(b".")
+        proof = public_key, signature
+        known = self._passes.get(payload)
+        if known is None or known.proof != proof:
             token = _verified(header, public_key)
             if isinstance(token, str):
                 return _refused(token)
-            if now_ns < token.expires_ns:
-                if len(self._passes) >= PASSES_MAX:
-                    self._drop_expired(now_ns)
-                if len(self._passes) >= PASSES_MAX:
-                    # Forgetting a live one would forget what was spent under it.
-                    return Refusal(
-                        status=503,
-                        code="trial_tokens_max",
-                        message=f"{PASSES_MAX} trial tokens are in use already; try again when one has expired",
-                        retry_after_s=60,
-                    )
-                known = self._passes[header] = TrialPass(token)
+            if known is not None:
+                known.proof = proof  # the keeper has another key now; what was spent stays spent
             else:
-                known = TrialPass(token)
+                known = TrialPass(token, proof)
+                if now_ns < token.expires_ns:
+                    refusal = self._keep(payload, known, now_ns)
+                    if refusal is not None:
+                        return refusal
         if now_ns >= known.token.expires_ns:
             return _refused(f"it has expired; issue a new one for trial {known.token.trial}")
         return known
 
+    def _keep(self, payload: bytes, verified: TrialPass, now_ns: int) -> Refusal | None:
+        if len(self._passes) >= PASSES_MAX:
+            self._drop_expired(now_ns)
+        if len(self._passes) >= PASSES_MAX:
+            # Forgetting a live one would forget what was spent under it.
+            return Refusal(
+                status=503,
+                code="trial_tokens_max",
+                message=f"{PASSES_MAX} trial tokens are in use already; try again when one has expired",
+                retry_after_s=60,
+            )
+        self._passes[payload] = verified
+        return None
+
     def _drop_expired(self, now_ns: int) -> None:
-        for header in [header for header, row in self._passes.items() if row.token.expires_ns <= now_ns]:
-            del self._passes[header]
+        for payload in [payload for payload, row in self._passes.items() if row.token.expires_ns <= now_ns]:
+            del self._passes[payload]
 
 
 def _verified(header: bytes, public_key: bytes) -> TrialToken | str:
@@ -94,18 +114,24 @@ def _verified(header: bytes, public_key: bytes) -> TrialToken | str:
     if not dot or len(header) > TOKEN_BYTES_MAX:
         return "it has not the form PAYLOAD.SIGNATURE"
     try:
-        payload, signature = (
-            urlsafe_b64decode(text + b"=" * (-len(text) % 4)) for text in (payload_text, signature_text)
-        )
+        payload, signature = _bytes_of(payload_text), _bytes_of(signature_text)
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, payload)
     except (Base64Error, ValueError):
-        return "it is not base64url"
+        return "it is not base64url without padding"
     except InvalidSignature:
         return "its signature is not of this store's keeper"
     try:
         return parse(payload, TrialToken)
     except ValueError as error:
         return str(error)
+
+
+def _bytes_of(text: bytes) -> bytes:
+    """Raises `ValueError` where `text` is not how base64url without padding writes these bytes."""
+    content = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    if urlsafe_b64encode(content).rstrip(b"=") != text:
+        raise ValueError("another spelling of the same bytes")
+    return content
 
 
 def _refused(why: str) -> Refusal:
