@@ -130,3 +130,9 @@ def test_the_last_events_come_last_first_and_no_more_than_asked() -> None:
 def test_json_events_survive_as_json() -> None:
     for data in events_of(stream_of(text="a b c")):
         assert data == b"[DONE]" or json.loads(data)["object"] == "chat.completion.chunk"
+
+
+@given(st.lists(st.sampled_from([b"data: 1", b"\n", b"\r\n", b"\n\n", b": x", b"data: 2", b"\r"]), max_size=12))
+def test_backwards_the_same_events_are_found_as_forwards(parts: list[bytes]) -> None:
+    stream = b"".join(parts)
+    assert list(events_of(stream)) == list(last_events(stream, 100))[::-1]

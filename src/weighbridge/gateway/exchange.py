@@ -8,7 +8,7 @@ from weighbridge.gateway.trials import TrialPass
 from weighbridge.records.frames import Attempted, Finished, Outcome, Posted, Purpose
 from weighbridge.records.usage import cost_nanousd
 from weighbridge.upstream import Unreachable
-from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts
+from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, plain_usage, word
 
 if TYPE_CHECKING:
     from weighbridge.gateway.client import Client
@@ -196,9 +196,13 @@ class Exchange:
         first = None if self.first_ns is None else self.first_ns - self.sent_ns
         usage = None if estimated else facts.usage
         duration = self.gateway.mono_ns() - self.sent_ns
+        said = word(facts.error)
+        if said is not None:
+            error = said if error is None else f"{error}: {said}"
+        # Rows are in clear and outlive an erasure: nothing that a provider may have written freely stands in them.
         return Posted(
-            self.id, self.attempt, self.upstream_status, usage, facts.usage_raw, cost, self.lane.price_version,
-            duration, first, error or facts.error, estimated, facts.finish_reason,
+            self.id, self.attempt, self.upstream_status, usage, plain_usage(facts.usage_raw), cost,
+            self.lane.price_version, duration, first, error, estimated, word(facts.finish_reason),
         )  # fmt: skip
 
     def deliver(self) -> None:

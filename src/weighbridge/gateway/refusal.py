@@ -7,7 +7,7 @@ import msgspec
 
 from weighbridge.wire.openai import error_body
 
-STATUS_LINE = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINE = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 _KIND = {
     400: "invalid_request_error",
@@ -34,7 +34,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status_line(status: int) -> bytes:
-    return STATUS_LINE.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+    return STATUS_LINE.get(status) or b"HTTP/1.1 %d Status" % status
 
 
 def refusal_reply(
@@ -44,7 +44,7 @@ def refusal_reply(
     content = error_body(f"{refusal.message} (request id {request_id})", refusal.kind, refusal.code, refusal.param)
     head = [
         status_line(refusal.status),
-        b"content-type: application/json\r\ncontent-length: %d\r\n" % len(content),
+        b"\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(content),
         b"x-request-id: %b\r\nx-weighbridge-id: %b\r\n" % (request_id.encode(), request_id.encode()),
     ]
     if refusal.retry_after_s is not None:
@@ -59,6 +59,6 @@ def refusal_reply(
 
 
 def json_reply(status: int, content: bytes, *, keep: bool, body: bool) -> bytes:
-    return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
+    return b"%b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
         status_line(status), len(content), b"" if keep else b"connection: close\r\n", content if body else b"",
     )  # fmt: skip

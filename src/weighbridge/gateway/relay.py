@@ -168,13 +168,16 @@ class Relay(asyncio.Protocol):
     def _client_head(self, exchange: Exchange) -> bytes:
         """The provider's own head lines, those about this connection cut out, ours added."""
         head = self.head
-        lines = _HOP.sub(b"", head[head.index(b"\r\n") : self.head_end])
+        start = head.index(b"\r\n")
         client = exchange.client
-        return b"%b%b%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\nx-weighbridge-fallback: no\r\n%b" % (
-            STATUS_LINE.get(self.status) or status_line(self.status), lines[2:] + b"\r\n" if lines else b"",
-            exchange.lane.tag, exchange.id.encode(), exchange.attempt,
+        return b"%b%b\r\n%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\n%b" % (
+            STATUS_LINE.get(self.status) or status_line(self.status),
+            _HOP.sub(b"", head[start : self.head_end]),
+            exchange.lane.tag,
+            exchange.id.encode(),
+            exchange.attempt,
             b"connection: close\r\n" if client is not None and client.close_after else b"",
-        )  # fmt: skip
+        )
 
     # --- JSON answers -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from weighbridge.wire.assembly import ToolCall, answer_text, assemble, tool_calls
-from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns
+from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns, word
 from weighbridge.wire.raw import RawObject
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import last_events
@@ -23,7 +23,7 @@ PATH = "/chat/completions"
 
 TOKENS_MAX = 1 << 31
 CHOICES_MAX = 128
-STREAM_EVENTS_READ_MAX = 64
+STREAM_EVENTS_READ_MAX = 12
 """How many events from a stream's end are searched for usage, finish reason and error."""
 
 MESSAGES_AT_ONCE_BYTES_MAX = 16 << 10
@@ -252,13 +252,14 @@ class _Loose(msgspec.Struct, gc=False):
     error: msgspec.Raw = _ABSENT
 
 
-class _Message(msgspec.Struct, gc=False):
-    message: str
+class _Error(msgspec.Struct, gc=False):
+    code: str | int | float | None = None
+    type: str | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
 _loose = msgspec.json.Decoder(_Loose).decode
-_message = msgspec.json.Decoder(_Message).decode
+_error = msgspec.json.Decoder(_Error).decode
 
 
 def read_answer(body: bytes) -> AnswerFacts:
@@ -278,16 +279,16 @@ def read_answer(body: bytes) -> AnswerFacts:
         usage_raw, usage = None, None
     else:
         usage_raw, usage = bytes(raw), usage_of(raw)
-    error = None if answer.error in _NOTHING else _error_text(answer.error)
+    error = None if answer.error in _NOTHING else _error_name(answer.error)
     return AnswerFacts(usage, usage_raw, finish, error, partial)
 
 
-def _error_text(raw: msgspec.Raw) -> str:
+def _error_name(raw: msgspec.Raw) -> str:
     try:
-        text = _message(raw).message
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        text = bytes(raw).decode(errors="replace")
-    return text[:500]
+        error = _error(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return "error"
+    return word(None if error.code is None else str(error.code)) or word(error.type) or "error"
 
 
 def read_stream(tail: bytes) -> AnswerFacts:

@@ -124,10 +124,13 @@ def events_of(stream: bytes) -> Iterator[bytes]:
 
 def last_events(tail: bytes, count: int) -> Iterator[bytes]:
     """The data of up to `count` events from the end of a stream, last first."""
-    ends = [found.end() for found in _END.finditer(tail)]
-    if not ends or ends[-1] < len(tail):
-        ends.append(len(tail))
-    for place in range(len(ends) - 1, max(-1, len(ends) - 1 - count), -1):
-        data = data_of(tail[ends[place - 1] if place else 0 : ends[place]])
+    end = len(tail)
+    while end > 0 and count > 0:
+        # Where the event before this one ends. The last byte, of this one's own end, is left out of the search.
+        plain, crlf = tail.rfind(b"\n\n", 0, end - 1), tail.rfind(b"\n\r\n", 0, end - 1)
+        start = max(plain + 2 if plain >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
+        data = data_of(tail[start:end])
+        end = start
         if data:
+            count -= 1
             yield data
