@@ -17,8 +17,8 @@ class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     arm: str
     budget_nanousd: int | None
-    """What this token may still spend; `None` is no limit. Each worker enforces it by itself (`gateway.trials`); over all
-    workers it is kept by the trial that holds the token."""
+    """What this token may still spend; `None` is no limit. Each worker enforces it by itself (`gateway.trials`); over
+    all workers it is kept by the trial that holds the token."""
     expires_ns: int
     key: str
     """The client key name that the exchanges are booked on (`trial`)."""
