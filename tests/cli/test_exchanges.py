@@ -172,3 +172,51 @@ def test_verify_names_the_file_that_was_changed(tmp_path: Path, file: str, capsy
     report = json.loads(capsys.readouterr().out)
     assert not report["ok"]
     assert f"log/sealed/{path.name}" in [problem["where"] for problem in report["problems"]]
+
+
+TRAINING = """
+[store]
+path = "store"
+[[endpoint]]
+name = "openai"
+base_url = "http://127.0.0.1:1/v1"
+[[arm]]
+name = "gpt-4o"
+endpoint = "openai"
+model = "gpt-4o-2024-08-06"
+weights = "open"
+terms = "TERMS"
+[[route]]
+name = "assistant"
+incumbent = "gpt-4o"
+"""
+
+
+@pytest.mark.parametrize(("terms", "code"), [("apache-2.0", 0), ("llama-3", 2), ("other", 2)])
+def test_an_export_for_training_leaves_out_what_is_not_permitted_and_says_why(
+    tmp_path: Path, bench: Bench, capfdbinary: pytest.CaptureFixture[bytes], terms: str, code: int
+) -> None:
+    config = tmp_path / "t.toml"
+    config.write_text(TRAINING.replace("TERMS", terms))
+    identity = bench.request(b'{"messages":[{"role":"user","content":"why?"}]}')
+    bench.close()
+    arguments = ["exchanges", "export", "--for", "training", "--config", str(config)]
+    assert code == run(arguments)
+    told = capfdbinary.readouterr()
+    assert b"not legal clearance" in told.err
+    rows = [json.loads(line) for line in told.out.splitlines()]
+    if code == 0:
+        assert [(identity, "allowed", ["apache-2.0"])] == [
+            (row["id"], row["provenance"]["training"], row["provenance"]["terms"]) for row in rows
+        ]
+        assert {"a": 1} == rows[0]["response"]
+        return
+    assert [] == rows
+    assert f"refused {identity}: ".encode() in told.err
+    assert code == run([*arguments, "--out", str(tmp_path / "o.jsonl"), "--refused", str(tmp_path / "r.jsonl")])
+    (row,) = map(json.loads, (tmp_path / "r.jsonl").read_bytes().splitlines())
+    assert (identity, [terms]) == (row["id"], row["terms"])
+    assert row["training"] in ("prohibited", "unclear")
+    assert row["reasons"]
+    assert b"" == (tmp_path / "o.jsonl").read_bytes()
+    assert b"" == capfdbinary.readouterr().out

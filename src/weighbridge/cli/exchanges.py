@@ -16,6 +16,7 @@ from rich.table import Table
 
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.training import export_for_training
 from weighbridge.cli.verify import verify as verify_command
 from weighbridge.config import Loaded, load, secret
 from weighbridge.errors import ExitCode, StoreError, UsageError
@@ -171,7 +172,10 @@ def show(
                 _print_one(whole)
 
 
-@app.command(epilog="Example: `weighbridge exchanges export --format jsonl --route assistant > traffic.jsonl`")
+@app.command(
+    epilog="Examples: `weighbridge exchanges export --format jsonl --route assistant > traffic.jsonl`, "
+    "`weighbridge exchanges export --for training --out rows.jsonl --refused refused.jsonl`"
+)
 def export(
     format_: Annotated[
         Literal["jsonl", "parquet"], typer.Option("--format", help="One JSON object a line, or one Parquet file.")
@@ -183,14 +187,30 @@ def export(
     slice_: Annotated[str | None, typer.Option("--slice", help="Only this slice, e.g. task=refund.")] = None,
     purpose: PurposeOption = None,
     since: SinceOption = None,
+    for_: Annotated[
+        Literal["training"] | None,
+        typer.Option(
+            "--for",
+            help="Only rows that a model may be trained on, tuned prompts, few-shot examples and rewards included, "
+            "as recorded of their terms. Exit code 2: some were refused.",
+        ),
+    ] = None,
+    refused: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --for: refused rows with reasons, JSON lines; else standard error."),
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Export exchanges with their bodies, in the order of the log; unsealed ones are included.
 
-    A body that was not captured is `null`, an erased one is `"erased"`.
+    A body that was not captured is `null`, an erased one is `"erased"`. An export is not legal clearance.
     """
     if format_ == "parquet" and out is None:
         raise UsageError("--format parquet needs a file: add --out FILE.parquet")
+    if for_ is not None and format_ != "jsonl":
+        raise UsageError("--for training writes JSON lines, so that each row carries its provenance; drop --format")
+    if refused is not None and for_ is None:
+        raise UsageError("--refused lists what --for training refuses; add --for training")
     loaded = load(config)
     layout = _layout(loaded)
     bodies = _bodies(loaded, layout)
@@ -199,6 +219,12 @@ def export(
             layout, route=route, slice=slice_, purpose=_purpose(purpose),
             since_ns=since_ns(since, datetime.now(UTC)), damaged=damage.append,
         )  # fmt: skip
+        if for_ is not None:
+            users = read(layout, purpose="user", damaged=lambda _: None)  # the second reading tells it
+            code = export_for_training(loaded, users, found, bodies, out, refused)
+            if code and not damage:
+                raise typer.Exit(code)
+            return
         if out is None:
             for line in exporting.jsonl(found, bodies):
                 sys.stdout.buffer.write(line)
