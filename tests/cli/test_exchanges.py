@@ -1,6 +1,7 @@
 """`exchanges list | show | export | erase | verify`: what people and programs get to see of the log."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
@@ -8,7 +9,11 @@ import pytest
 
 from tests.exchanges.loop import Bench, held
 from tests.exchanges.stores import Keeper, rich_store
+from weighbridge.cli import exchanges as exchanges_command
 from weighbridge.cli.root import run
+from weighbridge.exchanges.chain import fingerprint
+from weighbridge.store.control import ErasedCount
+from weighbridge.store.database import Database, Head
 from weighbridge.store.layout import Layout
 
 CONFIG = """
@@ -73,6 +78,7 @@ def test_list_shows_the_newest_first_and_filters(file: str, bench: Bench, capsys
         (["show", "1234567890abcdef-1"], "exchanges list"),
         (["export", "--format", "parquet"], "--out"),
         (["erase"], "exactly one"),
+        (["erase", "1234567890abcdef-1"], "write --exchange 1234567890abcdef-1"),
         (["erase", "--key", "a", "--user", "b"], "exactly one"),
     ],
 )
@@ -151,7 +157,7 @@ def test_erase_takes_bodies_away_for_good_and_verify_says_so(
     bench.request(b"other", b"answer")
     bench.close()
     assert run(["exchanges", "erase", "--user", "ann", "--config", file, "--json"]) == 0
-    assert {"exchanges": 1, "bodies": 2} == json.loads(capsys.readouterr().out)
+    assert {"exchanges": 1, "bodies": 2, "notes": []} == json.loads(capsys.readouterr().out)
     assert run(["exchanges", "export", "--config", file]) == 0
     assert ["erased", None] == [
         row["request"] if row["request"] == "erased" else None
@@ -220,3 +226,74 @@ def test_an_export_for_training_leaves_out_what_is_not_permitted_and_says_why(
     assert row["reasons"]
     assert b"" == (tmp_path / "o.jsonl").read_bytes()
     assert b"" == capfdbinary.readouterr().out
+
+
+def test_text_from_outside_is_shown_and_does_nothing_to_the_terminal(
+    file: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b]0;gotcha\x07\u202e[red]x[/red]:bomb:"
+    like = held("-", slice=f"task={hostile}", user=hostile, route=hostile)
+    body = json.dumps({"text": f"\x9b31m{hostile}"}, ensure_ascii=False).encode()
+    identity = bench.request(body, body, like=like)
+    for arguments in (["list"], ["show", identity], ["list", "--json"], ["show", identity, "--json"]):
+        assert run(["exchanges", *arguments, "--config", file]) == 0
+        shown = capsys.readouterr().out
+        assert all(char.isprintable() or char == "\n" for char in shown), arguments
+        joined = "".join(line.strip() for line in shown.splitlines())
+        assert "\\u202e[red]x[/red]:bomb:" in joined, arguments
+    bench.close()
+
+
+def test_erase_says_what_it_could_not_erase(
+    file: str, bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ErasedCount(exchanges=1, bodies=2, notes=("signed evidence \x1b cannot be changed: abc",))
+
+    class Control:
+        def call(self, request: object, kind: object) -> ErasedCount:
+            return answer
+
+    monkeypatch.setattr(exchanges_command, "keeper_of", lambda loaded: nullcontext(Control()))
+    assert run(["exchanges", "erase", "--user", "ann", "--config", file]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert ["2 bodies of 1 exchanges are erased.", "note: signed evidence \\u001b cannot be changed: abc"] == said
+    assert run(["exchanges", "erase", "--user", "ann", "--config", file, "--json"]) == 0
+    assert list(answer.notes) == json.loads(capsys.readouterr().out)["notes"]
+    bench.close()
+
+
+def test_verify_names_the_key_and_compares_it_with_what_the_keeper_remembers(
+    file: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.request()
+    bench.close()
+    keeper = Keeper(bench)
+    keeper.checkpoint()
+    database = Database(keeper.layout.database)
+    mark = keeper.chain.mark()
+    assert mark is not None
+    database.remember_head(Head(mark.seq, mark.digest, mark.number, mark.head_digest))
+    database.remember_signing_key(keeper.key.public)
+    assert run(["verify", "--config", file]) == 0
+    shown = capsys.readouterr().out
+    assert f"signed with key {fingerprint(keeper.key.public)}" in shown
+    assert "compared with nothing" not in shown
+    other = Database(tmp_path / "other.db")
+    other.remember_signing_key("ab" * 32)
+    other.remember_head(Head(mark.seq, mark.digest, mark.number + 1, "cd"))
+    other.close()
+    database.close()
+    (tmp_path / "other.db").replace(keeper.layout.database)
+    assert run(["verify", "--config", file, "--json"]) == 1
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert {"keys/signing.pub", "log/head.json"} == {problem["where"] for problem in problems}
+
+
+def test_verify_says_when_there_is_no_database_to_compare_with(
+    file: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.request()
+    bench.close()
+    Keeper(bench).checkpoint()
+    assert run(["verify", "--config", file]) == 0
+    assert "there is no database" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+from weighbridge.cli.outside import outside
 from weighbridge.reports import words
 from weighbridge.reports.model import Report, SliceReport
 
@@ -15,7 +16,7 @@ def print_verdicts(report: Report) -> None:
         for candidate in route.candidates:
             rows = [*candidate.slices, *([candidate.overall] if candidate.overall is not None else [])]
             for row in rows:
-                print("\n".join(_lines(row, whole=row is candidate.overall)))
+                print(outside("\n".join(_lines(row, whole=row is candidate.overall)), lines=True))
         print(f"\n{textwrap.fill(f'In one sentence: {route.headline}', WIDTH)}")
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.cli.training import export_for_training
 from weighbridge.cli.verify import verify as verify_command
 from weighbridge.config import Loaded, load, secret
@@ -62,6 +63,8 @@ class ErasedShape(msgspec.Struct, frozen=True, kw_only=True):
 
     exchanges: int
     bodies: int
+    notes: tuple[str, ...]
+    """What could not be erased, or not yet, one sentence each."""
 
 
 def since_ns(text: str | None, now: datetime) -> int | None:
@@ -114,7 +117,7 @@ def _damage_told() -> Iterator[list[Corrupt]]:
     damage: list[Corrupt] = []
     yield damage
     for one in damage:
-        print(f"weighbridge: {one}", file=sys.stderr)
+        print(f"weighbridge: {outside(str(one))}", file=sys.stderr)
     if damage:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -243,6 +246,7 @@ def export(
 
 @app.command(epilog="Example: `weighbridge exchanges erase --user ann@example.org`")
 def erase(
+    ids: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     exchange: Annotated[list[str] | None, typer.Option(metavar="ID", help="An exchange; may be given again.")] = None,
     key: Annotated[str | None, typer.Option(help="Everything that this client key sent.")] = None,
     user: Annotated[str | None, typer.Option(help="Everything of this user (the request's user field).")] = None,
@@ -254,6 +258,11 @@ def erase(
     Replays of an erased exchange in trials are erased too. What the log says without the text (times, tokens, cost)
     stays, and `weighbridge verify` then says how many bodies were erased.
     """
+    if ids:
+        raise UsageError(
+            f"erase takes no bare {ids[0]!r}; write --exchange {ids[0]} for an exchange, --key NAME for all of a "
+            "client key, --user NAME for all of a user. What is erased does not come back."
+        )
     if (exchange is not None) + (key is not None) + (user is not None) != 1:
         raise UsageError(
             "say what to erase: exactly one of --exchange ID (may be given again), --key NAME, --user NAME"
@@ -263,16 +272,18 @@ def erase(
     with keeper_of(loaded) as control:
         done = control.call(Erase(exchanges=tuple(exchange or ()), key=key, user=user), ErasedCount)
     if json:
-        _print_json(ErasedShape(exchanges=done.exchanges, bodies=done.bodies))
+        _print_json(ErasedShape(exchanges=done.exchanges, bodies=done.bodies, notes=done.notes))
     else:
         print(f"{done.bodies} bodies of {done.exchanges} exchanges are erased.")
+        for note in done.notes:
+            print(f"note: {outside(note)}")
 
 
 app.command("verify")(verify_command)
 
 
 def _print_json(record: msgspec.Struct) -> None:
-    sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+    sys.stdout.write(outside(msgspec.json.encode(record).decode()) + "\n")
 
 
 def _print_table(found: list[Exchange]) -> None:
@@ -285,8 +296,8 @@ def _print_table(found: list[Exchange]) -> None:
         row = row_of(one)
         outcome = one.outcome if one.purpose == "user" else f"{one.outcome} ({one.purpose})"
         table.add_row(
-            row.time[:19].replace("T", " "), one.id, one.route, one.slice, one.arm or "-", outcome,
-            "-" if one.duration_ns is None else f"{one.duration_ns / 1e6:,.0f}",
+            row.time[:19].replace("T", " "), one.id, outside(one.route), outside(one.slice), outside(one.arm or "-"),
+            outcome, "-" if one.duration_ns is None else f"{one.duration_ns / 1e6:,.0f}",
             "unknown" if one.usage is None else f"{one.usage.total:,}", usd(one.cost_nanousd),
         )  # fmt: skip
     _console().print(table)
@@ -294,7 +305,9 @@ def _print_table(found: list[Exchange]) -> None:
 
 def _console() -> Console:
     # Piped output is for programs and files: no wrapping at 80 columns.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    # No markup and no :emoji: either: what is printed comes from outside.
+    width = None if sys.stdout.isatty() else 200
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def _print_one(whole: ExportedExchange) -> None:
@@ -311,17 +324,18 @@ def _print_one(whole: ExportedExchange) -> None:
         ("cost", f"{usd(whole.cost_nanousd)} {whole.price_version or ''}".rstrip()),
         ("took", _took(whole.timings.duration_ns, whole.timings.first_byte_ns)),
     ):
-        console.print(f"[bold]{name:8}[/bold] ", end="")
-        console.print(value, markup=False)
+        console.print(f"{name:8} ", end="", style="bold")
+        console.print(outside(value))
     for attempt in whole.attempts:
         what = f"{attempt.model} at {attempt.endpoint} ({attempt.arm}), status {attempt.status or '-'}"
         edits = f", edited {', '.join(attempt.edits)}" if attempt.edits else ""
-        console.print(f"attempt {attempt.attempt}: {what}{edits}, {attempt.error or 'ok'}", markup=False)
+        console.print(outside(f"attempt {attempt.attempt}: {what}{edits}, {attempt.error or 'ok'}"))
     for name, body in (("request", whole.request), ("response", whole.response)):
         text = bytes(body)
-        console.print(f"[bold]{name}[/bold]" + (" (redacted)" if whole.redacted and name == "request" else ""))
+        console.print(name, style="bold", end="")
+        console.print(" (redacted)" if whole.redacted and name == "request" else "")
         shown = {b"null": "not captured", b'"erased"': "erased"}.get(text)
-        print(shown or msgspec.json.format(text, indent=2).decode())
+        print(shown or outside(msgspec.json.format(text, indent=2).decode(), lines=True))
 
 
 def _tokens(classes: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.config import load
 from weighbridge.errors import UsageError
 from weighbridge.grading.gold import load_gold, read_gold, store_gold
@@ -57,6 +58,6 @@ def import_(
         book, _ = load_gold(control, Layout(loaded.store_path))
     done = Imported(file=name, rows=len(checked.rows), digest=row.digest, in_force=len(book))
     if json:
-        sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+        sys.stdout.write(outside(msgspec.json.encode(done).decode()) + "\n")
     else:
-        print(f"{done.rows:,} reference answers imported from {name}; {done.in_force:,} are in force")
+        print(f"{done.rows:,} reference answers imported from {outside(name)}; {done.in_force:,} are in force")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 
 
 def report(
@@ -42,5 +43,5 @@ def report(
         print(f"written: {written.html}", file=sys.stderr)
         return
     for one in made.routes:
-        print(f"{one.route}: {one.headline}")
+        print(outside(f"{one.route}: {one.headline}"))
     print(f"\nThe report is in {written.html}; beside it lie {written.json.name} and {written.markdown.name}.")

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from weighbridge import __version__
+from weighbridge.cli.outside import outside
 from weighbridge.errors import ExitCode, WeighbridgeError
 
 INTERRUPTED = 130
@@ -19,6 +20,7 @@ COMMANDS = {
     "init": "init",
     "serve": "serve",
     "doctor": "doctor",
+    "scan": "scan",
     "exchanges": "exchanges",
     "gold": "gold",
     "trial": "trial",
@@ -131,5 +133,5 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    print(f"weighbridge: {message}", file=sys.stderr)
+    print(f"weighbridge: {outside(message, lines=True)}", file=sys.stderr)
     return code

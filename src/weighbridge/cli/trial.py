@@ -9,9 +9,11 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from weighbridge.app import gateway_of, keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.cli.trial_progress import shown_progress
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
@@ -190,11 +192,12 @@ _COLOURS = {"non_inferior": "green", "inferior": "red", "undecided": "yellow"}
 
 def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(stored.decode() + "\n")
+        sys.stdout.write(outside(stored.decode()) + "\n")
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     margin, alpha = f"{100 * verdict.margin:g} points", f"{verdict.alpha:g}"
-    console.print(f"{verdict.route}: {verdict.candidate} against {verdict.incumbent}, margin {margin}, alpha {alpha}")
+    arms = outside(f"{verdict.route}: {verdict.candidate} against {verdict.incumbent}")
+    console.print(f"{arms}, margin {margin}, alpha {alpha}")
     table = Table(box=None, pad_edge=False)
     table.add_column("slice", overflow="fold")
     table.add_column("verdict", no_wrap=True)
@@ -203,15 +206,15 @@ def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
     for name in ("labels", "licence"):
         table.add_column(name, overflow="fold")
     for row in (*verdict.verdicts, verdict.overall):
-        name = "(the whole)" if row is verdict.overall else row.slice
+        name = "(the whole)" if row is verdict.overall else outside(row.slice)
         table.add_row(
             name,
-            f"[{_COLOURS[row.verdict]}]{_WORDS[row.verdict]}[/]",
+            Text(_WORDS[row.verdict], style=_COLOURS[row.verdict]),
             f"{row.n:,}",
             _points(row.difference),
             "" if row.interval is None else f"{_points(row.interval[0])} to {_points(row.interval[1])}",
             row.label_source,
-            row.license,
+            outside(row.license),
         )
     console.print(table)
     for row in (*verdict.verdicts, verdict.overall):
@@ -219,12 +222,12 @@ def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
     cost = None if verdict.cost_usd is None else round(verdict.cost_usd * NANOUSD)
     console.print(f"trial {verdict.trial}, cost {usd(cost)}", soft_wrap=True)
     if verdict.note:
-        console.print(verdict.note, soft_wrap=True)
+        console.print(outside(verdict.note), soft_wrap=True)
 
 
 def _print_reasons(console: Console, name: str, row: SliceVerdict) -> None:
     for reason in row.reasons:
-        console.print(f"  {name}: {reason}", soft_wrap=True, markup=False)
+        console.print(outside(f"  {name}: {reason}"), soft_wrap=True)
 
 
 def _points(value: float | None) -> str:
@@ -232,9 +235,9 @@ def _points(value: float | None) -> str:
 
 
 def _print_quote(made: Quote) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(
-        f"{made.route}: {made.candidate} against {made.incumbent}, margin {100 * made.margin:g} points, "
+        outside(f"{made.route}: {made.candidate} against {made.incumbent}") + f", margin {100 * made.margin:g} points, "
         f"alpha {made.alpha:g}"
     )
     table = Table(box=None, pad_edge=False)
@@ -243,7 +246,7 @@ def _print_quote(made: Quote) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in made.slices:
         table.add_row(
-            row.slice,
+            outside(row.slice),
             f"{row.traffic_share:.0%}",
             "unknown" if row.spend_share is None else f"{row.spend_share:.0%}",
             f"{row.usable:,}",
@@ -256,7 +259,7 @@ def _print_quote(made: Quote) -> None:
     console.print(table)
     for row in made.slices:
         for reason in row.reasons:
-            console.print(f"  {row.slice}: {reason}", soft_wrap=True, markup=False)
+            console.print(outside(f"  {row.slice}: {reason}"), soft_wrap=True)
     decided = "unknown" if made.spend_decided is None else f"{made.spend_decided:.0%}"
     console.print(
         f"at most {made.replays:,} replays, {_dollars(made.usd)}, {made.minutes:.1f} minutes; "
@@ -266,7 +269,7 @@ def _print_quote(made: Quote) -> None:
     for line in made.assumptions[1:]:
         console.print(f"assumed: {line}", soft_wrap=True)
     if made.note:
-        console.print(made.note, soft_wrap=True, markup=False)
+        console.print(outside(made.note), soft_wrap=True)
 
 
 def _dollars(value: float | None) -> str:

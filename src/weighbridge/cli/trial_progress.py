@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from weighbridge.cli.outside import outside
 from weighbridge.trials.replay import Progress
 from weighbridge.trials.run import spent_line
 
@@ -22,7 +23,7 @@ def shown_progress() -> Iterator[tuple[Show, Say]]:
     """(show, say): what to call with each state of the trial, and with sentences for people."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield _lines(), lambda text: print(text, file=sys.stderr, flush=True)
+        yield _lines(), lambda text: print(outside(text), file=sys.stderr, flush=True)
         return
     bar = Bar(
         TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -34,7 +35,7 @@ def shown_progress() -> Iterator[tuple[Show, Say]]:
         def show(state: Progress) -> None:
             bar.update(task, total=state.items, completed=state.pairs, description=_words(state))
 
-        yield show, lambda text: bar.console.print(text, soft_wrap=True, markup=False)
+        yield show, lambda text: bar.console.print(outside(text), soft_wrap=True, markup=False)
 
 
 def _lines() -> Show:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from weighbridge.cli.outside import outside
 from weighbridge.records.evidence import SliceVerdict, Verdict
 from weighbridge.trials.pairs.conclude import Conclusion
 
@@ -22,13 +23,13 @@ def print_text(name: str, conclusion: Conclusion, *, gate: bool) -> None:
     """80 columns, no colours away from a terminal."""
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
     verdict = conclusion.verdict
-    console.print(_paragraph(f"{_plain(name)}: {_size(conclusion)}. {_rule(verdict)}. {_order(conclusion)}"))
+    console.print(_paragraph(f"{outside(name)}: {_size(conclusion)}. {_rule(verdict)}. {_order(conclusion)}"))
     console.print()
     console.print(_table(conclusion))
     console.print()
     console.print(_paragraph(headline(verdict)))
     for row, reasons in _whys(verdict):
-        console.print(_paragraph(f"{_plain(row)}: {reasons}", indent="  "))
+        console.print(_paragraph(outside(f"{row}: {reasons}"), indent="  "))
     if gate:
         console.print(_paragraph(f"Gate: {_GATE[_worst(verdict)]}."))
     console.print()
@@ -62,7 +63,7 @@ def headline(verdict: Verdict) -> str:
     """One sentence: what holds, and for which slices it does not."""
     word = _title(verdict)
     named = {
-        outcome: [_plain(row.slice) for row in verdict.verdicts if row.verdict == outcome]
+        outcome: [outside(row.slice) for row in verdict.verdicts if row.verdict == outcome]
         for outcome in ("inferior", "undecided", "non_inferior")
     }
     if len(verdict.verdicts) == 1:
@@ -125,7 +126,7 @@ def _rows(conclusion: Conclusion) -> list[tuple[SliceVerdict, float | None]]:
 
 def _cells(row: SliceVerdict, resolution: float | None) -> tuple[str, ...]:
     return (
-        _plain(row.slice),
+        outside(row.slice),
         row.verdict.replace("_", "-"),
         "-" if row.difference is None else _points(row.difference),
         "-" if row.interval is None else f"{_points(row.interval[0])} to {_points(row.interval[1])}",
@@ -187,14 +188,9 @@ def _paragraph(text: str, indent: str = "") -> Text:
     return Text(textwrap.fill(text, 78, initial_indent=indent, subsequent_indent=after, break_on_hyphens=False))
 
 
-def _plain(text: str) -> str:
-    """Names come out of files: nothing in them may move a terminal's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 _ESCAPES = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|~@"} | {"\n": " ", "\r": " "})
 
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is; an @ in a slice's name calls nobody."""
-    return _plain(text).translate(_ESCAPES)
+    return outside(text).translate(_ESCAPES)

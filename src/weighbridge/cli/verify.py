@@ -6,6 +6,7 @@ import msgspec
 import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.config import load, secret
 from weighbridge.errors import ExitCode, StoreError
 from weighbridge.exchanges.chain import fingerprint
@@ -64,7 +65,7 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         notes=(*notes, *report.notes),
     )
     if json:
-        sys.stdout.write(msgspec.json.encode(shape).decode() + "\n")
+        sys.stdout.write(outside(msgspec.json.encode(shape).decode()) + "\n")
     else:
         _print(report, shape)
     if not shape.ok:
@@ -90,7 +91,7 @@ def _known(layout: Layout, notes: list[str]) -> Remembered | None:
 def _print(report: VerifyReport, shape: Verified) -> None:
     counts = report.counts
     for problem in shape.problems:
-        print(f"{problem.where}: {problem.what}")
+        print(outside(f"{problem.where}: {problem.what}"))
     print(shape.summary)
     print(
         f"{counts.exchanges:,} exchanges in {counts.segments:,} segments, {counts.bodies:,} bodies, "
@@ -106,4 +107,4 @@ def _print(report: VerifyReport, shape: Verified) -> None:
     if shape.signing_key is not None:
         print(f"signed with key {shape.signing_key}")
     for note in shape.notes:
-        print(f"note: {note}")
+        print(f"note: {outside(note)}")
