@@ -79,6 +79,13 @@ def test_a_body_stays_what_it_was_on_one_line(body: bytes, expected: bytes) -> N
     assert expected == body_json(body)
 
 
+@pytest.mark.parametrize("start", [b"", b"data: "])
+def test_a_body_that_is_nested_too_deeply_is_given_without_ending_the_export(start: bytes) -> None:
+    body = start + b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n\n"
+    given = json.loads(body_json(body))
+    assert (body.decode() if not start else {"object": "chat.completion", "choices": [], "incomplete": True}) == given
+
+
 def test_parquet_holds_the_same_rows(tmp_path: Path) -> None:
     keeper = rich_store(tmp_path, live=False)
     layout = keeper.layout

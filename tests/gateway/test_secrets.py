@@ -96,6 +96,43 @@ def test_a_secret_in_a_prompt_is_taken_out_before_it_is_kept_and_the_row_says_so
         assert planted.encode() not in body_of(gateway, gateway.finished(2)[0].response)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(status=400, body=b'{"error":{"message":"you said: %b","type":"x"}}' % PROMPT.encode()),
+        Script(body=b'{"error":"you said: %b"}' % PROMPT.encode()),
+        Script(usage={"prompt_tokens": 1, "completion_tokens": 1, "note": f"you said: {PROMPT}"}),
+        Script(usage={"prompt_tokens": 1, "completion_tokens": 1, f"you said: {PROMPT}": 1}),
+        Script(
+            body=b'{"choices":[{"finish_reason":"you said: %b"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
+            % PROMPT.encode()
+        ),
+    ],
+)
+def test_what_a_provider_may_have_written_freely_is_in_no_row(
+    tmp_path: Path, provider: FakeProvider, script: Script
+) -> None:
+    from tests.gateway.running import Running
+
+    provider.answers["model-a"] = script
+    with Running(tmp_path, table(provider.url)) as gateway:
+        assert PROMPT.encode() in call(gateway.port, chat(text=PROMPT)).body
+    assert [] == [name for name, content in everything_in(tmp_path).items() if PROMPT.encode() in content]
+
+
+def test_an_error_status_is_recorded_with_its_code_and_without_its_message(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    from tests.gateway.running import Running
+
+    body = b'{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}'
+    provider.answers["model-a"] = Script(status=404, body=body)
+    with Running(tmp_path, table(provider.url)) as gateway:
+        assert body == call(gateway.port, chat()).body
+        assert "upstream answered 404: model_not_found" == gateway.posted()[0].error
+        assert "upstream answered 404" == gateway.finished()[0].error
+
+
 def test_the_stores_files_are_for_their_user_alone(tmp_path: Path, provider: FakeProvider) -> None:
     store = tmp_path / "store"
     publish(store, table(provider.url))

@@ -80,6 +80,24 @@ def test_a_stream_that_broke_off_is_no_answer(end: bytes) -> None:
         answer_of(event + end)
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":' + DEEP + b',"choices":' + DEEP + b"}",
+        b'{"x":' + DEEP + b',"choices":[{"message":{"content":"a"}}]}',
+        b'data: {"choices":' + DEEP + b"}\n\ndata: [DONE]\n\n",
+    ],
+)
+def test_an_answer_that_is_nested_too_deeply_is_refused_and_its_question_too(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a chat completion"):
+        answer_of(body)
+    with pytest.raises(ValueError, match="not a chat completion"):
+        question_of(body)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b'{"choices": []}', b'{"error": {"message": "no"}}', b"data: [DONE]\n\n", b"<html>"]
 )

@@ -42,9 +42,12 @@ def test_a_json_answer_says_usage_finish_reason_and_keeps_the_raw_block() -> Non
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b'{"error":{"message":"overloaded","type":"x"}}', "overloaded"),
-        (b'{"error":"plain text"}', '"plain text"'),
-        (b'{"error":{"code":500}}', '{"code":500}'),
+        (b'{"error":{"message":"overloaded","type":"x"}}', "x"),
+        (b'{"error":{"message":"m","type":"x","code":"y"}}', "y"),
+        (b'{"error":{"message":"m","type":"x","code":"no such: sk-123 in prompt"}}', "x"),
+        (b'{"error":"plain text"}', "error"),
+        (b'{"error":[[]]}', "error"),
+        (b'{"error":{"code":500}}', "500"),
         (b'{"error":null,"choices":[]}', None),
     ],
 )
@@ -79,7 +82,7 @@ def test_a_stream_that_starts_in_the_middle_of_an_event_is_read_all_the_same() -
 
 
 def test_an_error_event_is_noticed() -> None:
-    assert "boom" == openai.read_stream(stream_of(error_event={"message": "boom"})).error
+    assert "overloaded" == openai.read_stream(stream_of(error_event={"message": "boom", "type": "overloaded"})).error
 
 
 @given(st.binary(max_size=300))

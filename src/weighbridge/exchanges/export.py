@@ -49,12 +49,12 @@ def body_json(body: bytes) -> bytes:
     """A captured body as JSON on one line.
 
     JSON keeps its numbers and the order of its keys. An event stream becomes the chat completion that it adds up to.
-    What is neither is given as text.
+    What is neither is given as text, and so is what is nested more deeply than a parser goes.
     """
     try:
         body.decode()  # the JSON parser below lets bytes in strings pass that are not UTF-8
         if body.lstrip()[:1] in (b"d", b"e", b":", b"i") and b"\ndata:" in b"\n" + body:
             return _encode(assemble(body))
         return msgspec.json.format(body, indent=-1)
-    except (UnicodeDecodeError, msgspec.DecodeError):
+    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         return _encode(body.decode(errors="replace"))

@@ -93,7 +93,7 @@ def question_of(body: bytes) -> Question:
         request = _request.decode(body)
         turns = [turn for turn in request.messages if turn.role == "user"]
         text = _joined(_content.decode(turns[-1].content)).strip() if turns else None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise ValueError(f"the request is not a chat completion: {error}") from None
     return Question(text=text or None, body=body, parallel_tool_calls=request.parallel_tool_calls is not False)
 
@@ -109,7 +109,7 @@ def answer_of(body: bytes) -> Answer:
     try:
         tree: Any = msgspec.json.decode(body) if start == b"{" else assemble(body)
         completion = msgspec.convert(tree, _Completion, strict=True)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ValueError(f"the response is not a chat completion: {error}") from None
     if not completion.choices:
         raise ValueError("the response is not a chat completion: it has no choices")
@@ -135,4 +135,9 @@ def _arguments(value: str | dict[str, object] | None) -> str:
     """Arguments are a JSON text in a string; some hosts send the object itself."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError as error:
+        raise ValueError(f"the response is not a chat completion: {error}") from None

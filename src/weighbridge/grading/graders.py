@@ -241,7 +241,7 @@ class JsonGrader:
     def _reference(self, reference: str) -> Any:
         try:
             return msgspec.json.decode(reference)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
 
     def reference_of(self, answer: Answer) -> str | None:
@@ -348,7 +348,7 @@ class ToolCallGrader:
 def _object_of(text: str) -> dict[str, Any] | None:
     try:
         value = msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -356,7 +356,7 @@ def _object_of(text: str) -> dict[str, Any] | None:
 def _calls_of(reference: str) -> list[tuple[str, dict[str, Any]]] | None:
     try:
         value = msgspec.json.decode(reference)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     calls: list[tuple[str, dict[str, Any]]] = []
     for one in value if isinstance(value, list) else [value]:

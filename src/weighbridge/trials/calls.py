@@ -22,6 +22,8 @@ REFUSAL_CODES = frozenset(
         "string_above_max_length", "max_tokens_exceeded", "request_too_large", "unsupported_image", "image_parse_error",
     )
 )  # fmt: skip
+FINAL_CODES = frozenset(("insufficient_quota", "upstream_auth", "upstream_redirect"))
+"""Of errors that a later try meets again, whatever their status."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ def read(sent: Sent) -> Reading:
     reason = f"HTTP {sent.status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if code in REFUSAL_CODES and sent.status in (400, 403, 413, 422):
         return NoAnswer("refusal")
-    if sent.status in AGAIN_STATUSES and code != "insufficient_quota":
+    if sent.status in AGAIN_STATUSES and code not in FINAL_CODES:
         return Again(
             reason=reason,
             timeout=sent.status in TIMEOUT_STATUSES,
@@ -116,7 +118,7 @@ def _said(body: bytes) -> tuple[str | None, str]:
     """Code and first line of an error in OpenAI's shape; providers put prompts into messages, so it is kept short."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody).error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None, ""
     if isinstance(error, str):
         return None, _line(error)

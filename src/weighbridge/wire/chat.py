@@ -1,5 +1,7 @@
 """What a gateway needs to know of a chat request and of its answer, whatever the dialect."""
 
+import re
+
 import msgspec
 
 from weighbridge.records.usage import Usage
@@ -43,9 +45,37 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     usage_raw: bytes | None = None
     finish_reason: str | None = None
     error: str | None = None
-    """The message of an error that came inside a 200, or as an event of a stream."""
+    """The code, else the type, of an error that came inside a 200 or as an event of a stream; `error` where it has
+    neither. Never its message: providers put prompts and keys there."""
     partial: bool = False
     """The usage stood on an event with choices: in a stream that was cut it may not be the last word."""
 
 
 NOTHING_SAID = AnswerFacts()
+
+
+# --- what of an answer may stand in a row of the log, in clear -------------------------------------------------------
+
+WORD_CHARS_MAX = 64
+USAGE_RAW_BYTES_MAX = 4096
+
+_WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:\-]{{0,{WORD_CHARS_MAX - 1}}}")
+_NAMES = re.compile(rf'(?:[^"]++|"[A-Za-z0-9_.\-]{{1,{WORD_CHARS_MAX}}}+")*+'.encode())
+_Number = int | float | bool | None
+_numbers = msgspec.json.Decoder(dict[str, _Number | dict[str, _Number | dict[str, _Number]]]).decode
+
+
+def word(text: str | None) -> str | None:
+    """A code or a finish reason; `None` for anything longer or freer than such words are."""
+    return text if text is None or _WORD.fullmatch(text) else None
+
+
+def plain_usage(raw: bytes | None) -> bytes | None:
+    """A usage block that holds numbers and nothing else, byte for byte; `None` for any other."""
+    if raw is None or len(raw) > USAGE_RAW_BYTES_MAX:
+        return None
+    try:
+        _numbers(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return raw if _NAMES.fullmatch(raw) else None
