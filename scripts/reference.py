@@ -153,6 +153,8 @@ def command_lines(words: str, command: typer.core.TyperCommand) -> list[str]:
     usage: list[str] = []
     rows: list[tuple[str, str | None, str]] = []
     for parameter in command.params:
+        if isinstance(parameter, typer.core.TyperArgument) and parameter.hidden:
+            continue  # there to be refused in our own words
         if isinstance(parameter, typer.core.TyperArgument):
             name = parameter.display_name_raw.upper() + ("..." if parameter.nargs == -1 else "")
             usage.append(name if parameter.required else f"[{name}]")

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,7 +12,7 @@ from tests.keeper.test_compile import BASE, compiled
 from weighbridge.errors import ControlError
 from weighbridge.keeper.tokens import TTL_S_MAX, signed, trial_token
 from weighbridge.records.canonical import parse
-from weighbridge.records.trial import TrialToken
+from weighbridge.records.trial import TOKEN_BYTES_MAX, TrialToken
 from weighbridge.store.control import IssueToken
 
 TABLE = compiled().table
@@ -46,11 +47,26 @@ def test_the_incumbent_can_be_tried_too() -> None:
         (asked(ttl_s=0), "not 0"),
         (asked(ttl_s=TTL_S_MAX + 1), "lives 1 to"),
         (asked(budget=-1), "negative"),
+        (asked(budget=1 << 61), "not more: 2305843009213693952"),
     ],
 )
 def test_what_the_table_does_not_have_is_refused_with_what_it_has(request_: IssueToken, words: str) -> None:
     with pytest.raises(ControlError, match=words):
         trial_token(TABLE, request_, NOW_NS)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "t-1\n", "t 1", "\x1b", "é", "t" * 65, "-t"])
+def test_a_trial_of_another_name_gets_no_token(name: str) -> None:
+    with pytest.raises(ControlError, match="is not the name of a trial; allowed are 1 to 64 letters"):
+        trial_token(TABLE, msgspec.structs.replace(asked(), trial=name), NOW_NS)
+
+
+def test_a_token_that_no_gateway_would_take_is_not_signed() -> None:
+    key = Ed25519PrivateKey.generate()
+    token = trial_token(TABLE, asked(), NOW_NS)
+    assert len(signed(msgspec.structs.replace(token, arm="a" * 2700), key)) <= TOKEN_BYTES_MAX
+    with pytest.raises(ControlError, match=r"a gateway takes 4096; give the route or the arm a shorter name"):
+        signed(msgspec.structs.replace(token, arm="a" * 4000), key)
 
 
 def test_no_token_for_an_arm_that_the_send_gate_refuses() -> None:

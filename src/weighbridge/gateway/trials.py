@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from weighbridge.gateway.lanes import Lane, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.records.canonical import parse
-from weighbridge.records.trial import TOKEN_HEADER, TrialToken
+from weighbridge.records.trial import TOKEN_BYTES_MAX, TOKEN_HEADER, TrialToken
 
 PASSES_MAX = 256
-TOKEN_BYTES_MAX = 4096
 
 
 class TrialPass:

@@ -24,6 +24,7 @@ from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.tokens import signed, trial_token
+from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.store.control import (
     Answer,
     Done,
@@ -37,6 +38,8 @@ from weighbridge.store.control import (
     Request,
     Seal,
     SealedCount,
+    Signature,
+    SignStatement,
     Stop,
     TableChanged,
     TableNumber,
@@ -190,6 +193,8 @@ class Keeper:
                 return SealedCount(segments=await self._chores.seal(self._server))
             case PutObject():
                 return await self._chores.put(request)
+            case SignStatement():
+                return await self._sign(request)
             case ListObjects():
                 return await self._chores.objects(request.kind)
             case Erase():
@@ -227,8 +232,24 @@ class Keeper:
     def _issue(self, request: IssueToken) -> TokenText:
         now_ns = self._clock.wall_ns()
         token = trial_token(self._publisher.current, request, now_ns)
+        text = signed(token, self._chores.signing_key)
         self._database.note_token(now_ns, token.expires_ns, token.trial, token.route, token.arm, token.budget_nanousd)
-        return TokenText(text=signed(token, self._chores.signing_key))
+        return TokenText(text=text)
+
+    async def _sign(self, request: SignStatement) -> Signature:
+        """Nothing but a statement in this store's name is signed, and not without its being stored."""
+        try:
+            made = msgspec.json.decode(request.body, type=Statement)
+        except msgspec.MsgspecError as error:
+            raise ControlError(f"not a licence statement, so it is not signed: {error}") from None
+        if made.schema != STATEMENT_SCHEMA or made.store_key != self._chores.public_key:
+            raise ControlError(
+                f"a statement is signed with schema {STATEMENT_SCHEMA!r} and store_key {self._chores.public_key}, "
+                f"not with {made.schema!r} and {made.store_key}"
+            )
+        stored = await self._chores.put(PutObject(kind="statement", label=request.label, body=request.body))
+        signature = self._chores.signing_key.sign(SIGNED_AS + request.body)
+        return Signature(signature=signature.hex(), digest=stored.digest)
 
     def _stop(self) -> Done:
         if self._server.workers:

@@ -1,11 +1,16 @@
 """The token that lets a trial's replays through the gateway, and the trial's identity."""
 
+import re
 from hashlib import sha256
 
 import msgspec
 
 TOKEN_HEADER = "x-weighbridge-trial"  # noqa: S105 (the name of a header, not a secret)
 """Carries `base64url(payload) "." base64url(signature)`, the payload being the canonical JSON of a `TrialToken`."""
+TOKEN_BYTES_MAX = 4096
+"""Of the header's value; neither issued nor accepted beyond."""
+TRIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a trial may be called: it is the name of a folder, a column of the log and part of messages."""
 ITEM_HEADER = "x-weighbridge-item"
 """Carries the id of the exchange that is replayed; only looked at beside a valid token."""
 
