@@ -54,6 +54,8 @@ def test_a_failing_host_is_asked_again(status: int, timeout: bool) -> None:
         (403, "endpoint_not_permitted"),
         (400, "unsupported_parameter"),
         (429, "insufficient_quota"),
+        (502, "upstream_auth"),
+        (502, "upstream_redirect"),
     ],
 )
 def test_a_wrong_model_key_or_parameter_is_nobodys_answer_and_not_tried_again(status: int, code: str) -> None:

@@ -28,6 +28,14 @@ INTERIM_MAX = 8
 """How many 1xx answers may come before the answer."""
 STALE_S_MAX = 1.0
 """A kept connection that breaks later than this after a send broke for another reason than having been idle."""
+REDIRECT = (
+    "it answered with a redirect (HTTP %d), and prompts go to no other address than the configured one. The operator "
+    "must set base_url of this endpoint to the address that answers itself"
+)
+NOT_LET_IN = (
+    "it refused the gateway itself (HTTP %d), not the key of this request. The operator must check api_key of this "
+    "endpoint, and what that key may use there"
+)
 
 # A literal start lets the search skip from line to line; only the names are compared without case.
 _HOP = re.compile(
@@ -37,6 +45,7 @@ _HOP = re.compile(
 _EVENT_STREAM = re.compile(rb"\r\n(?i:content-type:[ \t]*text/event-stream)")
 _ENCODED = re.compile(rb"\r\n(?i:content-encoding:[ \t]*(?!identity[ \t]*\r\n))")
 _FRAMED = re.compile(rb"\r\n(?i:content-length|transfer-encoding):")
+_CODING = re.compile(rb"\r\n(?i:transfer-encoding):[ \t]*([^\r\n]*)")
 
 
 class Relay(asyncio.Protocol):
@@ -154,6 +163,8 @@ class Relay(asyncio.Protocol):
                 self.fail("upstream_error", f"the head of its answer is larger than {limits.head_bytes_max} bytes")
                 return False
             exchange.upstream_status = self.status
+            if self._refused_head(head, end):
+                return False
             if exchange.streams and 200 <= self.status < 300 and _EVENT_STREAM.search(head, 0, end + 2):
                 self._begin_stream(exchange)
                 return True
@@ -164,6 +175,24 @@ class Relay(asyncio.Protocol):
         if self.size > limits.response_bytes_max:
             self.fail("upstream_cut", f"its answer is larger than {limits.response_bytes_max} bytes")
         return False
+
+    def _refused_head(self, head: bytes, end: int) -> bool:
+        """Whether it ended with an error of ours: llhttp is lenient with this head, or it is not for clients."""
+        status = self.status
+        codings = _CODING.findall(head, 0, end + 2)
+        if not head.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+            self.fail("upstream_error", "its answer is not HTTP/1.1")
+        elif codings and (len(codings) > 1 or codings[0].rstrip().lower() != b"chunked"):
+            self.fail("upstream_error", "the transfer coding of its answer is not exactly 'chunked'")
+        elif 300 <= status < 400:
+            # A client that followed would send the prompt there itself, past the send gate.
+            self.fail("upstream_error", REDIRECT % status, code="upstream_redirect")
+        elif status in (401, 403):
+            # Passed on, it would read as if the client's key were wrong; and some hosts repeat the key that they got.
+            self.fail("upstream_error", NOT_LET_IN % status, code="upstream_auth")
+        else:
+            return False
+        return True
 
     def _client_head(self, exchange: Exchange) -> bytes:
         """The provider's own head lines, those about this connection cut out, ours added."""
@@ -195,7 +224,7 @@ class Relay(asyncio.Protocol):
         exchange.response_bytes = len(answer)
         cost = exchange.finish(outcome, status, facts, body=answer, error=error)
         known = b"" if cost is None else b"x-weighbridge-cost-nanousd: %d\r\n" % cost
-        length = b"" if status in (204, 304) else b"content-length: %d\r\n" % len(answer)
+        length = b"" if status == 204 else b"content-length: %d\r\n" % len(answer)
         self._deliver(exchange, b"%b%b%b\r\n%b" % (head, known, length, answer), close=False)
         self._release()
 
