@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from weighbridge.cli import license_output as output
+from weighbridge.cli.license_statement import STATEMENT_EXAMPLES, statement
 from weighbridge.cli.license_watch import WATCH_EXAMPLES, OnDay, day_of, open_weights, watch, write
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.config import load
@@ -265,6 +266,7 @@ def obligations(
 
 
 app.command(epilog=WATCH_EXAMPLES)(watch)
+app.command(epilog=STATEMENT_EXAMPLES)(statement)
 
 
 def _code(verdicts: list[Any], gate: bool) -> int:

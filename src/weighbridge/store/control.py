@@ -19,7 +19,7 @@ from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
 
-ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial"]
+ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
@@ -78,6 +78,13 @@ class SealedCount(Message, frozen=True, kw_only=True, tag="sealed"):
     segments: int
 
 
+class Signature(Message, frozen=True, kw_only=True, tag="signature"):
+    signature: str
+    """Ed25519, 128 hex digits."""
+    digest: str
+    """The stored object."""
+
+
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
 
 
@@ -128,6 +135,13 @@ class PutObject(Message, frozen=True, kw_only=True, tag="put_object"):
     body: bytes
 
 
+class SignStatement(Message, frozen=True, kw_only=True, tag="sign_statement"):
+    """Sign a licence statement (`records.statement`, without its signature) and store it. Answer: `Signature`."""
+
+    label: str
+    body: bytes
+
+
 class ListObjects(Message, frozen=True, kw_only=True, tag="list_objects"):
     """Answer: `ObjectList`, oldest first. The bytes lie in `<store>/objects/DIGEST`."""
 
@@ -156,9 +170,9 @@ class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
 
 
-Answer = Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount
+Answer = Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
 Event = TableChanged | RollSegments
-Request = Ping | Hello | Rolled | Reload | Seal | PutObject | ListObjects | IssueToken | Erase | Stop
+Request = Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
 
 A = TypeVar("A")
 
