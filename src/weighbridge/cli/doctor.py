@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.errors import ExitCode
 
 EXIT = {"ok": ExitCode.DONE, "warn": ExitCode.UNDECIDED, "fail": ExitCode.FAILED}
@@ -29,7 +30,7 @@ def doctor(
         print(json.dumps(msgspec.to_builtins(diagnosis), indent=2))
     else:
         for check in diagnosis.checks:
-            print(f"{check.status:<4}  {check.name}: {check.says}")
+            print(outside(f"{check.status:<4}  {check.name}: {check.says}"))
             if check.next_step:
-                print(f"      -> {check.next_step}")
+                print(outside(f"      -> {check.next_step}"))
     raise typer.Exit(EXIT[diagnosis.status])

@@ -4,8 +4,10 @@ import sys
 import textwrap
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from weighbridge.cli.outside import outside
 from weighbridge.licenses.answer import Answer
 from weighbridge.licenses.ask import Open
 from weighbridge.licenses.changes import Told
@@ -23,7 +25,11 @@ _NOT_ADVICE = "A reading of recorded facts, not legal advice. `allowed` means: n
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _bold(name: str) -> str:
+    return f"[bold]{escape(outside(name))}[/bold]"
 
 
 def _word(word: str) -> str:
@@ -32,6 +38,7 @@ def _word(word: str) -> str:
 
 def _item(console: Console, text: str, lead: str = "  - ") -> None:
     """One item; on a terminal its lines after the first are indented, elsewhere it stays one line."""
+    text = outside(text)  # model cards and licence files are others' texts
     if sys.stdout.isatty():
         text = textwrap.fill(text, console.width - len(lead), break_long_words=False, break_on_hyphens=False).replace(
             "\n", "\n" + " " * len(lead)
@@ -54,11 +61,11 @@ class _Sources:
 
 def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None, ahead: list[str]) -> None:
     console, sources = _console(), _Sources()
-    console.print(f"[bold]{query}[/bold] on {made.on}: {_word(made.verdict)}")
+    console.print(f"{_bold(query)} on {made.on}: {_word(made.verdict)}")
     if made.if_confirmed is not None:
         console.print(f"Once the reported facts are confirmed: {_word(made.if_confirmed)}")
     if made.terms and made.terms != (query,):
-        console.print(f"Terms: {' + '.join(made.terms)}", markup=False)
+        console.print(outside(f"Terms: {' + '.join(made.terms)}"), markup=False)
     for heading, lines in (
         ("Why", [sources.cite(reason) for reason in made.reasons]),
         ("To do", [f"{one.text} [clause {one.clause}]" for one in made.obligations]),
@@ -86,7 +93,7 @@ def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | No
 def findings(found: tuple[Finding, ...]) -> None:
     console = _console()
     for row in found:
-        console.print(f"[bold]{row.arm}[/bold]: {_word(row.verdict)} ({row.terms or 'no terms configured'})")
+        console.print(f"{_bold(row.arm)}: {_word(row.verdict)} ({escape(outside(row.terms or 'no terms configured'))})")
         for line in (*row.reasons, *row.obligations):
             _item(console, line)
     console.print(_NOT_ADVICE)
@@ -118,9 +125,9 @@ def matrix(made: Matrix) -> None:
 
 def compared(made: Compared, dated: list[Told]) -> None:
     console = _console()
-    console.print(f"[bold]{made.before}[/bold] -> [bold]{made.after}[/bold]")
+    console.print(f"{_bold(made.before)} -> {_bold(made.after)}")
     for row in dated:
-        console.print(row.sentence, markup=False)
+        console.print(outside(row.sentence), markup=False)
     for direction in ("tightened", "loosened", "changed"):
         texts = [one.text for one in made.differences if one.direction == direction]
         if texts:
@@ -139,13 +146,13 @@ def told(rows: tuple[Told, ...]) -> None:
     console = _console()
     for row in rows:
         mark = "" if row.confidence == "read" else f", {row.confidence}"
-        console.print(f"{row.sentence} [{row.source}{mark}]", markup=False)
+        console.print(outside(f"{row.sentence} [{row.source}{mark}]"), markup=False)
 
 
 def open_questions(made: Open) -> None:
     console = _console()
     for name, word in made.verdicts.items():
-        console.print(f"[bold]{name}[/bold]: {_word(word)}")
+        console.print(f"{_bold(name)}: {_word(word)}")
     if not made.questions:
         console.print("No answer of yours would change a verdict.")
     for one in made.questions:
@@ -168,12 +175,12 @@ def watched(made: Watched, file: str, accepted: bool) -> None:
     for name in made.unchanged:
         console.print(f"{name}: {'accepted' if accepted else 'as accepted'}", markup=False)
     for news in made.news:
-        console.print(f"[bold]{news.name}[/bold]: [yellow]{news.kind}[/]")
+        console.print(f"{_bold(news.name)}: [yellow]{news.kind}[/]")
         _item(console, news.sentence)
         for one in news.differences:
             _item(console, f"{one.direction}: {one.text}")
         for line in news.lines:
-            console.print(f"    {line}", markup=False)
+            console.print(outside(f"    {line}"), markup=False)
     console.print(f"Lock: {file}", markup=False)
 
 

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
+from weighbridge.cli.outside import outside
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, compile_price
@@ -128,10 +129,10 @@ def show(
 
 def _print(prices: Prices) -> None:
     for row in prices.prices:
-        print(f"{row.arm}: {row.model} at {row.endpoint}")
+        print(outside(f"{row.arm}: {row.model} at {row.endpoint}"))
         rates = row.usd_per_million_tokens
         if rates is None:
-            print(f"  unknown: {row.why_unknown}")
+            print(outside(f"  unknown: {row.why_unknown}"))
             continue
         shown = [
             f"{name.replace('_', ' ')} {'unknown' if amount is None else '$' + amount}"
@@ -144,4 +145,4 @@ def _print(prices: Prices) -> None:
             print(f"  past {row.input_tokens_max:,} input tokens another price holds: the cost is unknown there")
         if row.until is not None:
             print(f"  may change at {row.until}")
-        print(f"  {row.price_version}, from {row.source}")
+        print(outside(f"  {row.price_version}, from {row.source}"))

@@ -63,7 +63,7 @@ class CaptureSection(Section, frozen=True, kw_only=True):
     """The part of requests whose bodies are kept, 0.0 to 1.0."""
     redact: tuple[str, ...] = ("secrets",)
     """What is taken out before anything reaches the disk: `secrets` finds API keys, tokens and private keys. It
-    reduces, it does not guarantee.
+    reduces, it does not guarantee. A body that would take over a tenth of a second to look through is not kept.
     """
     keep_days: int = 30
     """Days until bodies and their keys are deleted."""
@@ -105,7 +105,7 @@ class EndpointSection(Section, frozen=True, kw_only=True):
 
 
 class PriceSection(Section, frozen=True, kw_only=True):
-    """USD per million tokens, as strings so that no digit is lost."""
+    """USD per million tokens, as strings so that no digit is lost; at most 1,000,000, with at most nine decimals."""
 
     input: str
     """Per million input tokens."""
@@ -311,7 +311,9 @@ class OrganizationSection(Section, frozen=True, kw_only=True):
 
 
 class LimitsSection(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every body, queue and wait of a gateway worker has a limit; `_bytes_` in bytes, `_s_` in seconds."""
+    """Every body, queue and wait of a gateway worker has a limit: `_bytes_` in bytes, at most 1 GiB; `_s_` in seconds,
+    at most a day; `_connections_` at most 1,000,000.
+    """
 
 
 class Config(Section, frozen=True, kw_only=True):
