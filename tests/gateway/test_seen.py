@@ -155,6 +155,7 @@ MESSAGES = [
     request_bytes(chat("secret")),
     request_bytes(chat("secret"), key=OTHER),
     request_bytes(chat(text="x" * 300)),
+    request_bytes(chat(text="x" * 1300)),
     request_bytes(chat(text="x" * 3000)),
     request_bytes(b"{"),
     request_bytes(b""),
@@ -219,12 +220,14 @@ def test_the_short_way_and_the_parser_answer_and_record_the_same(done: list[list
     assert long.log.bodies == short.log.bodies
 
 
-def test_a_repeated_head_takes_the_short_way() -> None:
+@pytest.mark.parametrize("size", [1, 1300], ids=["small", "larger than a head may be"])
+def test_a_repeated_head_takes_the_short_way(size: int) -> None:
     side, before = Side(ShortWay), ShortWay.taken
-    for text in ("first", "second", "a third one"):
-        side.send([request_bytes(chat(text=text))])
+    bodies = [chat(text=letter * size) for letter in ("a", "b", "cc")]
+    for body in bodies:
+        side.send([request_bytes(body)])
     assert 2 == ShortWay.taken - before
-    assert [chat(text=text) for text in ("first", "second", "a third one")] == [body for _, body in side.log.bodies]
+    assert bodies == [body for _, body in side.log.bodies]
 
 
 @pytest.mark.parametrize(

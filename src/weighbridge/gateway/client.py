@@ -111,10 +111,11 @@ class Client(asyncio.Protocol):
             self.close_after = True
             return
         limits = self.gateway.lanes.limits
+        rest = data
         if not self._headed and self._received + len(data) > limits.head_bytes_max:
-            data = self._feed_head(data, limits.head_bytes_max - self._received)
-        if data:
-            self._take(data)
+            rest = self._feed_head(data, limits.head_bytes_max - self._received)
+        if rest:
+            self._take(rest)
         if self._refusal is not None and not self.discarding:
             self.refuse(self._refusal)
         elif self._received > limits.body_bytes_max + limits.head_bytes_max and not self._complete:
