@@ -223,7 +223,7 @@ def test_the_short_way_and_the_parser_answer_and_record_the_same(done: list[list
 @pytest.mark.parametrize("size", [1, 1300], ids=["small", "larger than a head may be"])
 def test_a_repeated_head_takes_the_short_way(size: int) -> None:
     side, before = Side(ShortWay), ShortWay.taken
-    bodies = [chat(text=letter * size) for letter in ("a", "b", "cc")]
+    bodies = [chat(text=letter * size + end) for letter, end in (("a", ""), ("b", ""), ("c", "longer"))]
     for body in bodies:
         side.send([request_bytes(body)])
     assert 2 == ShortWay.taken - before
