@@ -1,6 +1,7 @@
 """Secrets are taken out; everything else is left alone, byte for byte."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,7 @@ def body(text: str) -> bytes:
 )
 def test_a_secret_is_taken_out_and_the_body_still_parses(kind: str, secret: str, around: str) -> None:
     cleaned, changed = redact(SECRETS, body(around.format(secret)))
+    assert cleaned is not None
     assert changed
     text = json.loads(cleaned)["messages"][0]["content"]
     assert f"[redacted {kind}]" in text
@@ -94,12 +96,65 @@ def test_any_bytes_are_survived(original: bytes) -> None:
 @given(st.text(max_size=400), st.sampled_from([secret for _, secret in FOUND]), st.text(max_size=400))
 def test_json_stays_json(before: str, secret: str, after: str) -> None:
     cleaned, _ = redact(SECRETS, body(f"{before} {secret} {after}"))
+    assert cleaned is not None
     assert {"model", "messages"} == set(json.loads(cleaned))
+
+
+HOSTILE = {
+    "spaces after a secret": (b"sk-" + b"a" * 24 + b" key", b" "),
+    "values without names": (b"", b"a=" * 8 + b" "),
+    "one run of names": (b"", b"a="),
+    "one run": (b"", b"A1b2"),
+    "many equal runs": (b"", b"b" * 17 + b" "),
+    "runs too short": (b"", b"a" * 15 + b" "),
+    "starts of keys": (b"", b"sk-" * 2600 + b" "),
+    "starts of tokens": (b"", b"eyJaaaaaaaa/" * 600 + b" "),
+    "addresses": (b"@", b"://a:bbb"),
+    "private keys without end": (b"a" * 16, b"-----BEGIN PRIVATE KEY----- "),
+    "private keys before text": (b"a" * 16 + b"-----BEGIN PRIVATE KEY-----\n-----END " * 30_000, b"x"),
+    "dashes": (b"PRIVATE KEY " + b"a" * 16, b"-"),
+}
+"""Beginnings and what follows over and over, up to the largest body that a gateway takes."""
+
+
+@pytest.mark.parametrize(("start", "piece"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_body_that_a_gateway_takes_holds_its_loop_for_long(start: bytes, piece: bytes) -> None:
+    hostile = start + piece * ((32 << 20) // len(piece))
+    before = time.process_time()
+    redact(SECRETS, hostile)
+    # CPU time: 0.02 to 0.4 s; many times this bound where patterns are tried at every byte of such a body.
+    assert time.process_time() - before < 3
+
+
+def test_what_would_take_too_long_is_not_given_back_at_all() -> None:
+    start, piece = HOSTILE["values without names"]
+    assert (None, False) == redact(SECRETS, start + piece * 1_000_000)
+
+
+def test_a_long_prompt_a_picture_and_a_long_stream_are_not_too_much() -> None:
+    event = b'data: {"id":"chatcmpl-AbCdEfGh0123456789","object":"chat.completion.chunk","model":"gpt-4o-2024-08-06",'
+    event += b'"system_fingerprint":"fp_0123456789","choices":[{"index":0,"delta":{"content":" token"}}]}\n\n'
+    code = b"    value_of_the_thing = other_module.function_name(argument_number_%d)\\n"
+    for original in (
+        event * 20_000,
+        b"".join(code % number for number in range(8_000)),
+        body("data:image/png;base64," + "A1b2" * 5_000_000),
+    ):
+        assert (original, False) == redact(SECRETS, original)
+
+
+def test_two_private_keys_in_one_body_and_the_text_after_them() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA75M1pQ\n-----END PRIVATE KEY-----"
+    cleaned, _ = redact(SECRETS, body(f"first {key} then {key} and last"))
+    assert cleaned is not None
+    text = json.loads(cleaned)["messages"][0]["content"]
+    assert "first [redacted private_key] then [redacted private_key] and last" == text
 
 
 def test_a_stream_of_events_is_cleaned_too() -> None:
     event = b'data: {"choices":[{"delta":{"content":"use sk-proj-%b now"}}]}\n\ndata: [DONE]\n\n' % B36.encode()
     cleaned, changed = redact(SECRETS, event)
+    assert cleaned is not None
     assert changed
     assert cleaned.endswith(b"data: [DONE]\n\n")
     assert B36.encode() not in cleaned

@@ -96,6 +96,20 @@ def test_a_secret_in_a_prompt_is_taken_out_before_it_is_kept_and_the_row_says_so
         assert planted.encode() not in body_of(gateway, gateway.finished(2)[0].response)
 
 
+def test_a_body_that_takes_too_long_to_look_through_is_served_and_not_kept(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    from tests.gateway.running import Running
+
+    with Running(tmp_path, table(provider.url)) as gateway:
+        answer = call(gateway.port, chat(text=("a=" * 8 + " ") * 200_000))
+        assert 200 == answer.status
+        assert (None, False) == (gateway.held()[0].request, gateway.held()[0].redacted)
+        assert gateway.finished()[0].response is not None
+        name, why = "weighbridge_bodies_dropped_total", {"why": "too_much_to_redact"}
+        assert (name, why, 1) in gateway.gateway.samples()
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -6,11 +6,15 @@ key blocks, JSON Web Tokens, bearer values, passwords in URLs, and values of fie
 
 Nearly every body holds none, so that answer must be cheap. Credentials are long unbroken runs of letters, digits and a
 few signs: one `translate` and one `find` skip everything else, about 1.3 us per KiB, where a search for each known
-prefix would take 15 us.
+prefix would take 15 us. Rules are tried on such runs and the few bytes before them, nowhere else.
+
+It runs in the gateway's loop, so no body may take long: work is counted, and a body that would take more than
+`WORK_MAX` is not cleaned at all. Its caller must not keep it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 RULES = ("secrets",)
 """What `capture.redact` may name in this version."""
@@ -19,6 +23,15 @@ _RUN_BYTES_MIN = 16
 _RUN_BYTES_MAX = 8192
 """A longer run is data (an image in base64): only its start is looked at."""
 _RUN_START_BYTES = 1024
+
+WORK_MAX = 1 << 20
+"""In bytes that patterns look at; about 0.1 s on one core. Long prompts and streams take a tenth of it; only a body
+made of runs, some megabytes of them, takes more."""
+_RUN_WORK = 6
+_PLACE_WORK = 32
+"""What looking at a place costs where a pattern may begin, besides the bytes that it then reads."""
+_SEEN_BYTES_MAX = 64
+_SEEN_MAX = 4096
 
 _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.+/="
 _CLASSES = bytes(0x61 if byte in _TOKEN else 0x20 for byte in range(256))
@@ -51,8 +64,13 @@ _PREFIXED: tuple[tuple[str, bytes], ...] = (
     ("groq_key", rb"gsk_[A-Za-z0-9]{30,}"),
     ("xai_key", rb"xai-[A-Za-z0-9]{40,}"),
 )
-_ANY_PREFIXED = re.compile(rb"(?=[esArghxywnpS])" + _LEFT + rb"(?:" + rb"|".join(rule for _, rule in _PREFIXED) + rb")")
-_RULES = tuple((kind, re.compile(_LEFT + rb"(?:" + rule + rb")")) for kind, rule in _PREFIXED)
+_ANY_PREFIXED = re.compile(
+    rb"(?=[esArghxywnpS])"
+    + _LEFT
+    + rb"(?:"
+    + rb"|".join(b"(?P<%b>%b)" % (kind.encode(), rule) for kind, rule in _PREFIXED)
+    + rb")"
+)
 
 _NAME_LEFT = rb"(?:(?<![A-Za-z])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 _NAMES_END = (
@@ -73,51 +91,115 @@ _NAMED_VALUE = re.compile(
 )
 _NAMED_BYTES_MAX = 32
 
-_PRIVATE_KEY = re.compile(
-    rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    rb"(?:[^-\"]|-(?!-{4}END))*(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
-)
+_KEY_BEGIN = b"-----BEGIN "
+_KEY_HEAD = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _URL_PASSWORD = re.compile(rb"(://[^\s/:@\"\\<>]{0,64}:)[^\s/@\"\\<>]{3,200}(?=@[A-Za-z0-9.\-\[])")
 
+_Span = tuple[int, int, str]
+"""Start and end of a secret, and its kind."""
 
-def redact(names: Sequence[str], body: bytes) -> tuple[bytes, bool]:
-    """The body without what the rules in `names` look for, and whether anything was taken out."""
+
+class _TooMuchWorkError(Exception):
+    pass
+
+
+def redact(names: Sequence[str], body: bytes) -> tuple[bytes | None, bool]:
+    """The body without what the rules in `names` look for, and whether anything was taken out.
+
+    `None` in place of the body: looking through it would take too long (see `WORK_MAX`), so nobody knows what it holds.
+    """
     if "secrets" not in names:
         return body, False
-    in_url = b"@" in body and _URL_PASSWORD.search(body) is not None
-    if not in_url and not _has_secret(body):
+    try:
+        spans = _spans(body)
+    except _TooMuchWorkError:
+        return None, False
+    if not spans:
         return body, False
-    cleaned = _PRIVATE_KEY.sub(b"[redacted private_key]", body)
-    for kind, rule in _RULES:
-        cleaned = rule.sub(b"[redacted %b]" % kind.encode(), cleaned)
-    cleaned = _NAMED_VALUE.sub(rb"\1[redacted credential]", cleaned)
-    cleaned = _URL_PASSWORD.sub(rb"\1[redacted password]", cleaned)
-    return cleaned, cleaned != body
+    spans.sort(key=itemgetter(0))  # stable: of two kinds that begin at one place the first found gives the name
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, kind in spans:
+        if start >= at:
+            pieces += (body[at:start], b"[redacted %b]" % kind.encode())
+        at = max(at, end)
+    pieces.append(body[at:])
+    return b"".join(pieces), True
 
 
-def _has_secret(body: bytes) -> bool:
+def _spans(body: bytes) -> list[_Span]:
+    spans: list[_Span] = []
+    work = 0
+    if b"@" in body:
+        work = _PLACE_WORK * body.count(b"://")
+        if work > WORK_MAX:
+            raise _TooMuchWorkError
+        spans += ((found.end(1), found.end(), "password") for found in _URL_PASSWORD.finditer(body))
     classes = body.translate(_CLASSES)
     start = classes.find(_RUN)
-    looked_for_key = False
+    if start >= 0 and b"PRIVATE KEY" in body:  # a private key is lines of runs: without a run there is none
+        work += _PLACE_WORK * body.count(_KEY_BEGIN)
+        if work > WORK_MAX:
+            raise _TooMuchWorkError
+        spans += _private_keys(body)
+    seen: set[bytes] = set()
     while start >= 0:
         end = classes.find(b" ", start + _RUN_BYTES_MIN)
         if end < 0:
             end = len(body)
-        if body[start:end] in _HARMLESS:
-            start = classes.find(_RUN, end)
-            continue
-        upto = end if end - start <= _RUN_BYTES_MAX else start + _RUN_START_BYTES
-        if _ANY_PREFIXED.search(body, start, upto) is not None:
-            return True
-        before = body[max(0, start - _NAMED_BYTES_MAX) : start]
-        if body.find(b"=", start, upto - 2) >= 0 and _NAMED_VALUE.search(body, start - len(before), end):
-            return True  # NAME=VALUE is one run
-        if before.rstrip(_BETWEEN).lower().endswith(_NAMES_END) and _NAMED_VALUE.search(body, start - len(before), end):
-            return True
-        if not looked_for_key:
-            # A private key is lines of such runs: without a run there is none.
-            looked_for_key = True
-            if b"PRIVATE KEY" in body and _PRIVATE_KEY.search(body) is not None:
-                return True
+        work += _RUN_WORK
+        if end - start > _SEEN_BYTES_MAX or body[start:end] not in _HARMLESS:
+            work += _look_at(body, start, end, seen, spans)
+        if work > WORK_MAX:
+            raise _TooMuchWorkError
         start = classes.find(_RUN, end)
-    return False
+    return spans
+
+
+def _look_at(body: bytes, start: int, end: int, seen: set[bytes], spans: list[_Span]) -> int:
+    """Add what a run holds to `spans`; how much work it was."""
+    work = 0
+    upto = end if end - start <= _RUN_BYTES_MAX else start + _RUN_START_BYTES
+    known = body[max(0, start - 1) : end] if end - start <= _SEEN_BYTES_MAX else b""
+    if not known or known not in seen:
+        work += upto - start + _PLACE_WORK
+        count = len(spans)
+        for found in _ANY_PREFIXED.finditer(body, start, upto):
+            spans.append((found.start(), end if found.end() == upto else found.end(), found.lastgroup or ""))
+        if known and count == len(spans) and len(seen) < _SEEN_MAX:
+            seen.add(known)
+    before = max(0, start - _NAMED_BYTES_MAX)
+    # NAME=VALUE is one run
+    if body.find(b"=", start, upto - 2) >= 0 or body[before:start].rstrip(_BETWEEN).lower().endswith(_NAMES_END):
+        work += upto - before + _PLACE_WORK
+        for found in _NAMED_VALUE.finditer(body, before, upto):
+            spans.append((found.end(1), end if found.end() == upto else found.end(), "credential"))
+    return work
+
+
+def _private_keys(body: bytes) -> Iterator[_Span]:
+    """From each first line to the last one, to the end of the JSON string where that is missing."""
+    start = body.find(_KEY_BEGIN)
+    quote = last = 0  # found once each, however many first lines stand before them
+    while start >= 0:
+        head = _KEY_HEAD.match(body, start)
+        if head is None:
+            start = body.find(_KEY_BEGIN, start + 1)
+            continue
+        if quote < head.end():
+            quote = _found(body, b'"', head.end())
+        if last < head.end():
+            last = _found(body, b"-----END", head.end())
+        end = min(quote, last)
+        tail = _KEY_END.match(body, last) if last < quote else None
+        if tail is not None:
+            end = tail.end()
+        yield start, end, "private_key"
+        start = body.find(_KEY_BEGIN, end)
+
+
+def _found(body: bytes, what: bytes, start: int) -> int:
+    """Where it stands, the body's end where it does not."""
+    at = body.find(what, start)
+    return len(body) if at < 0 else at

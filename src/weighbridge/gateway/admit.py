@@ -5,7 +5,6 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from weighbridge.exchanges import redact
 from weighbridge.gateway.exchange import Exchange, gate, unusable
 from weighbridge.gateway.lanes import ClientKey, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
@@ -170,8 +169,7 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     )
     redacted, reference = False, None
     if keep:
-        kept, redacted = redact.redact(capture.redact, body)
-        reference = log.body(caller.team, (kept,))
+        reference, redacted = gateway.captured(caller.team, body)
     user = request.user
     if user is not None and len(user) > USER_CHARS_MAX:
         user = "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()

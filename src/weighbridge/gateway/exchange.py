@@ -163,7 +163,7 @@ class Exchange:
         if self.attempt:
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
-        reference = gateway.captured(self.team, body) if self.capture and body else None
+        reference = gateway.captured(self.team, body)[0] if self.capture and body else None
         duration = gateway.mono_ns() - self.started_ns
         first = None if self.first_ns is None else self.first_ns - self.started_ns
         frame = Finished(

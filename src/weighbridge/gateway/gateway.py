@@ -52,7 +52,7 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.clients: set[Client] = set()
         self.lingering: dict[Relay, int] = {}
-        self.bodies_too_large = 0
+        self.bodies_too_large = self.bodies_too_much_to_redact = 0
         self._pools: dict[Target, tuple[Dialer, Pool[Relay]]] = {}
         self._dialing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -78,9 +78,13 @@ class Gateway:
 
     # --- log ----------------------------------------------------------------------------------------------------------
 
-    def captured(self, team: str | None, body: bytes) -> BodyRef | None:
-        kept, _ = redact.redact(self.lanes.capture.redact, body)
-        return self.log.body(team, (kept,))
+    def captured(self, team: str | None, body: bytes) -> tuple[BodyRef | None, bool]:
+        """Keep a body without its secrets, and whether it had any. One that takes long to look through is not kept."""
+        kept, changed = redact.redact(self.lanes.capture.redact, body)
+        if kept is None:
+            self.bodies_too_much_to_redact += 1
+            return None, False
+        return self.log.body(team, (kept,)), changed
 
     def log_refusal(self) -> Refusal:
         return Refusal(
@@ -244,6 +248,7 @@ class Gateway:
             ("weighbridge_client_connections", {}, len(self.clients)),
             ("weighbridge_bodies_dropped_total", {"why": "log"}, log.bodies_dropped),
             ("weighbridge_bodies_dropped_total", {"why": "too_large"}, self.bodies_too_large),
+            ("weighbridge_bodies_dropped_total", {"why": "too_much_to_redact"}, self.bodies_too_much_to_redact),
             ("weighbridge_log_written_bytes_total", {}, log.bytes_written),
             *_log_state(log.state),
         ]

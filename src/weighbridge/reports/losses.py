@@ -70,5 +70,8 @@ def _text(ref: BodyRef | None, body: ReadBody, read: Callable[[bytes], str]) -> 
     except ValueError:
         return None
     # Bodies were redacted before they were stored; rules may have been added since.
-    text = redact(("secrets",), text.encode(errors="replace"))[0].decode(errors="replace").strip()
+    cleaned, _ = redact(("secrets",), text.encode(errors="replace"))
+    if cleaned is None:
+        return None
+    text = cleaned.decode(errors="replace").strip()
     return text if len(text) <= CHARS_MAX else text[:CHARS_MAX].rstrip() + " …"
