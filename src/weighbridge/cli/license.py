@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from weighbridge.cli import license_output as output
+from weighbridge.cli.license_mirror import DEFAULT_MIRROR, MIRROR_EXAMPLES, mirror_
 from weighbridge.cli.license_statement import STATEMENT_EXAMPLES, statement
 from weighbridge.cli.license_watch import WATCH_EXAMPLES, OnDay, day_of, open_weights, watch, write
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
@@ -17,6 +18,7 @@ from weighbridge.config.tree import ROLES
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.ledger.prices import listed_models
 from weighbridge.licenses import ask, changes, hub, load_profile, resolve
+from weighbridge.licenses import mirror as mirroring
 from weighbridge.licenses import profile as checked_profile
 from weighbridge.licenses.ahead import ahead
 from weighbridge.licenses.check import check_parts, parts_of
@@ -125,7 +127,9 @@ def check(
         by_role: dict[str, str] = {}
         if answer.verdict == "unclear" and not who.roles:
             by_role = {role: check_parts(parts, in_role(who, role), day).verdict for role in ROLES}
-        output.answer(query, answer, by_role, supplier(query, listed_models()), lines)
+        who_makes = supplier(query, listed_models())
+        escrow = None if who_makes is None else mirroring.escrow(who_makes.model, config.parent / DEFAULT_MIRROR)
+        output.answer(query, answer, by_role, who_makes, lines, escrow)
     raise typer.Exit(_code([answer.verdict], gate))
 
 
@@ -267,6 +271,7 @@ def obligations(
 
 app.command(epilog=WATCH_EXAMPLES)(watch)
 app.command(epilog=STATEMENT_EXAMPLES)(statement)
+app.command("mirror", epilog=MIRROR_EXAMPLES)(mirror_)
 
 
 def _code(verdicts: list[Any], gate: bool) -> int:

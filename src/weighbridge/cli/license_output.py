@@ -59,7 +59,9 @@ class _Sources:
         return f"{reason.text} [{clause}source {number}{mark}]"
 
 
-def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | None, ahead: list[str]) -> None:
+def answer(
+    query: str, made: Answer, by_role: dict[str, str], who: Supplier | None, ahead: list[str], escrow: str | None
+) -> None:
     console, sources = _console(), _Sources()
     console.print(f"{_bold(query)} on {made.on}: {_word(made.verdict)}")
     if made.if_confirmed is not None:
@@ -84,6 +86,8 @@ def answer(query: str, made: Answer, by_role: dict[str, str], who: Supplier | No
         for reason in who.facts:
             _item(console, sources.cite(reason))
         _item(console, f"Hosts in the installed price book: {', '.join(who.hosts) or 'none'}")
+        if escrow is not None:
+            _item(console, escrow)
     console.print("\n[bold]Sources[/bold]")
     for source, number in sources.numbers.items():
         _item(console, source, lead=f"  {number}. ")

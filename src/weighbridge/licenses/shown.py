@@ -73,6 +73,11 @@ def read_folder(folder: Path) -> dict[str, str]:
 
 async def read_page(url: str) -> dict[str, str]:
     """One page, without running its scripts. Raises `UsageError` or `WeighbridgeError`."""
+    return {url: (await fetch(url)).decode(errors="replace")}
+
+
+async def fetch(url: str) -> bytes:
+    """What lies at an address, byte for byte. Raises `UsageError` or `WeighbridgeError`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url!r} is neither a folder nor a page; write a path or http(s)://HOST/PATH")
@@ -89,4 +94,4 @@ async def read_page(url: str) -> dict[str, str]:
         moved = reply.header(b"location")
         to = f" (it leads to {moved.decode(errors='replace')}; name that page)" if moved is not None else ""
         raise WeighbridgeError(f"{url} answered with status {reply.status}{to}; allowed is 200")
-    return {url: reply.body.decode(errors="replace")}
+    return reply.body
