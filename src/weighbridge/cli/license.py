@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from weighbridge.cli import license_output as output
+from weighbridge.cli.license_metered import from_log, told, with_tokens
 from weighbridge.cli.license_mirror import DEFAULT_MIRROR, MIRROR_EXAMPLES, mirror_
 from weighbridge.cli.license_statement import STATEMENT_EXAMPLES, statement
 from weighbridge.cli.license_watch import WATCH_EXAMPLES, OnDay, day_of, open_weights, watch, write
@@ -89,7 +90,12 @@ def check(
     ] = None,
     output_tokens: Annotated[
         float | None,
-        typer.Option("--output-tokens", metavar="N", min=0, help="Tokens that the model produces in a month, metered."),
+        typer.Option(
+            "--output-tokens",
+            metavar="N",
+            min=0,
+            help="Tokens that the model makes in a month; else from the log here.",
+        ),
     ] = None,
     growth: Annotated[
         float | None,
@@ -117,8 +123,12 @@ def check(
         write(Checked(findings=found)) if json else output.findings(found)
         raise typer.Exit(_code([row.verdict for row in found], gate))
     parts = hub.parts(query)
+    metered = from_log(query, parts, config) if output_tokens is None else None
+    if metered is not None:
+        who = with_tokens(who, metered)
     answer = check_parts(parts, who, day)
-    lines = _lines_ahead(query, who, growth, day)
+    lines = [] if metered is None else told(query, who, metered, day)
+    lines += _lines_ahead(query, who, growth, day)
     if json:
         write(answer)
         for line in lines:
