@@ -17,8 +17,8 @@ SOURCE = REPOSITORY / "src" / "weighbridge"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 NOT_IN_A_WORKER = (
-    "apsw", "duckdb", "genai_prices", "huggingface_hub", "jinja2", "jsonschema", "license_expression", "numpy", "openai",
-    "prometheus_client", "pydantic", "rich", "typer", "xllamacpp",
+    "apsw", "duckdb", "genai_prices", "huggingface_hub", "jinja2", "jsonschema", "license_expression", "numpy",
+    "openai", "prometheus_client", "pydantic", "rich", "typer", "xllamacpp",
 )  # fmt: skip
 
 DOORS = {
