@@ -176,6 +176,7 @@ def test_show_prints_the_stored_bytes_and_quote_spends_nothing(store: Store) -> 
         (("--route", "assistant", "--candidate", "old"), 64, "it is the incumbent"),
         (("--route", "assistant", "--candidate", "nope"), 64, "which has: new, banana, unknown"),
         (("--route", "assistant", "--candidate", "new", "--margin", "3"), 64, "above 0 and below 1"),
+        (("--route", "assistant", "--candidate", "new", "--max-usd", "1e999999"), 64, "above 0, at most 1,000,000"),
         (("--route", "assistant", "--candidate", "new", "--max-usd", "lots"), 64, "2.50"),
         (("--route", "assistant", "--candidate", "new", "--slice", "task=poem"), 1, "no answered traffic on slice"),
     ],

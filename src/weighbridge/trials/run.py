@@ -40,6 +40,9 @@ LOG_S_MAX = 10.0
 """How long the log may take to show the frames of replays whose answers we already have."""
 POLL_EVERY_S = 0.25
 
+USD_MAX = 1_000_000
+"""The most that one trial may be allowed to spend."""
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How to carry a trial out. None of it can change what its verdict is, only how far it gets and how fast."""
@@ -122,8 +125,8 @@ def _permitted(loaded: Loaded, layout: Layout, settings: Settings) -> tuple[Rout
 def _cap_nanousd(max_usd: Decimal | None, arm: Arm) -> int | None:
     if max_usd is None:
         return None
-    if not max_usd.is_finite() or max_usd <= 0:
-        raise UsageError(f"--max-usd {max_usd}: allowed is an amount above 0, e.g. 2.50")
+    if not max_usd.is_finite() or not 0 < max_usd <= USD_MAX:
+        raise UsageError(f"--max-usd {max_usd}: allowed is an amount above 0, at most {USD_MAX:,}, e.g. 2.50")
     if arm.price is None:
         raise WeighbridgeError(
             f"--max-usd cannot be kept: the price of arm {arm.name!r} ({arm.model}) is unknown. Give it one with "
