@@ -187,6 +187,18 @@ def test_the_system_prompt_of_an_arm_is_put_first_where_there_was_none() -> None
     assert ["system", "user"] == [row["role"] for row in json.loads(sent)["messages"]]
 
 
+@pytest.mark.parametrize(("count", "is_read"), [(1024, True), (1025, False)])
+def test_more_leading_system_turns_than_any_client_sends_are_not_read(count: int, is_read: bool) -> None:
+    messages = [{"role": "system", "content": "x"}] * count + [{"role": "user", "content": "q"}]
+    assert is_read == (b'"q"' == turns(messages)[1])
+    text = body(model="m", messages=messages)
+    if is_read:
+        assert 2 == len(json.loads(edited(text, system_prompt="ours")[0])["messages"])
+    else:
+        with pytest.raises(BadRequest, match="more than 1024 system turns"):
+            edited(text, system_prompt="ours")
+
+
 def test_a_system_prompt_cannot_be_put_into_messages_that_are_no_list() -> None:
     with pytest.raises(BadRequest, match="'messages' must be a list"):
         edited(body(messages="text"), system_prompt="new")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -28,6 +29,9 @@ STREAM_EVENTS_READ_MAX = 12
 
 MESSAGES_AT_ONCE_BYTES_MAX = 16 << 10
 """Past this a list of messages is decoded one by one: only its start is needed."""
+
+SYSTEM_TURNS_MAX = 1024
+"""How many leading system and developer turns are read: each takes some microseconds of the gateway's loop."""
 
 _NULL = msgspec.Raw(b"null")
 _ABSENT = msgspec.Raw(b"")
@@ -122,7 +126,9 @@ def _asks_usage(options: msgspec.Raw | None) -> bool:
 
 
 def turns_of(request: ChatRequest) -> Turns:
-    """The system prompt and the first user turn. Reads no further than that turn, however long the conversation is."""
+    """The system prompt and the first user turn. Reads no further than that turn, however long the conversation is,
+    and no further than `SYSTEM_TURNS_MAX`: a first user turn after that many is not looked for.
+    """
     turns = request.turns
     if turns is None:
         messages = request.raw.fields.get("messages", _ABSENT)
@@ -132,7 +138,7 @@ def turns_of(request: ChatRequest) -> Turns:
 
 def _read_turns(messages: msgspec.Raw) -> Turns:
     system: list[bytes] = []
-    for fields in _leading(messages):
+    for fields in islice(_leading(messages), SYSTEM_TURNS_MAX + 1):
         role = fields.get("role")
         if role == _USER:
             return Turns(b"\n".join(system) if system else None, bytes(fields.get("content", _ABSENT)))
@@ -226,7 +232,14 @@ def _with_system_prompt(messages: bytes, system_prompt: str) -> bytes:
     if text[:1] != "[":
         raise BadRequest("'messages' must be a list of messages", param="messages", code="invalid_type")
     rest = "]"
-    for start, end in _places(text):
+    for number, (start, end) in enumerate(_places(text)):
+        if number > SYSTEM_TURNS_MAX:
+            raise BadRequest(
+                f"'messages' begins with more than {SYSTEM_TURNS_MAX} system turns, and this route puts its own prompt "
+                "in their place; join them",
+                param="messages",
+                code="too_many_system_turns",
+            )
         if _message_fields(text[start:end].encode()).get("role") not in _SYSTEM:
             rest = "," + text[start:]
             break
