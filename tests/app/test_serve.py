@@ -16,6 +16,7 @@ import pytest
 
 from tests.app.serving import Serving, ask, gone, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
+from weighbridge.exchanges.chain import fingerprint, public_key
 from weighbridge.store.control import Ping, Pong
 
 
@@ -60,6 +61,24 @@ def test_it_says_where_to_point_clients_what_goes_where_and_what_is_kept(served:
     served.until(r"route assistant: to incumbent \(model-a at 127\.0\.0\.1:\d+\); trials may ask candidate")
     served.until(r"client keys: app")
     served.until(r"captured: prompts and answers for 'tests', approved by tests, secrets redacted.*keys/master\.key")
+
+
+def test_it_names_the_key_that_the_log_is_signed_with_and_says_when_it_is_not_the_one_it_was(
+    served: Serving, file: Path
+) -> None:
+    first = fingerprint(public_key(served.layout))
+    assert served.until(r"the log is signed with key (SHA256:\S+);")[1] == first
+    served.end()
+    for path in (served.layout.signing_key, served.layout.signing_public):
+        path.unlink()
+    with serving(file) as other:
+        second = fingerprint(public_key(served.layout))
+        assert second != first
+        assert other.until(r"the log is signed with key (SHA256:\S+);")[1] == second
+        assert other.until(r"note: the signing key of \S+ is (SHA256:\S+), but (SHA256:\S+) is").groups() == (
+            second,
+            first,
+        )
 
 
 def test_a_request_goes_through(served: Serving, provider: FakeProvider) -> None:
