@@ -1,0 +1,145 @@
+"""What each row cost: as the file states it, else tokens times the price book, else unknown with the reason.
+
+A price that changes with the date or the hour is looked up for every hour in which the model was used. Where a row sums
+calls of a bucket (a day, say), the hour of the bucket's start stands for all of them, and its mean request decides
+whether the base context tier holds.
+"""
+
+from datetime import UTC, datetime
+
+import duckdb
+import msgspec
+
+from weighbridge.config.tree import ArmSection, EndpointSection
+from weighbridge.ledger.prices import PriceFound, compile_price
+from weighbridge.scan.assumptions import Assumptions
+from weighbridge.scan.naming import Named, name_model
+
+_RATE = "INSERT INTO rates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVER = datetime(1970, 1, 1)
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """One price of the book that the bill used."""
+
+    provider: str
+    model: str
+    version: str
+    source: str
+
+
+class Pricing(msgspec.Struct, frozen=True, kw_only=True):
+    rates: tuple[Rate, ...]
+    named: dict[tuple[str | None, str], Named]
+    """(provider, model) as the files write them -> as the price book calls them."""
+
+
+def at_price(connection: duckdb.DuckDBPyConnection, now: datetime, assumptions: Assumptions) -> Pricing:
+    """Make the table `usage` out of `raw`: the rows that could be read, each with its cost or why it has none."""
+    pairs = connection.execute(
+        "SELECT DISTINCT provider, model FROM raw WHERE bad IS NULL ORDER BY model, provider"
+    ).fetchall()
+    named = {(provider, model): name_model(provider, model) for provider, model in pairs}
+    connection.execute(
+        "CREATE TABLE names (id INTEGER, provider VARCHAR, model VARCHAR, book_provider VARCHAR, book_model VARCHAR, "
+        "varies BOOLEAN, batch_permille INTEGER);"
+        "CREATE TABLE rates (id INTEGER, hour TIMESTAMP, input HUGEINT, cache_read HUGEINT, cache_write HUGEINT, "
+        "cache_write_1h HUGEINT, output HUGEINT, reasoning HUGEINT, per_request HUGEINT, input_max BIGINT, why VARCHAR)"
+    )
+    rates: dict[tuple[str, str, str], Rate] = {}
+    connection.begin()  # hundreds of small inserts: one commit
+    for ident, ((provider, model), name) in enumerate(named.items()):
+        answer = _look_up(name, now)
+        varies = isinstance(answer, PriceFound) and (answer.until_ns is not None or answer.date is not None)
+        batch = assumptions.batch_permille(name.provider)
+        connection.execute(
+            "INSERT INTO names VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [ident, provider, model, name.provider, name.model, varies, batch],
+        )
+        hours: list[datetime | None] = [_EVER]
+        if varies:
+            hours = [
+                row[0]
+                for row in connection.execute(
+                    "SELECT DISTINCT date_trunc('hour', moment) FROM raw WHERE bad IS NULL AND model = ? "
+                    "AND provider IS NOT DISTINCT FROM ?",
+                    [model, provider],
+                ).fetchall()
+            ]
+        for hour in hours:
+            moment = now if hour is None or hour == _EVER else hour.replace(tzinfo=UTC)
+            found = _look_up(name, moment) if varies else answer
+            connection.execute(_RATE, [ident, hour, *_row(found)])
+            if isinstance(found, PriceFound):
+                assert name.provider is not None  # noqa: S101 (a found price has a provider)
+                rates.setdefault(
+                    (name.provider, name.model, found.version),
+                    Rate(provider=name.provider, model=name.model, version=found.version, source=found.source),
+                )
+    connection.commit()
+    connection.execute(_USAGE)
+    return Pricing(rates=tuple(rates.values()), named=named)
+
+
+def price_of(provider: str, model: str, at: datetime) -> PriceFound | str:
+    """A book price at a moment, or why there is none."""
+    answer = compile_price(
+        ArmSection(name=model, endpoint=provider, model=model),
+        EndpointSection(name=provider, base_url="https://unused.invalid", provider=provider),
+        at,
+    )
+    return answer if isinstance(answer, PriceFound) else answer.why
+
+
+def _look_up(name: Named, at: datetime) -> PriceFound | str:
+    if name.provider is None:
+        return name.why or f"no provider is known to sell {name.model!r}"
+    return price_of(name.provider, name.model, at)
+
+
+def _row(found: PriceFound | str) -> list[int | str | None]:
+    if isinstance(found, str):
+        return [*([None] * 8), found]
+    price = found.price
+    return [
+        price.input, price.cache_read, price.cache_write, price.cache_write_1h, price.output, price.reasoning,
+        price.per_request_nanousd, price.input_tokens_max, None,
+    ]  # fmt: skip
+
+
+# Disjoint token classes times nano-dollars per million, rounded up once a row: records.usage.cost_nanousd in SQL.
+# A class that was used and has no price leaves its NULL in the sum, so that the cost is unknown.
+_SUM = " + ".join(
+    f"CASE WHEN coalesce(r.{tokens}, 0) = 0 THEN 0::HUGEINT ELSE r.{tokens}::HUGEINT * p.{rate} END"
+    for tokens, rate in (
+        ("fresh", "input"),
+        ("cache_read", "cache_read"),
+        ("cache_write", "cache_write"),
+        ("cache_write_1h", "cache_write_1h"),
+        ("output", "output"),
+        ("reasoning", "reasoning"),
+    )
+)
+_INPUT = "(r.fresh + r.cache_read + coalesce(r.cache_write, 0) + coalesce(r.cache_write_1h, 0))"
+
+_USAGE = (
+    "CREATE TABLE usage AS SELECT * EXCLUDE (book_nanousd, why_book), "  # noqa: S608 (our own text)
+    "CASE WHEN stated_nanousd IS NULL THEN book_nanousd ELSE stated_nanousd END AS cost_nanousd, book_nanousd, "
+    "CASE WHEN stated_nanousd IS NULL AND book_nanousd IS NULL THEN why_book END AS why_unknown FROM ("
+    "SELECT r.* EXCLUDE (bad, provider, model), coalesce(n.book_provider, r.provider) AS provider, "
+    "r.model AS model, n.book_model AS book_model, "
+    f"CASE WHEN p.input_max IS NOT NULL AND {_INPUT} > p.input_max * greatest(r.requests, 1) THEN NULL "
+    "WHEN r.batch AND n.batch_permille IS NULL THEN NULL "
+    f"ELSE (({_SUM}) * CASE WHEN r.batch THEN n.batch_permille ELSE 1000 END + 999999999) // 1000000000 "
+    "+ p.per_request * r.requests END AS book_nanousd, "
+    "CASE WHEN p.why IS NOT NULL THEN p.why "
+    f"WHEN p.input_max IS NOT NULL AND {_INPUT} > p.input_max * greatest(r.requests, 1) "
+    "THEN 'past ' || p.input_max || ' input tokens a request another price holds' "
+    "WHEN r.batch AND n.batch_permille IS NULL THEN 'the batch price is not known' "
+    "ELSE 'the price book has no price for one of the token classes used' END AS why_book "
+    "FROM raw r JOIN names n ON n.model = r.model AND coalesce(n.provider, '') = coalesce(r.provider, '') "
+    "JOIN rates p ON p.id = n.id AND coalesce(p.hour, TIMESTAMP '1970-01-02') = "
+    "CASE WHEN n.varies THEN coalesce(date_trunc('hour', r.moment), TIMESTAMP '1970-01-02') "
+    "ELSE TIMESTAMP '1970-01-01' END "
+    "WHERE r.bad IS NULL); DROP TABLE raw"
+)
