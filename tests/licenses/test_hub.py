@@ -183,3 +183,27 @@ def test_the_hub_is_asked_only_where_a_card_is_asked_for() -> None:
 def test_what_names_no_repository_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="hf:OWNER/NAME"):
         parts(name)
+
+
+def test_a_card_is_mirrored_at_its_commit_and_watched_for_changes(tmp_path: Path) -> None:
+    repo = Repo({"license": "other", "license_name": "ours"}, {"LICENSE": b"Up to US$20 million it is free."})
+
+    def ran(*arguments: str) -> tuple[int, dict[str, Any]]:
+        environment = os.environ | {"HF_ENDPOINT": hub.url}
+        command = [sys.executable, "-m", "weighbridge", "license", *arguments, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+        return done.returncode, json.loads(done.stdout)
+
+    with FakeHub({"lab/model": repo}) as hub:
+        _, made = ran("mirror", "Lab", "--license", "hf:lab/model")
+        (file,) = made["models"][0]["files"]
+        assert (f"hf:lab/model@{COMMIT} LICENSE", "licence", []) == (
+            file["source"], file["role"], made["models"][0]["terms"],
+        )  # fmt: skip
+        assert 0 == ran("watch", "--accept", "--source", "lab=hf:lab/model")[0]
+        repo.commit = COMMIT[::-1]  # another commit that changes nothing about the licence is no news
+        assert 0 == ran("watch")[0]
+        repo.files["LICENSE"] = b"Up to US$5 million it is free."
+        code, seen = ran("watch")
+    assert 2 == code
+    assert "US$5 million" in seen["news"][0]["sentence"]
