@@ -13,7 +13,7 @@ from weighbridge.wire.conversation import (
     Loss,
     Reasoning,
 )
-from weighbridge.wire.dialects.chat_reasoning import Detail, from_details, merged
+from weighbridge.wire.dialects.chat_reasoning import SEALED_FORMAT, Detail, merged
 from weighbridge.wire.dialects.events import (
     Began,
     CallBegan,
@@ -31,6 +31,7 @@ from weighbridge.wire.dialects.events import (
 )
 from weighbridge.wire.dialects.failures import failed_inside
 from weighbridge.wire.dialects.fields import NOTHING, Raw, given
+from weighbridge.wire.dialects.reasoning import unsealed
 from weighbridge.wire.usage import usage_of
 
 
@@ -189,6 +190,9 @@ class ChatReader:
         text, source = said.reasoning_content, "reasoning_content"
         if text is None:
             text, source = said.reasoning, "reasoning"
+        if said.reasoning_details and all(row.format == SEALED_FORMAT for row in said.reasoning_details):
+            yield from self._unsealed(said.reasoning_details)
+            return
         if said.reasoning_details:
             self._details += said.reasoning_details
             if text is None:
@@ -199,12 +203,23 @@ class ChatReader:
             self._source = source
             yield ReasoningPiece(text or "", source)
 
+    def _unsealed(self, rows: list[Detail]) -> Iterator[Event]:
+        """Rows of our own: in a stream each follows its text, in a message each has it beside the joined text."""
+        told = self._source is not None
+        self._source = None
+        for row in rows:
+            thought = unsealed(row.text or "", row.data)
+            if thought is None:
+                continue
+            if not told:
+                yield ReasoningPiece(thought.text, thought.source)
+            told = False
+            yield ReasoningSealed(thought)
+
     def _sealed(self) -> Iterator[Event]:
         """Reasoning is over once something else begins."""
         if self._details:
-            rows = merged(self._details)
-            ours = from_details(rows.encode())
-            yield ReasoningSealed(ours[0] if ours else Reasoning("", "reasoning_details", data=rows))
+            yield ReasoningSealed(Reasoning("", "reasoning_details", data=merged(self._details)))
         elif self._source is not None:
             yield ReasoningSealed(Reasoning("", self._source))
         self._details, self._source = [], None

@@ -29,6 +29,7 @@ from weighbridge.wire.dialects.events import (
     Ordered,
     Piece,
     Pinged,
+    RefusalPiece,
     Step,
     UsageSaid,
 )
@@ -231,7 +232,10 @@ class ResponsesWriter:
         return whole + self._sse("response.content_part.done", {**self._place(), "part": _part(said)})
 
     def _close(self) -> bytes:
-        written = self._begin() + b"".join(map(self._step, self._ordered.close()))
+        written = self._begin()
+        if self._finish is not None and self._finish.explanation is not None:
+            written += b"".join(map(self._step, self._ordered.add(RefusalPiece(self._finish.explanation))))
+        written += b"".join(map(self._step, self._ordered.close()))
         response = self._frame.ended(self._output, self._finish, self._usage)
         return written + self._sse(f"response.{response['status']}", {"response": response})
 
