@@ -3,9 +3,13 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weighbridge.wire import openai
+from weighbridge.wire.chat import Turns
 from weighbridge.wire.refusal import BadRequest
 
 
@@ -136,6 +140,46 @@ def test_messages_that_are_none_are_left_to_the_provider_to_refuse(messages: Any
     request = openai.parse_request(json.dumps({"model": "a", "messages": messages}).encode())
     assert openai.turns_of(request).system is None
     assert openai.edited(request, "b", b'"b"', None)[1] == ("model",)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool"])},
+            optional={
+                "content": st.none()
+                | st.text(alphabet='a"\\\\{}[],:ü\n', max_size=12)
+                | st.lists(st.just({"text": "x"})),
+                "name": st.text(max_size=3),
+            },
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([{"separators": (",", ":")}, {"separators": (", ", ": ")}, {"indent": 1, "ensure_ascii": False}]),
+    st.booleans(),
+)
+def test_the_short_way_to_the_first_turns_reads_what_the_long_way_reads(
+    messages: list[dict[str, Any]], layout: dict[str, Any], content_first: bool
+) -> None:
+    if content_first:
+        messages = [dict(reversed(message.items())) for message in messages]
+    raw = json.dumps(messages, **layout).encode()
+    short = openai._plain_turns(raw)
+    assert short in (None, openai._read_turns(msgspec.Raw(raw)))
+    plain = all(list(message) == ["role", "content"] and isinstance(message["content"], str) for message in messages)
+    roles = [message["role"] for message in messages]
+    if plain and "user" in roles and set(roles[: roles.index("user")]) <= {"system", "developer"}:
+        assert short is not None
+
+
+@pytest.mark.parametrize(
+    "text", ['"' * 300, "\\" * 300, '\\"' * 5_000, "\\" * 255 + '"', "\\" * 256 + '"', 'a"b' * 200]
+)
+def test_a_text_of_many_quotes_and_backslashes_is_read_alike_and_in_bounded_looks(text: str) -> None:
+    raw = json.dumps([{"role": "system", "content": text}, {"role": "user", "content": text}]).encode()
+    expected = json.dumps(text).encode()
+    assert openai._plain_turns(raw) in (None, Turns(expected, expected))
+    assert Turns(expected, expected) == openai._read_turns(msgspec.Raw(raw))
 
 
 # --- edits ------------------------------------------------------------------------------------------------------------
