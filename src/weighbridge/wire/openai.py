@@ -148,7 +148,8 @@ def turns_of(request: ChatRequest) -> Turns:
 def _plain_turns(messages: bytes) -> Turns | None:
     """The short way for turns of a role and a text, in this order and with nothing else; `None` for any other form.
 
-    Thirty times cheaper than the long way for long texts, a little dearer for short ones. A strict decoder has accepted these bytes, so a text ends at the first quote that is not escaped.
+    Thirty times cheaper than the long way for long texts, a little dearer for short ones. A strict decoder has accepted
+    these bytes, so a text ends at the first quote that is not escaped.
     """
     system: list[bytes] = []
     at = 0
