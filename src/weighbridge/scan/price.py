@@ -66,9 +66,15 @@ def at_price(connection: duckdb.DuckDBPyConnection, now: datetime, assumptions: 
                     [model, provider],
                 ).fetchall()
             ]
-        for hour in hours:
+        found = answer
+        holds_until = 0
+        for hour in sorted(hours, key=lambda one: one or _EVER):
             moment = now if hour is None or hour == _EVER else hour.replace(tzinfo=UTC)
-            found = _look_up(name, moment) if varies else answer
+            # A price says how long it holds: the book is asked again only after that.
+            if varies and (hour is None or moment.timestamp() * 1e9 >= holds_until):
+                found = _look_up(name, moment)
+                until = found.until_ns if isinstance(found, PriceFound) else None
+                holds_until = 0 if until is None or hour is None else until
             connection.execute(_RATE, [ident, hour, *_row(found)])
             if isinstance(found, PriceFound):
                 assert name.provider is not None  # noqa: S101 (a found price has a provider)
