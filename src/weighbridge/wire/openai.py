@@ -251,7 +251,7 @@ def edited(
             return request.raw.body, ()
         body = request.raw.body
         start, end = request.raw.span("model")
-        return b"%b%b%b" % (body[:start], model_json, body[end:]), _MODEL_EDITED
+        return b"".join((body[:start], model_json, body[end:])), _MODEL_EDITED
     edits: dict[str, bytes] = {}
     names: tuple[str, ...] = ()
     if request.model != model:
