@@ -7,7 +7,8 @@ into events and written for the client. Pure: bytes in, bytes and losses out.
     client_body, answer = translate_answer("openai", "anthropic", upstream_answer, asked, envelope)
     stream = StreamTranslator("openai", "anthropic", asked, envelope)
 
-Between the same dialect nothing is translated: the provider's bytes are passed on. `fields` reads JSON so that a field
+Between the same dialect nothing is translated: the provider's bytes are passed on, and `surface` reads from Anthropic
+and responses traffic what `weighbridge.wire.openai` reads from chat. `fields` reads JSON so that a field
 nobody took becomes a loss. `events` are what happens in a stream, and `Ordered` puts interleaved pieces one after the
 other. `reasoning` seals what a model wants back. `usages` and `failures` are the usage blocks and errors of each
 dialect. `weighbridge.wire.carried` is the table of what each dialect has a place for.

@@ -151,7 +151,7 @@ class AnthropicReader:
         later = anthropic_block(raw) if given(raw) else None
         if later is not None:
             self._usage = self._usage.merged(later)
-            yield UsageSaid(self._usage.usage())
+            yield UsageSaid(self._usage.usage(), encode(self._usage))
 
     def _start(self, index: int, block: _Block) -> Iterator[Event]:
         self._blocks[index], self._said[index] = block, []

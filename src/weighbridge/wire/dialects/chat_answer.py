@@ -129,7 +129,7 @@ class ChatReader:
         for choice in chunk.choices or ():
             yield from self._choice(choice)
         if given(chunk.usage):
-            yield UsageSaid(usage_of(chunk.usage))
+            yield UsageSaid(usage_of(chunk.usage), bytes(chunk.usage))
 
     def end(self) -> Iterator[Event]:
         """The provider closed, or said `[DONE]`. An answer without a finish reason is not whole."""

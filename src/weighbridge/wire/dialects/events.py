@@ -72,9 +72,10 @@ class CallEnded(msgspec.Struct, frozen=True):
 
 
 class UsageSaid(msgspec.Struct, frozen=True):
-    """Of the whole answer so far: a later one replaces it."""
+    """Of the whole answer so far: a later one replaces it. `raw` is the provider's own block."""
 
     usage: Usage | None
+    raw: bytes | None = None
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -284,6 +285,7 @@ class Gathered:
         self.id: str | None = None
         self.model: str | None = None
         self.usage: Usage | None = None
+        self.usage_raw: bytes | None = None
         self.finish: Finish | None = None
         self.failure: Failure | None = None
         self.losses: list[Loss] = []
@@ -293,7 +295,7 @@ class Gathered:
         if isinstance(event, Began):
             self.id, self.model = event.id or self.id, event.model or self.model
         elif isinstance(event, UsageSaid):
-            self.usage = event.usage
+            self.usage, self.usage_raw = event.usage, event.raw
         elif isinstance(event, Finished):
             self.finish = event.finish
         elif isinstance(event, Failed):

@@ -141,7 +141,7 @@ class ResponsesReader:
 
     def _ended(self, said: _Response) -> Iterator[Event]:
         if given(said.usage):
-            yield UsageSaid(responses_usage(said.usage))
+            yield UsageSaid(responses_usage(said.usage), bytes(said.usage))
         if said.status in ("failed", "cancelled"):
             if given(said.error):
                 yield Failed(failed_inside(said.error))

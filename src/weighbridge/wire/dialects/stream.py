@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from weighbridge.wire.chat import AnswerFacts
+from weighbridge.wire.carried import STOP_OF
+from weighbridge.wire.chat import AnswerFacts, word
 from weighbridge.wire.conversation import Answer, BadAnswer, Conversation, Dialect, Envelope, Failure, Loss
 from weighbridge.wire.dialects import (
     anthropic_answer,
@@ -109,11 +110,14 @@ class StreamTranslator:
         return tuple(self._gathered.losses)
 
     def facts(self) -> AnswerFacts:
-        """For the exchange's record, as `read_stream` gives them for a stream in the client's own dialect."""
+        """For the exchange's record, as `read_stream` gives them where nothing is translated; finish reasons in chat's
+        words, so that arms can be compared."""
         said = self._gathered
-        reason = said.finish.reason if said.finish is not None else None
-        error = said.failure.message if said.failure is not None else None
-        return AnswerFacts(said.usage, None, reason, error, partial=not self.whole)
+        reason = STOP_OF[said.finish.reason].openai if said.finish is not None else None
+        failure = said.failure
+        # A word, never the message: providers put prompts and keys there.
+        error = None if failure is None else word(failure.code) or failure.kind
+        return AnswerFacts(said.usage, said.usage_raw, reason, error, partial=not self.whole)
 
     def _broken(self, message: str) -> bytes:
         return self.fail(Failure("server", message, 502, "upstream_broken"))

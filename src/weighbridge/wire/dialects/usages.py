@@ -13,7 +13,7 @@ Json = dict[str, object]
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
-class _Created(msgspec.Struct, gc=False):
+class _Created(msgspec.Struct, gc=False, omit_defaults=True):
     ephemeral_5m_input_tokens: Count = None
     ephemeral_1h_input_tokens: Count = None
 
@@ -22,7 +22,7 @@ class _Thought(msgspec.Struct, gc=False):
     thinking_tokens: Count = None
 
 
-class AnthropicUsage(msgspec.Struct, gc=False):
+class AnthropicUsage(msgspec.Struct, gc=False, omit_defaults=True):
     """A usage block of a message; of a stream, once the one at its start and those at its end are `merged`."""
 
     input_tokens: Count = None
