@@ -47,10 +47,20 @@ def write(path: Path, rows: int, json_lines: bool) -> Decimal:
             if json_lines:
                 metadata = {"user_api_key_alias": application, "usage_object": {"cached": 0}}
                 record = {
-                    "request_id": f"r{number}", "call_type": "completion", "api_key": "hash", "spend": nano / 10**9,
-                    "prompt_tokens": given, "completion_tokens": made, "startTime": when, "endTime": when,
-                    "model": model, "custom_llm_provider": provider, "end_user": user, "team_id": "team",
-                    "metadata": metadata, "status": "success",
+                    "request_id": f"r{number}",
+                    "call_type": "completion",
+                    "api_key": "hash",
+                    "spend": nano / 10**9,
+                    "prompt_tokens": given,
+                    "completion_tokens": made,
+                    "startTime": when,
+                    "endTime": when,
+                    "model": model,
+                    "custom_llm_provider": provider,
+                    "end_user": user,
+                    "team_id": "team",
+                    "metadata": metadata,
+                    "status": "success",
                 }
                 file.write(json.dumps(record) + "\n")
             else:

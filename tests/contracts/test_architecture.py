@@ -23,12 +23,12 @@ NOT_IN_A_WORKER = (
 
 DOORS = {
     "apsw": {"store"},
-    "duckdb": {"exchanges", "reports", "trials"},
+    "duckdb": {"exchanges", "reports", "scan", "trials"},
     "genai_prices": {"ledger"},
     "huggingface_hub": {"licenses"},
     "license_expression": {"licenses"},
     "jsonschema": {"grading"},
-    "jinja2": {"reports"},
+    "jinja2": {"reports", "scan"},
     "numpy": {"stats", "trials"},
     "prometheus_client": {"app"},
     "typer": {"cli"},

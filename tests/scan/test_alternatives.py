@@ -29,8 +29,14 @@ def neutral() -> Assumptions:
 def agent_mix(model: str = "claude-opus-5-5", hour: int | None = OFF_PEAK) -> Traffic:
     """One published usage report of a coding agent (PyPI tokencur 0.11.1): almost everything read from the cache."""
     part = Part(
-        provider="anthropic", model=model, hour=hour, requests=1_000_000, fresh=5_230, cache_read=1_039_800_000,
-        cache_write=21_800_000, output=4_450_000,
+        provider="anthropic",
+        model=model,
+        hour=hour,
+        requests=1_000_000,
+        fresh=5_230,
+        cache_read=1_039_800_000,
+        cache_write=21_800_000,
+        output=4_450_000,
     )
     return Traffic(
         application="agent", parts=(part,), requests=1_000_000, cost_nanousd=None, latency_ms=None, per_request=True
@@ -57,8 +63,14 @@ def test_on_a_heavily_cached_agent_mix_one_open_model_is_dearer_and_another_a_fo
 
 def test_the_range_lies_around_the_value_and_names_what_moves_it_most() -> None:
     found = elsewhere(
-        agent_mix(), "moonshotai", "kimi-k3", Prices(NOW), assumptions.load(),
-        kind="open_api", growth="output.open", title="",
+        agent_mix(),
+        "moonshotai",
+        "kimi-k3",
+        Prices(NOW),
+        assumptions.load(),
+        kind="open_api",
+        growth="output.open",
+        title="",
     ).cost_nanousd
     assert found.low is not None
     assert found.value is not None
@@ -81,8 +93,14 @@ def test_a_model_without_a_price_for_cached_input_pays_it_in_full() -> None:
 
 def test_a_provider_that_does_not_sell_the_model_leaves_the_cost_unknown_with_the_reason() -> None:
     found = elsewhere(
-        agent_mix(), "deepseek", "no-such-model", Prices(NOW), neutral(),
-        kind="open_api", growth="output.open", title="",
+        agent_mix(),
+        "deepseek",
+        "no-such-model",
+        Prices(NOW),
+        neutral(),
+        kind="open_api",
+        growth="output.open",
+        title="",
     )
     assert (None, None) == (found.cost_nanousd.value, found.price)
     assert "no-such-model" in str(found.cost_nanousd.why)
@@ -91,9 +109,7 @@ def test_a_provider_that_does_not_sell_the_model_leaves_the_cost_unknown_with_th
 def test_own_gpus_break_even_where_their_cost_for_the_served_load_is_todays() -> None:
     traffic = msgspec.structs.replace(agent_mix(), cost_nanousd=1_000_000_000_000)
     rows = neutral()
-    owned = next(
-        one for one in own_gpus(traffic, 30, rows, all_rows=rows) if one.title == "Kimi-K2.6 on owned B200"
-    )
+    owned = next(one for one in own_gpus(traffic, 30, rows, all_rows=rows) if one.title == "Kimi-K2.6 on owned B200")
     assert owned.load is not None
     assert owned.break_even_load is not None
     tokens = 5_230 + 1_039.8e6 + 21.8e6 + 4.45e6

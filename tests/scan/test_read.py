@@ -48,7 +48,9 @@ def completion(model: str, given: int, cached: int, made: int, reasoning: int) -
         model=model,
         choices=[
             Choice(
-                index=0, finish_reason="stop", logprobs=None,
+                index=0,
+                finish_reason="stop",
+                logprobs=None,
                 message=ChatCompletionMessage(role="assistant", content="an answer"),
             )
         ],
@@ -90,9 +92,16 @@ def test_openai_style_answers_are_read_bare_logged_and_as_batch_output(write: Wr
 
 def test_an_openai_usage_page_is_read_bucket_by_bucket(write: Write) -> None:
     result = {
-        "object": "organization.usage.completions.result", "input_tokens": 1000, "output_tokens": 500,
-        "input_cached_tokens": 800, "num_model_requests": 5, "project_id": "proj_1", "user_id": None,
-        "api_key_id": None, "model": "gpt-4o", "batch": True,
+        "object": "organization.usage.completions.result",
+        "input_tokens": 1000,
+        "output_tokens": 500,
+        "input_cached_tokens": 800,
+        "num_model_requests": 5,
+        "project_id": "proj_1",
+        "user_id": None,
+        "api_key_id": None,
+        "model": "gpt-4o",
+        "batch": True,
     }
     bucket = {"object": "bucket", "start_time": 1730419200, "end_time": 1730505600, "results": [result, result]}
     page = {"object": "page", "data": [bucket, {**bucket, "results": []}], "has_more": False, "next_page": None}

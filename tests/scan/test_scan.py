@@ -95,8 +95,16 @@ COSTS = st.lists(st.tuples(st.integers(0, 150_00), st.integers(0, 1000)), min_si
 def test_no_other_set_of_trials_decides_more_within_the_first_hundred_dollars(costs: list[tuple[int, int]]) -> None:
     trials = [
         Trial(
-            application=str(number), model="m", pairs=1, available=1, usd=cents / 100, minutes=1.0, reviewer_hours=0.0,
-            spend_nanousd=spend, uses=(), why=None,
+            application=str(number),
+            model="m",
+            pairs=1,
+            available=1,
+            usd=cents / 100,
+            minutes=1.0,
+            reviewer_hours=0.0,
+            spend_nanousd=spend,
+            uses=(),
+            why=None,
         )
         for number, (cents, spend) in enumerate(costs)
     ]

@@ -56,7 +56,10 @@ def _spend(console: Console, found: Scan) -> None:
             one = line.sum
             cost = words.UNKNOWN if one.unknown_requests == one.requests else words.money(one.cost_nanousd)
             table.add_row(
-                words.name(line.name), cost, f"{one.requests:,}", words.tokens(one.input_tokens),
+                words.name(line.name),
+                cost,
+                f"{one.requests:,}",
+                words.tokens(one.input_tokens),
                 words.tokens(one.output_tokens),
             )
         console.print()
@@ -99,8 +102,13 @@ def _flags(console: Console, found: Scan) -> None:
 
 def _quote(console: Console, found: Scan) -> None:
     table = _table(
-        "What it would cost to decide", ("application", False), ("candidate", False), ("pairs", True), ("cost", True),
-        ("hours", True), ("decided", True),
+        "What it would cost to decide",
+        ("application", False),
+        ("candidate", False),
+        ("pairs", True),
+        ("cost", True),
+        ("hours", True),
+        ("decided", True),
     )
     for number, one in enumerate(found.quote.trials[:_LINES_MAX]):
         if one.why is not None:
@@ -108,9 +116,7 @@ def _quote(console: Console, found: Scan) -> None:
             continue
         hours = words.UNKNOWN if one.reviewer_hours is None else f"{one.reviewer_hours:.1f}"
         share = words.percent(found.quote.steps[number].share)
-        table.add_row(
-            words.name(one.application), one.model, f"{one.pairs:,}", f"${one.usd or 0.0:.2f}", hours, share
-        )
+        table.add_row(words.name(one.application), one.model, f"{one.pairs:,}", f"${one.usd or 0.0:.2f}", hours, share)
     console.print()
     console.print(table)
     for one in found.quote.trials[:_LINES_MAX]:

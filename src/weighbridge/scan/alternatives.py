@@ -119,13 +119,22 @@ class Prices:
         if first.until_ns is None:
             return [first] * 24
         found = [price_of(provider, model, self._midnight + timedelta(hours=hour)) for hour in range(24)]
-        return [one for one in found if isinstance(one, PriceFound)] if all(
-            isinstance(one, PriceFound) for one in found
-        ) else f"{model} has no price at some hours of the day"
+        return (
+            [one for one in found if isinstance(one, PriceFound)]
+            if all(isinstance(one, PriceFound) for one in found)
+            else f"{model} has no price at some hours of the day"
+        )
 
 
 def elsewhere(
-    traffic: Traffic, provider: str, model: str, prices: Prices, rows: Assumptions, *, kind: Kind, growth: str,
+    traffic: Traffic,
+    provider: str,
+    model: str,
+    prices: Prices,
+    rows: Assumptions,
+    *,
+    kind: Kind,
+    growth: str,
     title: str,
 ) -> Alternative:
     """The traffic on another model through its provider's API."""
@@ -204,7 +213,13 @@ def siblings(traffic: Traffic, prices: Prices, rows: Assumptions) -> list[Altern
     main = traffic.main
     found = [
         elsewhere(
-            traffic, one.provider, one.id, prices, rows, kind="sibling", growth="output.sibling",
+            traffic,
+            one.provider,
+            one.id,
+            prices,
+            rows,
+            kind="sibling",
+            growth="output.sibling",
             title=f"Cheapest model of the same provider: {one.id}",
         )
         for one in choices().sibling
@@ -222,7 +237,13 @@ def open_models(traffic: Traffic, prices: Prices, rows: Assumptions) -> list[Alt
     """Each open candidate at its provider, cheapest first; those with an unknown cost last."""
     found = [
         elsewhere(
-            traffic, one.provider, one.id, prices, rows, kind="open_api", growth="output.open",
+            traffic,
+            one.provider,
+            one.id,
+            prices,
+            rows,
+            kind="open_api",
+            growth="output.open",
             title=f"{one.model} through {one.provider}",
         )
         for one in choices().open

@@ -143,5 +143,3 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 (an aggregate without groups has one row)
     return row
-
-

@@ -1,11 +1,13 @@
 """Red flags of an open candidate: licence, hosts and their data terms, price changes, an announced end."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from functools import cache
 from typing import Literal
 
 import msgspec
 
+from weighbridge.ledger import book
+from weighbridge.ledger.prices import listed_models
 from weighbridge.ledger.providers import known_providers
 from weighbridge.licenses import catalogue
 from weighbridge.licenses.finding import finding
@@ -80,14 +82,12 @@ def candidate(choice: OpenChoice, now: datetime, profile: Profile = EMPTY) -> Ca
 @cache
 def _hosts() -> dict[str, tuple[str, ...]]:
     """Recorded model -> providers of the price book that list it, under any name that the records take for it."""
-    from genai_prices.data_snapshot import get_snapshot  # loads 2,000 models: only where somebody asks
-
     found: dict[str, set[str]] = {}
-    for provider in get_snapshot().providers:
-        for info in provider.models:
-            meant = catalogue.find(info.id)
+    for provider, models in listed_models().items():
+        for model in models:
+            meant = catalogue.find(model)
             if meant is not None:
-                found.setdefault(meant.name, set()).add(provider.id)
+                found.setdefault(meant.name, set()).add(provider)
     return {name: tuple(sorted(providers)) for name, providers in found.items()}
 
 
@@ -95,7 +95,9 @@ def _data_terms(provider: str) -> Flag:
     row = next((one for one in known_providers().values() if one.price_book == provider), None)
     if row is None:
         return Flag(
-            colour="amber", about="data_terms", source="provider records of this version",
+            colour="amber",
+            about="data_terms",
+            source="provider records of this version",
             text=f"Region, retention and training terms of {provider} are not recorded: ask before any prompt is sent.",
         )
     said = {
@@ -109,20 +111,10 @@ def _data_terms(provider: str) -> Flag:
 
 
 def _prices(choice: OpenChoice, now: datetime) -> list[Flag]:
-    from genai_prices.data_snapshot import get_snapshot  # loads 2,000 models: only where somebody asks
-    from genai_prices.types import ModelPrice, StartDateConstraint
-
-    info = None
-    for provider in get_snapshot().providers:
-        if provider.id == choice.provider:
-            info = next((one for one in provider.models if one.is_match(choice.id)), None)
+    info = book.listed(choice.provider, choice.id)
     if info is None:
         return []
-    changes: list[date] = []
-    if not isinstance(info.prices, ModelPrice):
-        changes = sorted(
-            one.constraint.start_date for one in info.prices if isinstance(one.constraint, StartDateConstraint)
-        )
+    changes = info.changes
     past = [day for day in changes if now - _YEAR <= datetime.combine(day, time(), now.tzinfo) <= now]
     coming = [day for day in changes if datetime.combine(day, time(), now.tzinfo) > now]
     said = []
@@ -141,7 +133,9 @@ def _prices(choice: OpenChoice, now: datetime) -> list[Flag]:
     if info.deprecated:
         flags.append(
             Flag(
-                colour="red", about="retirement", source="installed price book",
+                colour="red",
+                about="retirement",
+                source="installed price book",
                 text=f"{choice.provider} has marked {info.id} as deprecated.",
             )
         )

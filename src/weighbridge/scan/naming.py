@@ -4,6 +4,8 @@ from functools import cache
 
 import msgspec
 
+from weighbridge.ledger import book
+
 # How gateways and trace formats call providers of the price book.
 _PROVIDERS = {
     "azure_ai": "azure",
@@ -66,15 +68,8 @@ def name_model(provider: str | None, model: str) -> Named:
 
 @cache
 def _known() -> frozenset[str]:
-    from genai_prices.data_snapshot import get_snapshot  # loads 2,000 models: only where somebody asks
-
-    return frozenset(provider.id for provider in get_snapshot().providers)
+    return book.providers()
 
 
 def _sells(provider: str, model: str) -> bool:
-    from genai_prices.data_snapshot import get_snapshot
-
-    for one in get_snapshot().providers:
-        if one.id == provider:
-            return any(info.is_match(model.lower()) for info in one.models)
-    return False
+    return book.listed(provider, model.lower()) is not None

@@ -26,7 +26,10 @@ class _Cost(msgspec.Struct, frozen=True, kw_only=True):
 def render(scan: Scan) -> str:
     folder = resources.files("weighbridge.scan") / "templates"
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         loader=jinja2.DictLoader({}),
     )
     costs = tuple(

@@ -53,9 +53,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
 
-def make_quote(
-    best: Sequence[tuple[Traffic, Alternative | None]], total_nanousd: int, rows: Assumptions
-) -> Quote:
+def make_quote(best: Sequence[tuple[Traffic, Alternative | None]], total_nanousd: int, rows: Assumptions) -> Quote:
     comparisons = max(1, sum(one is not None for _, one in best))
     trials = [_trial(traffic, one, comparisons, rows) for traffic, one in best]
     ready = [one for one in trials if one.why is None]

@@ -121,9 +121,7 @@ def recognise(source: Source, mapping: dict[str, str]) -> Format | None:
     return own_schema(source, mapping)
 
 
-def _load_one(
-    connection: duckdb.DuckDBPyConnection, number: int, path: Path, mapping: dict[str, str]
-) -> FileAccount:
+def _load_one(connection: duckdb.DuckDBPyConnection, number: int, path: Path, mapping: dict[str, str]) -> FileAccount:
     try:
         source = look(path)
     except UsageError as error:

@@ -140,14 +140,22 @@ def _in_place(traffic: Traffic, wasted: Sequence[Waste]) -> list[Alternative]:
             unknown(saving.why or "today's cost is unknown", saving.uses)
             if now is None or saving.value is None or saving.low is None or saving.high is None
             else Figure(
-                low=now - saving.high, value=now - saving.value, high=now - saving.low, uses=saving.uses,
+                low=now - saving.high,
+                value=now - saving.value,
+                high=now - saving.low,
+                uses=saving.uses,
                 driver=saving.driver,
             )
         )
         main = traffic.main
         found.append(
             Alternative(
-                kind=kind, title=title, model=main.model, provider=main.provider, cost_nanousd=cost, price=None,
+                kind=kind,
+                title=title,
+                model=main.model,
+                provider=main.provider,
+                cost_nanousd=cost,
+                price=None,
                 note=one.says,
             )
         )

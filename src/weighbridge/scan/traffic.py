@@ -71,8 +71,14 @@ def traffic_of(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[Traff
     ).fetchall():
         parts.setdefault(row[0], []).append(
             Part(
-                provider=row[1], model=row[2], hour=row[3], requests=row[4], fresh=row[5], cache_read=row[6],
-                cache_write=row[7], output=row[8],
+                provider=row[1],
+                model=row[2],
+                hour=row[3],
+                requests=row[4],
+                fresh=row[5],
+                cache_read=row[6],
+                cache_write=row[7],
+                output=row[8],
             )
         )
     return tuple(

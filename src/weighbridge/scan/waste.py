@@ -97,9 +97,7 @@ def _repeated(connection: duckdb.DuckDBPyConnection, traffic: Traffic) -> Waste 
     )  # fmt: skip
 
 
-def _prefix(
-    connection: duckdb.DuckDBPyConnection, traffic: Traffic, prices: Prices, rows: Assumptions
-) -> Waste | None:
+def _prefix(connection: duckdb.DuckDBPyConnection, traffic: Traffic, prices: Prices, rows: Assumptions) -> Waste | None:
     main = traffic.main
     found = "" if main.provider is None else prices.hours(main.provider, main.model)
     if isinstance(found, str):
@@ -114,10 +112,10 @@ def _prefix(
         + " FROM mine WHERE main",
     )  # fmt: skip
     # Tokens of the shared beginning that were not read from the cache, at each quantile of the input length.
+    wasted = ", ".join(f"sum(least(fresh, greatest(0, {length} - cache_read)))" for length in quantiles)
     *sums, count = _row(
         connection,
-        "SELECT " + ", ".join(f"sum(least(fresh, greatest(0, {length} - cache_read)))" for length in quantiles)  # noqa: S608 (numbers)
-        + ", count(*) FROM mine WHERE main",
+        f"SELECT {wasted}, count(*) FROM mine WHERE main",  # noqa: S608 (numbers of ours)
     )
 
     def at(read: Reading) -> tuple[float, int]:
@@ -164,9 +162,7 @@ def _batch(connection: duckdb.DuckDBPyConnection, traffic: Traffic, rows: Assump
     )  # fmt: skip
 
 
-def _long(
-    connection: duckdb.DuckDBPyConnection, traffic: Traffic, prices: Prices, rows: Assumptions
-) -> Waste | None:
+def _long(connection: duckdb.DuckDBPyConnection, traffic: Traffic, prices: Prices, rows: Assumptions) -> Waste | None:
     main = traffic.main
     found = "" if main.provider is None else prices.hours(main.provider, main.model)
     if isinstance(found, str):
