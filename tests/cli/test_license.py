@@ -112,6 +112,11 @@ def test_the_text_says_verdict_why_what_to_do_and_what_it_is_not(us: Path) -> No
     assert "\x1b" not in said
 
 
+def test_what_no_record_holds_of_a_supplier_is_said_to_be_unknown(us: Path) -> None:
+    said = run(us, "check", "kimi-k2", "--profile", "us.toml").stdout
+    assert "Indemnity and named support: unknown" in " ".join(said.split())
+
+
 def test_without_a_role_the_text_lists_them_all(tmp_path: Path) -> None:
     said = run(tmp_path, "check", "mit").stdout
     assert "product: allowed" in said

@@ -21,6 +21,7 @@ from weighbridge.records.evidence import Finding
 
 _COLOUR = {"allowed": "green", "obligations": "green", "unclear": "yellow", "prohibited": "red"}
 _SHORT = {"permission_fee_expected": "permission+fee", "obligations": "obligations"}
+_NOT_RECORDED = "Indemnity and named support: unknown, the records hold neither; ask maker and host in writing."
 _NOT_ADVICE = "A reading of recorded facts, not legal advice. `allowed` means: no restriction found; counsel confirms."
 
 
@@ -86,6 +87,7 @@ def answer(
         for reason in who.facts:
             _item(console, sources.cite(reason))
         _item(console, f"Hosts in the installed price book: {', '.join(who.hosts) or 'none'}")
+        _item(console, _NOT_RECORDED)
         if escrow is not None:
             _item(console, escrow)
     console.print("\n[bold]Sources[/bold]")
