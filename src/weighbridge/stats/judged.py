@@ -22,6 +22,7 @@ Angelopoulos et al. 2023 (prediction-powered inference), Csillag et al. 2025 (pr
 
 import math
 from array import array
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,17 +201,25 @@ class JudgedTest:
             x = smallest * np.where(labelled, (y - eta - (1.0 - pi) * h) / pi, h)
             return log_end(x, rate, np.maximum(lo, 1e-12)) < threshold
 
-        kept = next((i for i, eta in enumerate(_GRID.tolist()) if kept_at(eta)), None)
-        if kept is None:
-            return 1.0
-        if kept == 0:
-            return -1.0
-        low, high = float(_GRID[kept - 1]), float(_GRID[kept])
-        while high - low > 1e-6:
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if kept_at(middle) else (middle, high)
-        # The verdict at the margin stands, whichever side the rounding of the grid fell on.
-        return max(low, null) if at_null >= threshold else min(low, null)
+        return outermost_kept(kept_at, null, rejected=at_null >= threshold)
+
+
+def outermost_kept(kept_at: Callable[[float], bool], null: float, *, rejected: bool) -> float:
+    """The smallest value in [-1, 1] that a test does not reject, looked for on a grid and then refined to 1e-6.
+
+    kept_at: is this null value not rejected? null: the null value at the margin, `rejected` what the test itself said
+    of it: the verdict at the margin stands, whichever side the rounding of the grid fell on. 1 where all are rejected.
+    """
+    kept = next((i for i, eta in enumerate(_GRID.tolist()) if kept_at(eta)), None)
+    if kept is None:
+        return 1.0
+    if kept == 0:
+        return -1.0
+    low, high = float(_GRID[kept - 1]), float(_GRID[kept])
+    while high - low > 1e-6:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if kept_at(middle) else (middle, high)
+    return max(low, null) if rejected else min(low, null)
 
 
 def choose_labels(probabilities: ArrayLike, seed: int) -> NDArray[np.bool_]:

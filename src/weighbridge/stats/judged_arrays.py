@@ -30,11 +30,9 @@ from weighbridge.stats.bets import (
     log_end,
     log_path,
 )
-from weighbridge.stats.judged import LABEL_PROBABILITY_MIN
+from weighbridge.stats.judged import LABEL_PROBABILITY_MIN, outermost_kept
 from weighbridge.stats.sequential import Interval
 from weighbridge.stats.verdict import SliceState, cut_interval
-
-_GRID = np.linspace(-1.0, 1.0, 81)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +221,4 @@ class JudgedStream:
         def kept_at(eta: float) -> bool:
             return log_end(*self._steps(sign, eta, stop)) < threshold
 
-        kept = next((i for i, eta in enumerate(_GRID.tolist()) if kept_at(eta)), None)
-        if kept is None:
-            return 1.0
-        if kept == 0:
-            return -1.0
-        low, high = float(_GRID[kept - 1]), float(_GRID[kept])
-        while high - low > 1e-6:
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if kept_at(middle) else (middle, high)
-        return max(low, null) if at_null >= threshold else min(low, null)
+        return outermost_kept(kept_at, null, rejected=at_null >= threshold)
