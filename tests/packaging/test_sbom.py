@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -101,7 +102,7 @@ def test_the_product_depends_on_what_pyproject_says(document: Document) -> None:
     names = {component.ref: component.name for component in document.components}
     [needs] = [dependency.needs for dependency in document.dependencies if dependency.ref == top.ref]
     wanted = [*said["dependencies"], *(need for extra in said["optional-dependencies"].values() for need in extra)]
-    assert {need.split(">")[0].split("=")[0] for need in wanted} == {names[ref] for ref in needs}
+    assert {re.split(r"[\[>=]", need)[0] for need in wanted} == {names[ref] for ref in needs}
 
 
 def test_a_package_that_several_versions_of_python_lock_apart_is_named_with_each_version(lock: Lock) -> None:
