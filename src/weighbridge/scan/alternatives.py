@@ -86,6 +86,7 @@ def choices() -> Choices:
     return msgspec.convert(tomllib.loads(text), Choices)
 
 
+@cache
 def family(model: str) -> str:
     """Whose tokenizer a model counts with, as the assumptions name it."""
     plain = model.rsplit("/", 1)[-1].lower()
@@ -277,14 +278,17 @@ def _gpus(
         none = unknown("the files state no times, so the hours to pay for are not known")
         return Alternative(kind="own_gpus", title=title, model=model, provider=None, cost_nanousd=none, price=None)
     hours = days * 24
+    own = family(model)
+    sums: dict[str, tuple[int, int]] = {}
+    for part in traffic.parts:
+        given, made = sums.get(family(part.model), (0, 0))
+        sums[family(part.model)] = (given + part.input, made + part.output)
 
     def tokens(read: Reading) -> float:
-        own = f"tokens.{family(model)}"
         total = 0.0
-        for part in traffic.parts:
-            theirs = f"tokens.{family(part.model)}"
-            ratio = 1.0 if own == theirs else read(own) / read(theirs)
-            total += ratio * (part.input + read("output.open") * part.output)
+        for theirs, (given, made) in sums.items():
+            ratio = 1.0 if own == theirs else read(f"tokens.{own}") / read(f"tokens.{theirs}")
+            total += ratio * (given + read("output.open") * made)
         return total
 
     def load(read: Reading) -> float:

@@ -143,8 +143,9 @@ _USAGE = (
     "THEN 'past ' || p.input_max || ' input tokens a request another price holds' "
     "WHEN r.batch AND n.batch_permille IS NULL THEN 'the batch price is not known' "
     "ELSE 'the price book has no price for one of the token classes used' END AS why_book "
-    "FROM raw r JOIN names n ON n.model = r.model AND coalesce(n.provider, '') = coalesce(r.provider, '') "
-    "JOIN rates p ON p.id = n.id AND coalesce(p.hour, TIMESTAMP '1970-01-02') = "
+    # Left joins stay in this order: else names meet rates first, and each row is joined with every hour of its model.
+    "FROM raw r LEFT JOIN names n ON n.model = r.model AND n.provider IS NOT DISTINCT FROM r.provider "
+    "LEFT JOIN rates p ON p.id = n.id AND coalesce(p.hour, TIMESTAMP '1970-01-02') = "
     "CASE WHEN n.varies THEN coalesce(date_trunc('hour', r.moment), TIMESTAMP '1970-01-02') "
     "ELSE TIMESTAMP '1970-01-01' END "
     "WHERE r.bad IS NULL); DROP TABLE raw"
