@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "verify",
     "license": "license",
     "price": "price",
+    "key": "key",
     "demo": "demo",
 }
 """Command -> module of this package. A module has `app` (a group) or a function of the command's name."""

@@ -172,6 +172,9 @@ class Gateway:
     def sweep(self) -> None:
         """One pass over everything that waits."""
         self.tick += 1
+        ends_ns = self.lanes.next_expiry_ns
+        if ends_ns is not None and self.wall_ns() >= ends_ns:
+            self.lanes = self.lanes.expired(self.wall_ns())
         tick, limits = self.tick, self.lanes.limits
         first_byte, idle = ticks(limits.first_byte_s_max), ticks(limits.stream_idle_s_max)
         stall = ticks(limits.client_stall_s_max)

@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from copy import copy
 from hashlib import blake2b
 
 import msgspec
@@ -182,6 +183,9 @@ class Lanes:
         for route in table.routes:
             for model in (route.name, *route.aliases):
                 self.by_model.setdefault(model, ways[route.name])
+        self.next_expiry_ns = min((key.expires_ns for key in table.keys if key.expires_ns is not None), default=None)
+        """When the next key ends. Nobody looks at it per request: a timer calls `expired` then."""
+        self._expiries = [(bytes.fromhex(key.digest)[:8], key.expires_ns) for key in table.keys]
         self.keys: dict[bytes, ClientKey] = {}
         self.keys_by_name: dict[str, ClientKey] = {}
         for key in table.keys:
@@ -192,6 +196,15 @@ class Lanes:
                 allowed = {model: way for model, way in self.by_model.items() if way.name in mine}
             compiled = ClientKey(key.name, digest, key.team, allowed)
             self.keys[digest[:8]] = self.keys_by_name[key.name] = compiled
+
+    def expired(self, now_ns: int) -> "Lanes":
+        """These lanes without the keys that have ended. Another object, so that no remembered caller passes."""
+        left = copy(self)
+        left._expiries = [(place, ends) for place, ends in self._expiries if ends is None or now_ns < ends]
+        places = {place for place, _ in left._expiries}
+        left.keys = {place: key for place, key in self.keys.items() if place in places}
+        left.next_expiry_ns = min((ends for _, ends in left._expiries if ends is not None), default=None)
+        return left
 
     def lanes(self) -> list[Lane]:
         return [lane for way in self.ways.values() for lane in way.own_lanes.values()]

@@ -52,13 +52,21 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compile_table(
-    loaded: Loaded, *, number: int, now_ns: int, trial_key: str, world: World, client_keys: ClientKeys = "all"
+    loaded: Loaded,
+    *,
+    number: int,
+    now_ns: int,
+    trial_key: str,
+    world: World,
+    client_keys: ClientKeys = "all",
+    made_keys: tuple[Key, ...] = (),
 ) -> Compiled:
     """The route table of a configuration. Raises `ConfigError` where it cannot be served as written.
 
     `client_keys="present"` leaves out keys whose secret is missing (a trial needs none) instead of refusing.
+    `made_keys` are those of `key create`.
     """
-    _refuse_what_cannot_be_kept(loaded, client_keys)
+    _refuse_what_cannot_be_kept(loaded, client_keys, made_keys)
     config = loaded.config
     warnings: list[str] = []
     by_name = {row.name: row for row in config.endpoint}
@@ -82,7 +90,7 @@ def compile_table(
         endpoints=tuple(_endpoint(loaded, row) for row in config.endpoint),
         arms=tuple(_arm(loaded, row, answers[row.name], world) for row in config.arm),
         routes=tuple(_route(row) for row in config.route),
-        keys=_keys(loaded, world, client_keys, warnings),
+        keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
     )
     warnings += _missing_upstream_keys(table, world)
     for arm in table.arms:
@@ -105,17 +113,18 @@ def compile_table(
     return Compiled(table=table, warnings=tuple(warnings), valid_until_ns=min(ends, default=None))
 
 
-def _refuse_what_cannot_be_kept(loaded: Loaded, client_keys: ClientKeys) -> None:
+def _refuse_what_cannot_be_kept(loaded: Loaded, client_keys: ClientKeys, made_keys: tuple[Key, ...]) -> None:
     file, config = loaded.file, loaded.config
     if not config.route:
         raise ConfigError(
             file, "route", "there is none, so there is nothing to serve; add a [[route]] with an incumbent"
         )
-    if not config.key and client_keys == "all":
+    if not config.key and not made_keys and client_keys == "all":
         raise ConfigError(
             file,
             "key",
-            "there is none, so no client could be let in; add a [[key]] with a secret (env:NAME or file:PATH)",
+            "there is none, so no client could be let in; make one with `weighbridge key create NAME`, or add a "
+            "[[key]] with a secret (env:NAME or file:PATH)",
         )
     for budget in config.budget:
         if budget.hard:
@@ -214,9 +223,11 @@ def key_digest(secret: str) -> str:
     return blake2b(secret.encode(), digest_size=32).hexdigest()
 
 
-def _keys(loaded: Loaded, world: World, client_keys: ClientKeys, warnings: list[str]) -> tuple[Key, ...]:
+def _keys(
+    loaded: Loaded, world: World, client_keys: ClientKeys, made_keys: tuple[Key, ...], warnings: list[str]
+) -> tuple[Key, ...]:
     keys: list[Key] = []
-    seen: dict[str, str] = {}
+    seen = {key.digest: key.name for key in made_keys}
     for row in loaded.config.key:
         secret = _client_secret(loaded, row, world, client_keys, warnings)
         if secret is None:

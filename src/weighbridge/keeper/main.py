@@ -16,6 +16,7 @@ import msgspec
 from weighbridge.clock import Clock, SystemClock
 from weighbridge.config import DEFAULT_FILE
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
+from weighbridge.keeper import client_keys
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
@@ -27,15 +28,21 @@ from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.store.control import (
     Answer,
+    CreateKey,
     Done,
     Erase,
     IssueToken,
+    KeyList,
+    KeyRow,
+    ListKeys,
     ListObjects,
     Ping,
     Pong,
     PutObject,
     Reload,
     Request,
+    RevokeKey,
+    RotateKey,
     Seal,
     SealedCount,
     Signature,
@@ -91,7 +98,9 @@ class Keeper:
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
-        self._prices_until_ns: int | None = None
+        self._until_ns: int | None = None
+        self._keys_changed = False
+        """A key was changed, and no table that says so is published yet."""
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -159,12 +168,16 @@ class Keeper:
 
     async def _tick(self) -> None:
         now_ns = self._clock.wall_ns()
-        if self._prices_until_ns is not None and now_ns >= self._prices_until_ns:
+        if self._until_ns is not None and now_ns >= self._until_ns:
             try:
                 self._publish(self._source)
             except WeighbridgeError as error:
-                self._prices_until_ns = now_ns + RETRY_S * 1_000_000_000
-                log.error("a price changed, but the new route table was not published: %s", error)
+                self._until_ns = now_ns + RETRY_S * 1_000_000_000
+                log.error("a price or key ended, but the new route table was not published: %s", error)
+        try:
+            self._publish_keys()
+        except WeighbridgeError as error:
+            log.error("a client key was changed, but the new route table was not published: %s", error)
         try:
             await self._chores.tick(self._server)
         except (WeighbridgeError, OSError) as error:
@@ -173,11 +186,14 @@ class Keeper:
     def _publish(self, source: Source) -> Published:
         published = self._publisher.publish(source.loaded, self._options.client_keys)
         source.remember(self._database)
-        self._prices_until_ns = published.valid_until_ns
+        self._until_ns = published.valid_until_ns
+        self._tell_workers(published)
+        return published
+
+    def _tell_workers(self, published: Published) -> None:
         if published.changed:
             log.info("route table %d published", published.table.number)
             self._server.push(TableChanged(number=published.table.number))
-        return published
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -199,6 +215,12 @@ class Keeper:
                 return await self._chores.objects(request.kind)
             case Erase():
                 return await self._chores.erase(request, self._server)
+            case CreateKey() | RotateKey() | RevokeKey():
+                return self._change_key(request)
+            case ListKeys():
+                stored = self._database.client_keys.all()
+                rows = client_keys.listed(stored, self._source.loaded.config, self._clock.wall_ns())
+                return KeyList(rows=rows)
             case Stop():
                 return self._stop()
             case _:
@@ -228,6 +250,38 @@ class Keeper:
             log.warning("%s", warning)
         self._source, self._chores.loaded = source, source.loaded
         return TableNumber(number=published.table.number)
+
+    def _change_key(self, request: CreateKey | RotateKey | RevokeKey) -> KeyRow:
+        """Stored first, then published: what was answered holds after a crash, too."""
+        now_ns, stored, config = self._clock.wall_ns(), self._database.client_keys.all(), self._source.loaded.config
+        match request:
+            case CreateKey():
+                key = client_keys.create(stored, config, request, now_ns)
+            case RotateKey():
+                key = client_keys.rotate(stored, request, now_ns)
+            case _:
+                key = client_keys.revoke(stored, request, now_ns)
+        self._database.client_keys.put(key)
+        self._keys_changed = not self._options.for_command
+        try:
+            table = self._publish_keys()
+        except WeighbridgeError as error:
+            raise ControlError(
+                f"the change is stored, but the workers do not know it yet (tried again): {error}"
+            ) from None
+        row = next(row for row in client_keys.listed((key,), config, now_ns) if row.name == key.name)
+        return msgspec.structs.replace(row, table=table)
+
+    def _publish_keys(self) -> int | None:
+        """Let the workers know. The number of their table; `None` where there is nobody to tell."""
+        published = self._publisher.publish_keys(self._source.loaded) if self._keys_changed else None
+        self._keys_changed = False
+        if published is None:
+            return None
+        self._tell_workers(published)
+        ends = (self._until_ns, published.valid_until_ns)
+        self._until_ns = min((until_ns for until_ns in ends if until_ns is not None), default=None)
+        return published.table.number
 
     def _issue(self, request: IssueToken) -> TokenText:
         now_ns = self._clock.wall_ns()

@@ -10,6 +10,7 @@ from weighbridge.clock import Clock
 from weighbridge.config import Loaded, secret
 from weighbridge.config.tree import ArmSection, EndpointSection
 from weighbridge.errors import StoreError
+from weighbridge.keeper.client_keys import for_table
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, book_version, compile_price
 from weighbridge.records.canonical import canonical, parse
@@ -55,7 +56,31 @@ class Publisher:
         highest = self._highest_in_database()
         number = 1 + max(highest, *(0 if table is None else table.number for table in self._on_disk()))
         compiled = self._compile(loaded, number, now_ns, client_keys)
+        return self._publish(compiled, highest, loaded.file)
+
+    def publish_keys(self, loaded: Loaded) -> Published | None:
+        """The current table with the keys of `key create` as they are now; `None` before the first table.
+
+        Nothing else is compiled: a key must be taken back also while the configuration or a secret of it is broken.
+        """
         current = self.current
+        if current is None:
+            return None
+        now_ns = self._clock.wall_ns()
+        made = for_table(self._database.client_keys.all(), loaded.config, now_ns)
+        configured = {row.name for row in loaded.config.key}
+        highest = self._highest_in_database()
+        table = msgspec.structs.replace(
+            current,
+            number=1 + max(highest, *(0 if table is None else table.number for table in self._on_disk())),
+            created_ns=now_ns,
+            keys=(*(key for key in current.keys if key.name in configured), *made.rows),
+        )
+        compiled = Compiled(table=table, warnings=made.warnings, valid_until_ns=made.until_ns)
+        return self._publish(compiled, highest, loaded.file)
+
+    def _publish(self, compiled: Compiled, highest: int, file: str) -> Published:
+        current, number = self.current, compiled.table.number
         if current is not None and _same_content(current, compiled.table):
             if _read(self._layout.table) != current:
                 self._write(canonical(current))
@@ -64,11 +89,11 @@ class Publisher:
         if _parsed(body) != compiled.table:
             # Workers would refuse it, and a number that is given out is never taken back.
             raise StoreError(
-                f"the configuration {loaded.file} compiles to a route table that cannot be read back, so it is not "
+                f"the configuration {file} compiles to a route table that cannot be read back, so it is not "
                 "published and the old one stays. This is a defect of weighbridge: please report it with the "
                 "configuration (it holds no secrets)."
             )
-        if not self._database.publish(highest, number, body, now_ns):
+        if not self._database.publish(highest, number, body, compiled.table.created_ns):
             raise StoreError(f"route table {number} was published by somebody else meanwhile; reload again")
         self._write(body)
         self.current = compiled.table
@@ -80,8 +105,19 @@ class Publisher:
             text=lambda path: loaded.path(path).read_text(encoding="utf-8"),
             price=lambda arm, endpoint: self._price(arm, endpoint, now_ns),
         )
-        return compile_table(
-            loaded, number=number, now_ns=now_ns, trial_key=self._trial_key, world=world, client_keys=client_keys
+        made = for_table(self._database.client_keys.all(), loaded.config, now_ns)
+        compiled = compile_table(
+            loaded,
+            number=number,
+            now_ns=now_ns,
+            trial_key=self._trial_key,
+            world=world,
+            client_keys=client_keys,
+            made_keys=made.rows,
+        )
+        ends = [until_ns for until_ns in (compiled.valid_until_ns, made.until_ns) if until_ns is not None]
+        return msgspec.structs.replace(
+            compiled, warnings=(*compiled.warnings, *made.warnings), valid_until_ns=min(ends, default=None)
         )
 
     def _price(self, arm: ArmSection, endpoint: EndpointSection, now_ns: int) -> PriceAnswer:

@@ -76,7 +76,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A client key: only a digest of the secret is kept."""
+    """A live secret of a client key: only a digest of it is kept. While a key is rotated it has two rows."""
 
     name: str
     digest: str
@@ -85,6 +85,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     routes: tuple[str, ...] = ()
     """Empty: no route at all. `("*",)`: every route."""
     budget: str | None = None
+    expires_ns: int | None = None
+    """From then on it lets nobody in, whether or not a newer table says so."""
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -85,6 +85,26 @@ class Signature(Message, frozen=True, kw_only=True, tag="signature"):
     """The stored object."""
 
 
+class KeyRow(Message, frozen=True, kw_only=True, tag="key"):
+    """A client key as it stands. What is `None` of a key from the configuration file is written there, not here."""
+
+    name: str
+    source: Literal["config", "created"]
+    team: str | None
+    routes: tuple[str, ...]
+    budget: str | None
+    created_ns: int | None = None
+    revoked_ns: int | None = None
+    live: tuple[tuple[str, int | None], ...] = ()
+    """(first 8 digits of the digest, when it expires) of each live secret, oldest first."""
+    table: int | None = None
+    """The route table that holds the change; `None` while nothing serves: the next `serve` publishes it."""
+
+
+class KeyList(Message, frozen=True, kw_only=True, tag="keys"):
+    rows: tuple[KeyRow, ...]
+
+
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
 
 
@@ -166,13 +186,52 @@ class Erase(Message, frozen=True, kw_only=True, tag="erase"):
     user: str | None = None
 
 
+class CreateKey(Message, frozen=True, kw_only=True, tag="create_key"):
+    """Let a new client in. Answer: `KeyRow`. The secret stays with the command; only its digest comes here."""
+
+    name: str
+    digest: str
+    team: str | None = None
+    routes: tuple[str, ...] = ("*",)
+    budget: str | None = None
+    expires_ns: int | None = None
+
+
+class RotateKey(Message, frozen=True, kw_only=True, tag="rotate_key"):
+    """Give a key a new secret beside the old one, which ends `overlap_ns` from now. Answer: `KeyRow`."""
+
+    name: str
+    digest: str
+    overlap_ns: int
+    expires_ns: int | None = None
+
+
+class RevokeKey(Message, frozen=True, kw_only=True, tag="revoke_key"):
+    """End a key for good; with `old_only` all its secrets but the newest. Answer: `KeyRow`."""
+
+    name: str
+    old_only: bool = False
+
+
+class ListKeys(Message, frozen=True, kw_only=True, tag="list_keys"):
+    """Answer: `KeyList`."""
+
+
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
 
 
-Answer = Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
+KeyAnswer = KeyRow | KeyList
+Answer = (
+    Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
+    | KeyAnswer
+)  # fmt: skip
 Event = TableChanged | RollSegments
-Request = Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
+KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
+Request = (
+    Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
+    | KeyRequest
+)  # fmt: skip
 
 A = TypeVar("A")
 

@@ -2,7 +2,8 @@
 
 It holds what needs compare-and-swap or a memory outside the exchange log: the numbers and bytes of published route
 tables, the last signed head of the log (so that a cut tail of the chain is found), the trial tokens that were issued,
-and prices that were looked up. Exchanges, bodies and evidence are files: losing this database loses none of them.
+prices that were looked up, and the digests of client keys that were made with `key create` (with the database they are
+gone: back it up, or make new ones). Exchanges, bodies and evidence are files: losing this database loses none of them.
 
 Python's own SQLite is not used: versions before 3.51.3 can corrupt a WAL database when two connections write or
 checkpoint at once (https://sqlite.org/wal.html#walresetbug).
@@ -16,6 +17,7 @@ import apsw
 import msgspec
 
 from weighbridge.errors import StoreError
+from weighbridge.store import client_keys
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
@@ -55,6 +57,8 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE last_head ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE last_head ADD COLUMN head_digest TEXT NOT NULL DEFAULT '';
     """,
+    # 3
+    client_keys.MIGRATION,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 
@@ -122,6 +126,7 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
+        self.client_keys = client_keys.ClientKeyTable(self._db, self._told)
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
