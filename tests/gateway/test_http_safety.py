@@ -12,8 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.provider import FakeProvider, Script
-from tests.gateway.running import KEY, Answer, Running, call, chat, connected, read_answer, request_bytes, table, until
-from weighbridge.records.table import Limits
+from tests.gateway.running import (
+    KEY,
+    Answer,
+    Running,
+    call,
+    chat,
+    connected,
+    key_digest,
+    read_answer,
+    request_bytes,
+    table,
+    until,
+)
+from weighbridge.records.table import Key, Limits
 
 HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n".encode()
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -448,3 +460,17 @@ def test_a_key_that_was_taken_back_does_not_live_on_in_kept_connections(
         gateway.use(table(provider.url, number=2, keys=()))
         line.sendall(request_bytes(chat(text="first")))
         assert 401 == read_answer(line).status
+
+
+def test_a_key_that_expired_does_not_live_on_in_kept_connections(gateway: Running, provider: FakeProvider) -> None:
+    ends_ns = gateway.gateway.wall_ns() + 3_600_000_000_000
+    keys = [Key(name="tests", digest=key_digest(KEY), routes=("*",), expires_ns=ends_ns)]
+    gateway.use(table(provider.url, number=2, keys=keys))
+    with on_one_line(gateway) as line:
+        line.sendall(request_bytes(chat(text="in time")))
+        assert 200 == read_answer(line).status
+        gateway.gateway.wall_ns = lambda: ends_ns
+        gateway.sweep()
+        line.sendall(request_bytes(chat(text="too late")))
+        assert 401 == read_answer(line).status
+    assert 401 == call(gateway.port, chat()).status

@@ -9,9 +9,11 @@ from weighbridge.clock import JumpingClock
 from weighbridge.config import Loaded, loads
 from weighbridge.errors import ConfigError, StoreError
 from weighbridge.keeper import publish
+from weighbridge.keeper.compile import key_digest
 from weighbridge.keeper.publish import Publisher
 from weighbridge.records.canonical import parse
 from weighbridge.records.table import RouteTable
+from weighbridge.store.client_keys import StoredKey, StoredSecret
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
 
@@ -186,6 +188,53 @@ def test_a_restart_does_not_load_the_price_book_again(layout: Layout, monkeypatc
 
     monkeypatch.setattr(publish, "compile_price", loaded_again)
     assert not publisher(layout).publish(config()).changed
+
+
+def bot(digest: str = "b" * 64) -> StoredKey:
+    return StoredKey(name="bot", created_ns=1, secrets=(StoredSecret(digest=digest, created_ns=1),))
+
+
+def test_a_made_key_gets_into_the_next_table_and_changes_nothing_else_of_it(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(layout.database)
+    keeper = Publisher(layout, database, JumpingClock(), "ab" * 32)
+    first = keeper.publish(config()).table
+    database.client_keys.put(bot())
+    monkeypatch.delenv("APP_KEY")  # compiling the configuration would fail now
+    published = keeper.publish_keys(config())
+    assert published is not None
+    assert (2, ["app", "bot"]) == (published.table.number, [key.name for key in published.table.keys])
+    assert msgspec.structs.replace(published.table, number=1, keys=first.keys) == first
+    assert on_disk(layout.table) == published.table
+
+
+def test_a_made_key_stays_over_a_publication_of_the_configuration(layout: Layout) -> None:
+    database = Database(layout.database)
+    database.client_keys.put(bot())
+    keeper = Publisher(layout, database, JumpingClock(), "ab" * 32)
+    assert ["app", "bot"] == [key.name for key in keeper.publish(config()).table.keys]
+    published = keeper.publish_keys(config())
+    assert published is not None
+    assert not published.changed
+
+
+def test_a_made_key_with_the_secret_of_a_key_in_the_file_is_a_refused_configuration(layout: Layout) -> None:
+    database = Database(layout.database)
+    database.client_keys.put(bot(key_digest("sk-app")))
+    with pytest.raises(ConfigError, match="same secret as that of key 'bot'"):
+        Publisher(layout, database, JumpingClock(), "ab" * 32).publish(config())
+
+
+def test_the_table_holds_until_the_next_secret_ends(layout: Layout) -> None:
+    database, clock = Database(layout.database), JumpingClock()
+    ends_ns = clock.wall_ns() + 60_000_000_000
+    secret = StoredSecret(digest="b" * 64, created_ns=1, expires_ns=ends_ns)
+    database.client_keys.put(StoredKey(name="bot", created_ns=1, secrets=(secret,)))
+    keeper = Publisher(layout, database, clock, "ab" * 32)
+    assert ends_ns == keeper.publish(config()).valid_until_ns
+    clock.advance(60)
+    assert ["app"] == [key.name for key in keeper.publish(config()).table.keys]
 
 
 def test_a_table_that_workers_could_not_read_is_not_published(layout: Layout) -> None:
