@@ -23,7 +23,7 @@ NOT_IN_A_WORKER = (
 
 DOORS = {
     "apsw": {"store"},
-    "duckdb": {"exchanges", "reports", "scan", "trials"},
+    "duckdb": {"exchanges", "grading", "reports", "scan", "trials"},
     "genai_prices": {"ledger"},
     "huggingface_hub": {"licenses"},
     "license_expression": {"licenses"},

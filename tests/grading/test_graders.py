@@ -9,7 +9,9 @@ import pytest
 from weighbridge.config import Loaded, loads
 from weighbridge.errors import ConfigError
 from weighbridge.grading.answers import Answer, Question, ToolCall
-from weighbridge.grading.book import GraderBook, GraderError, SliceGrader, grade
+from weighbridge.grading.book import GraderBook, grade
+from weighbridge.grading.build import SliceGrader
+from weighbridge.grading.confined import GraderError
 
 HEAD = """
 [[endpoint]]
@@ -39,6 +41,8 @@ SCHEMA = {
 
 def config(folder: Path, *graders: str) -> Loaded:
     (folder / "schema.json").write_text(json.dumps(SCHEMA))
+    (folder / "broken.sql").write_text("CREATE TABLE t AS SELECT * FROM 'elsewhere.csv'")
+    (folder / "nothing.py").write_text("def check(candidate):\n    assert candidate(1) == 2\n")
     body = "".join(f'[[grader]]\nroute = "r"\n{text}\n' for text in graders)
     return loads(HEAD + body, folder=folder)
 
@@ -222,7 +226,13 @@ def test_every_setting_that_can_change_a_score_changes_the_digest(tmp_path: Path
     ("settings", "says"),
     [
         ('kind = "judge"', "is not in this version"),
-        ('kind = "sql"', "is not in this version"),
+        ('kind = "sql"', "name a file of SQL"),
+        ('kind = "sql"\nsetup = "broken.sql"', "cannot make the tables"),
+        ('kind = "code"\ntests = "nothing.py"', "it checks nothing"),
+        ('kind = "code"\nreference = "incumbent"', "name them in `tests`"),
+        ('kind = "code"\ncpu_s_max = 0', "out of range"),
+        ('kind = "code"\nmemory_bytes_max = 1', "out of range"),
+        ('kind = "exact"\nsetup = "broken.sql"', "means nothing"),
         ('kind = "number"\ntolerance = -1.0', "tolerance"),
         ('kind = "exact"\ntolerance = 1.0', "means nothing"),
         ('kind = "exact"\nreference = "none"', "compares with a reference"),

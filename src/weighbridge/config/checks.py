@@ -222,8 +222,10 @@ def _check_graders(loaded: Loaded) -> None:
         _one_of(file, f"{where}.route", grader.route, [row.name for row in config.route])
         if not grader.kind.startswith("python:"):
             _one_of(file, f"{where}.kind", grader.kind, GRADER_KINDS)
-        if grader.schema is not None and not loaded.path(grader.schema).is_file():
-            raise ConfigError(file, f"{where}.schema", "is not a file", value=str(loaded.path(grader.schema)))
+        for key in ("schema", "setup", "tests"):
+            name = getattr(grader, key)
+            if name is not None and not loaded.path(name).is_file():
+                raise ConfigError(file, f"{where}.{key}", "is not a file", value=str(loaded.path(name)))
 
 
 def _check_keys(file: str, config: Config) -> None:

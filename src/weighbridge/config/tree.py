@@ -174,7 +174,7 @@ class GraderSection(Section, frozen=True, kw_only=True):
     """A `[[route]]` by name."""
     kind: str
     """How an answer becomes a score between 0 and 1. `exact`, `normalised`, `number`, `regex`, `label`, `json`,
-    `tool_call` or `python:module:function`.
+    `tool_call`, `sql`, `code`, `similarity` or `python:module:function`.
     """
     slice: str = "*"
     """The slice it grades, or `*`."""
@@ -196,8 +196,15 @@ class GraderSection(Section, frozen=True, kw_only=True):
     """For `json`: fields compared one by one; the score is the share that is equal."""
     critical: bool = False
     """A score of 0 counts as a critical failure."""
+    setup: str | None = None
+    """For `sql`: a file of SQL that makes the tables which answer and reference are run on."""
     tests: str | None = None
-    """Reserved for `code`."""
+    """For `code`: a file of tests for every answer, Python or a JSON list of `{"stdin", "stdout"}`; without it, gold
+    answers are tests."""
+    cpu_s_max: int | None = None
+    """For `code`: seconds of CPU one run may use, 1 to 600; 10 where absent."""
+    memory_bytes_max: int | None = None
+    """For `code`: bytes of memory one run may use; 512 MiB where absent."""
 
 
 class TeamSection(Section, frozen=True, kw_only=True):

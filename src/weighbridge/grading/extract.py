@@ -17,6 +17,9 @@ from weighbridge.grading.checks import last_number_text
 Extractor = Callable[[str], str | None]
 """Text of an answer -> what is graded; `None` where the text does not hold it."""
 
+Search = Callable[[str, str], str | None]
+"""(pattern, text) -> the first group, or the whole, of the last match."""
+
 KINDS = "text, json:PATH, last_number, regex:PATTERN"
 
 TEXT_CHARS_MAX = 400_000
@@ -170,8 +173,19 @@ def _balanced(text: str) -> str | None:
     return None
 
 
-def extractor(spec: str) -> Extractor:
-    """The extractor of a config value. Raises `ValueError` saying what is allowed."""
+def last_match(pattern: str, text: str) -> str | None:
+    """A `Search` that nothing ends: hostile patterns take for ever. Whoever grades hands in one with a limit."""
+    last = None
+    for last in re.finditer(pattern, text):  # noqa: B007 (the last one is wanted)
+        pass
+    if last is None:
+        return None
+    found: str | None = last[1] if last.re.groups else last[0]
+    return found
+
+
+def extractor(spec: str, search: Search = last_match) -> Extractor:
+    """The extractor of a config value; `search` runs patterns. Raises `ValueError` saying what is allowed."""
     if spec == "text":
         return lambda text: text
     if spec == "last_number":
@@ -181,17 +195,8 @@ def extractor(spec: str) -> Extractor:
         return lambda text: json_at(text, argument)
     if kind == "regex" and argument:
         try:
-            pattern = re.compile(argument)
+            re.compile(argument)
         except re.error as error:
             raise ValueError(f"extract {spec!r}: not a regular expression: {error}") from None
-        return lambda text: _last_match(pattern, text[-TEXT_CHARS_MAX:])
+        return lambda text: search(argument, text[-TEXT_CHARS_MAX:])
     raise ValueError(f"extract {spec!r} is not known; allowed: {KINDS}")
-
-
-def _last_match(pattern: re.Pattern[str], text: str) -> str | None:
-    last = None
-    for match in pattern.finditer(text):
-        last = match
-    if last is None:
-        return None
-    return last[1] if last.re.groups else last[0]

@@ -13,7 +13,8 @@ import msgspec
 
 from weighbridge.grading import checks
 from weighbridge.grading.answers import Answer, Question, ToolCall
-from weighbridge.grading.extract import Extractor, as_text, at_path, is_missing, json_objects
+from weighbridge.grading.extract import Extractor, Search, as_text, at_path, is_missing, json_objects
+from weighbridge.grading.similarity import chrf
 
 Reference = Literal["gold", "incumbent", "none"]
 
@@ -114,13 +115,18 @@ class NumberGrader(_TextGrader):
 
 
 class Regex(_TextGrader):
-    """With a pattern of its own: 1 where the answer holds it, no reference needed. Without, the reference is one."""
+    """With a pattern of its own: 1 where the answer holds it, no reference needed. Without, the reference is one.
+
+    Patterns are people's: each search runs where it can be ended (`confined.search`), and one that takes too long
+    finds nothing.
+    """
 
     kind = "regex"
+    version = "2"
 
-    def __init__(self, extract: Extractor, pattern: re.Pattern[str] | None) -> None:
+    def __init__(self, extract: Extractor, pattern: str | None, search: Search) -> None:
         super().__init__(extract)
-        self._pattern = pattern
+        self._pattern, self._search = pattern, search
         self.needs_reference = pattern is None
 
     def reference_problem(self, reference: str) -> str | None:
@@ -138,11 +144,21 @@ class Regex(_TextGrader):
         found = self._extract(answer.text)
         if found is None:
             return Grade(0.0, NO_ANSWER)
-        if self._pattern is None and reference is None:
+        pattern = self._pattern if self._pattern is not None else reference
+        if pattern is None:
             return Grade(0.0, "no reference")
-        pattern = self._pattern if self._pattern is not None else re.compile(reference or "")
-        hit = pattern.search(found[-checks.ANSWER_CHARS_MAX :])
-        return Grade(1.0) if hit else Grade(0.0, "the pattern is not in it")
+        hit = self._search(pattern, found[-checks.ANSWER_CHARS_MAX :])
+        return Grade(1.0) if hit is not None else Grade(0.0, "the pattern is not in it")
+
+
+class Similarity(_TextGrader):
+    """Likeness of wording with a reference, chrF2 (`similarity.chrf`): a proxy, for texts that have no other check."""
+
+    kind = "similarity"
+
+    def _compare(self, found: str, reference: str) -> Grade:
+        score = chrf(found, reference)
+        return Grade(score, "" if score == 1.0 else "worded differently")
 
 
 class Label(_TextGrader):

@@ -11,7 +11,8 @@ from importlib import resources
 
 from weighbridge.config import Loaded, loads
 from weighbridge.grading.answers import Answer, Question
-from weighbridge.grading.book import GraderBook, SliceGrader, grade
+from weighbridge.grading.book import GraderBook, grade
+from weighbridge.grading.build import SliceGrader
 from weighbridge.keeper.compile import World, compile_table
 from weighbridge.ledger.prices import PriceAnswer, PriceUnknown
 from weighbridge.licenses import finding

@@ -12,7 +12,8 @@ import msgspec
 
 from weighbridge.config.tree import ArmSection
 from weighbridge.grading.answers import answer_of, question_of
-from weighbridge.grading.book import GraderBook, SliceGrader, grade
+from weighbridge.grading.book import GraderBook, grade
+from weighbridge.grading.build import SliceGrader
 from weighbridge.grading.gold import GoldBook
 from weighbridge.records.evidence import Span
 from weighbridge.records.exchange import BodyState, Exchange

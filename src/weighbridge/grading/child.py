@@ -1,0 +1,53 @@
+"""A grading process: jobs come in on standard input, one at a time, answers go out on standard output.
+
+Messages are MessagePack behind four bytes of length, little endian. It ends when its input does.
+"""
+
+import resource
+import sys
+from typing import BinaryIO
+
+import msgspec
+
+from weighbridge.grading.jobs import Done, Failed, Job, do
+
+MEMORY_BYTES_MAX = 2 << 30
+"""Of address space. Libraries map much that they never touch; what a query may use is bounded by its own limit."""
+
+
+READY = b"ready"
+"""Said once at the start: how long starting takes is not the first job's fault."""
+
+
+def read_message(stream: BinaryIO) -> bytes | None:
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    return stream.read(int.from_bytes(head, "little"))
+
+
+def framed(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "little") + body
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    jobs, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever a library prints must not be read as an answer
+    answers.write(framed(READY))
+    answers.flush()
+    decoder: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)
+    while (body := read_message(jobs)) is not None:
+        done: Done
+        try:
+            done = do(decoder.decode(body))
+        # The edge of a process: whatever went wrong is said to the one who asked, and the next job is waited for.
+        except Exception as error:  # noqa: BLE001
+            done = Failed(reason=f"{type(error).__name__}: {error}")
+        answers.write(framed(msgspec.msgpack.encode(done)))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
