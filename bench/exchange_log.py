@@ -18,9 +18,8 @@ import uvloop
 
 from weighbridge.exchanges.bodies import BodySealer, master_key
 from weighbridge.exchanges.framing import new_incarnation
-from weighbridge.exchanges.redact import redact
 from weighbridge.exchanges.writer import LogWriter
-from weighbridge.records.frames import Attempted, BodyRef, Finished, Held, Posted
+from weighbridge.records.frames import Attempted, Finished, Held, Posted
 from weighbridge.records.usage import Usage
 from weighbridge.store.layout import Layout
 
@@ -55,7 +54,8 @@ async def run(case: Case, requests: int, per_turn: int, body: bytes) -> float:
             call_soon=loop.call_soon, call_threadsafe=loop.call_soon_threadsafe,
             sealer=BodySealer(layout, master_key(layout, None)) if case.bodies else None,
         )  # fmt: skip
-        append, capture, wait = log.append, log.body, log.when_written
+        append, capture, wait = log.append, log.capture, log.when_written
+        rules = ("secrets",) if case.redaction else ()
         written = 0
 
         def count() -> None:
@@ -66,18 +66,11 @@ async def run(case: Case, requests: int, per_turn: int, body: bytes) -> float:
         for turn in range(0, requests, per_turn):
             for number in range(turn, turn + per_turn):
                 identity = f"0123456789abcdef-{number:x}"
-                request: BodyRef | None = None
-                response: BodyRef | None = None
-                if case.redaction:
-                    redact(("secrets",), body)
-                    redact(("secrets",), body)
-                if case.bodies:
-                    request, response = capture("support", (body,)), capture("support", (body,))
                 frames = (
                     Held(
                         identity, 1_764_000_000_000_000_000, "user", "assistant", 7, "support-bot", "support", None,
                         (("task", "refund"),), "task=refund", "9f2c7d3a1b5e8f60", False, len(body), 256, 1_200_000,
-                        request,
+                        None,
                     ),
                     Attempted(
                         identity, 1, 1_764_000_000_000_000_000, "gpt-4o", "openai", "gpt-4o-2024-08-06", ("model",)
@@ -88,12 +81,15 @@ async def run(case: Case, requests: int, per_turn: int, body: bytes) -> float:
                     ),
                     Finished(
                         identity, 1_764_000_000_312_000_000, "ok", 200, 1, 312_000_000, 250_000_000, len(body),
-                        response, 1_420_000,
+                        None, 1_420_000,
                     ),
                 )  # fmt: skip
                 if case.frames:
                     for frame in frames:
-                        append(frame)
+                        if case.bodies and isinstance(frame, Held | Finished):
+                            capture(frame, "support", body, rules)
+                        else:
+                            append(frame)
                     wait(count)
             await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -92,15 +92,14 @@ class Bench:
 
     def begin(self, request: bytes = b'{"q":1}', like: Held | None = None) -> Held:
         """A request as far as its `held` frame. `like` gives all fields but id and body."""
-        reference = self.log.body("support", (request,))
-        frame = msgspec.structs.replace(like or held("-"), id=self.next_id(), request=reference)
-        self.log.append(frame)
+        frame = msgspec.structs.replace(like or held("-"), id=self.next_id(), request=None)
+        self.log.capture(frame, "support", request)
         return frame
 
     def end(self, identity: str, response: bytes = b'{"a":1}', *, outcome: Outcome = "ok") -> None:
         self.log.append(attempted(identity))
         self.log.append(posted(identity))
-        self.log.append(finished(identity, response=self.log.body("support", (response,)), outcome=outcome))
+        self.log.capture(finished(identity, outcome=outcome), "support", response)
 
     def request(self, request: bytes = b'{"q":1}', response: bytes = b'{"a":1}', like: Held | None = None) -> str:
         """A whole request in one loop turn; its id is in `written` once its frames are."""

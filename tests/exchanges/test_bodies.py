@@ -7,16 +7,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.exchanges.loop import Bench, store
+from tests.exchanges.loop import Bench, held, store
 from weighbridge.clock import JumpingClock
 from weighbridge.errors import StoreError
 from weighbridge.exchanges.bodies import BodySealer, commitment_of
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import DataKeys, find_master_key, master_key, team_folder, team_of
 from weighbridge.exchanges.reader import BodyReader, read
+from weighbridge.records.frames import BodyRef
 from weighbridge.store.layout import Layout
 
 DAY_NS = 86_400_000_000_000
+
+
+def sealed(sealer: BodySealer, team: str | None, body: bytes) -> BodyRef:
+    frame = held("1-1")
+    sealer.seal([(frame, team, body, ())])
+    assert frame.request is not None
+    return frame.request
 
 
 @pytest.fixture
@@ -48,24 +56,18 @@ def test_whatever_was_captured_is_read_back(tmp_path_factory: pytest.TempPathFac
 
 def test_the_same_body_twice_has_two_commitments(layout: Layout) -> None:
     sealer = BodySealer(layout, master_key(layout, None))
-    first, second = sealer.add(None, (b"same",)), sealer.add(None, (b"same",))
+    first, second = sealed(sealer, None, b"same"), sealed(sealer, None, b"same")
     assert first.commitment != second.commitment
     assert 32 == len(first.commitment)
     assert ("-", 4) == (first.team, first.size)
 
 
-def test_pieces_are_one_body(layout: Layout) -> None:
-    sealer = BodySealer(layout, master_key(layout, None))
-    assert 6 == sealer.add("t", (b"one", b"two")).size
-
-
 def test_a_body_belongs_to_the_utc_day_of_its_capture(layout: Layout) -> None:
     clock = JumpingClock(1_764_115_199_000_000_000)  # 2025-11-25T23:59:59Z
     sealer = BodySealer(layout, master_key(layout, None), clock.wall_ns)
-    before = sealer.add("t", (b"x",))
-    sealer.take()
+    before = sealed(sealer, "t", b"x")
     clock.advance(2)
-    after = sealer.add("t", (b"x",))
+    after = sealed(sealer, "t", b"x")
     assert ("2025-11-25", "2025-11-26") == (before.day, after.day)
     assert layout.body_folder("2025-11-26", "t").joinpath("key").exists()
 

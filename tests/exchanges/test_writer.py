@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from tests.exchanges.loop import Bench, finished, held, posted, store
 from tests.faults.files import LosesUnsynced
 from weighbridge.exchanges import writer
-from weighbridge.exchanges.bodies import BodySealer
+from weighbridge.exchanges.bodies import BodySealer, Captured
 from weighbridge.exchanges.files import SystemFiles
 from weighbridge.exchanges.framing import Scan
 from weighbridge.exchanges.live import is_live
@@ -224,12 +225,14 @@ def test_bodies_that_fail_by_a_mistake_of_ours_are_spoken_of_in_no_frame(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(layout)
+    real = BodySealer.seal
 
-    def broken(_: object) -> list[tuple[bytes, ...]]:
+    def broken(sealer: BodySealer, captured: Sequence[Captured]) -> list[tuple[bytes, ...]]:
+        real(sealer, captured)  # the references stand in the frames by then
         raise ZeroDivisionError("oops")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BodySealer, "take", broken)
+        patch.setattr(BodySealer, "seal", broken)
         bench.request()
     assert 1 == len(bench.written)
     (exchange,) = read(layout)

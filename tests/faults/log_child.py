@@ -32,13 +32,13 @@ async def main(folder: Path) -> None:
     async def one(number: int) -> None:
         identity = f"{incarnation}-{number:x}"
         written = asyncio.Event()
-        log.append(held(identity, request=log.body("support", (chance.randbytes(chance.randrange(3000)),))))
+        log.capture(held(identity), "support", chance.randbytes(chance.randrange(3000)))
         log.when_written(written.set)
         await written.wait()
         log.append(attempted(identity))
         await asyncio.sleep(0)
         log.append(posted(identity))
-        log.append(finished(identity, response=log.body("support", (chance.randbytes(chance.randrange(3000)),))))
+        log.capture(finished(identity), "support", chance.randbytes(chance.randrange(3000)))
         log.when_written(lambda: answered.append(identity))
 
     number = 0

@@ -57,8 +57,9 @@ class Log:
     def append(self, frame: Frame) -> None:
         self.frames.append(frame)
 
-    def body(self, team: str | None, parts: tuple[bytes, ...]) -> None:
-        self.bodies.append((team, b"".join(parts)))
+    def capture(self, frame: Frame, team: str | None, body: bytes, redact: tuple[str, ...]) -> None:
+        self.frames.append(frame)
+        self.bodies.append((team, body))
 
     def when_durable(self, done: Callable[[], object]) -> None:
         self.waiting.append(done)

@@ -1,7 +1,7 @@
 """Captured bodies on their way to disk: encrypted once per loop turn, day and team.
 
 A body segment holds *blocks*. A block is AES-256-GCM, under the data key of its day and team, over the bodies of one
-turn, each with the random key of its commitment. The commitment, BLAKE2b-256 of the body under that key, also stands in
+turn, each with the random key of its commitment. The commitment, SHA-256 of that key and the body, also stands in
 the clear, in the block's head and in the exchange's frame: it says nothing about the body, and once key and body are
 erased nobody can test a guess against it.
 """
@@ -9,24 +9,37 @@ erased nobody can test a guess against it.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from struct import Struct
 from zlib import crc32
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import force_setattr
 
 from weighbridge.exchanges.framing import pack_prefix
 from weighbridge.exchanges.keys import KEY_BYTES, NONCE_BYTES, DataKeys, master_key, team_folder
-from weighbridge.records.frames import BodyRef
+from weighbridge.exchanges.redact import redact
+from weighbridge.records.frames import BodyRef, Finished, Held
 from weighbridge.store.layout import Layout
 
-__all__ = ["BlockHead", "BodySealer", "StoredBody", "block_head", "commitment_of", "master_key", "open_block"]
+__all__ = [
+    "BlockHead",
+    "BodySealer",
+    "Captured",
+    "StoredBody",
+    "block_head",
+    "commitment_of",
+    "master_key",
+    "open_block",
+]
+
+Captured = tuple[Held | Finished, str | None, bytes, tuple[str, ...]]
+"""A frame, the team of its request, the request or response that belongs to it, and the rules of redaction."""
 
 COMMITMENT_BYTES = 32
 DAY_NS = 86_400_000_000_000
-_RANDOM_BYTES = 4096
 _SIZE, _SIZE_UNPACK = Struct("<I").pack, Struct("<I").unpack_from
 _START, _START_UNPACK, _START_BYTES = Struct("<BI").pack, Struct("<BI").unpack_from, 5
 _BLOCK_START = 0x95
@@ -56,7 +69,8 @@ class StoredBody(msgspec.Struct, frozen=True, gc=False):
 
 
 def commitment_of(body: bytes, key: bytes) -> bytes:
-    return blake2b(body, digest_size=COMMITMENT_BYTES, key=key).digest()
+    """The key is random, as long as the digest and used once, so it needs no HMAC: nobody can extend what is hidden."""
+    return sha256(key + body).digest()
 
 
 class _Group:
@@ -71,35 +85,48 @@ class _Group:
 
 
 class BodySealer:
-    """Collects the bodies of one loop turn for a `LogWriter`. Only made where bodies are captured.
+    """Seals the bodies of one loop turn for a `LogWriter`. Only made where bodies are captured.
 
     `master` is the 32-byte key of `master_key`; `wall_ns` gives nanoseconds since 1970 and names the day of capture.
     """
 
     def __init__(self, layout: Layout, master: bytes, wall_ns: Callable[[], int] = time.time_ns) -> None:
         self._keys, self._wall_ns = DataKeys(layout, master), wall_ns
-        self._groups: dict[str | None, _Group] = {}
         self._ciphers: dict[tuple[int, str | None], tuple[str, str, AESGCM]] = {}
-        self._random, self._random_at = b"", _RANDOM_BYTES
-        self.pending_bytes = 0
+        self.too_much_to_redact = 0
+        """Bodies that were not kept, because looking through them for secrets would have taken too long."""
 
-    def add(self, team: str | None, parts: Sequence[bytes]) -> BodyRef:
-        """Take one body, given in pieces. Raises `OSError` when the day's key cannot be made."""
-        group = self._groups.get(team)
-        if group is None:
-            group = self._groups[team] = _Group(*self._cipher(self._wall_ns() // DAY_NS, team))
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        size = len(body)
-        at = self._random_at
-        if at > _RANDOM_BYTES - KEY_BYTES:
-            self._random, at = os.urandom(_RANDOM_BYTES), 0  # in batches: a system call per body would double its cost
-        self._random_at = after = at + KEY_BYTES
-        key = self._random[at:after]
-        commitment = blake2b(body, digest_size=COMMITMENT_BYTES, key=key).digest()
-        group.commitments.append(commitment)
-        group.pieces += (_SIZE(size), key, body)
-        self.pending_bytes += size + 2 * COMMITMENT_BYTES + 4
-        return BodyRef(group.day, group.team, commitment, size)
+    def seal(self, captured: Sequence[Captured]) -> list[tuple[bytes, ...]]:
+        """One block per team, as the buffers of one frame. Puts each body's reference into its frame.
+
+        Raises `OSError` when the day's key cannot be made.
+        """
+        day = self._wall_ns() // DAY_NS
+        groups: dict[str | None, _Group] = {}
+        # One system call for all keys of a turn.
+        keys, at = os.urandom(KEY_BYTES * len(captured)), 0
+        for frame, team, body, rules in captured:
+            if rules:
+                kept, changed = redact(rules, body)
+                if kept is None:
+                    self.too_much_to_redact += 1
+                    continue
+                if changed:
+                    body = kept
+                    if type(frame) is Held:
+                        force_setattr(frame, "redacted", True)
+            group = groups.get(team)
+            if group is None:
+                group = groups[team] = _Group(*self._cipher(day, team))
+            size = len(body)
+            key = keys[at : at + KEY_BYTES]
+            at += KEY_BYTES
+            commitment = sha256(key + body).digest()
+            group.commitments.append(commitment)
+            group.pieces += (_SIZE(size), key, body)
+            reference = BodyRef(group.day, group.team, commitment, size)
+            force_setattr(frame, "request" if type(frame) is Held else "response", reference)
+        return [_block(group) for group in groups.values()]
 
     def _cipher(self, day: int, team: str | None) -> tuple[str, str, AESGCM]:
         found = self._ciphers.get((day, team))
@@ -109,11 +136,6 @@ class BodySealer:
                 self._ciphers.clear()
             found = self._ciphers[day, team] = (name, folder, self._keys.create(name, folder))
         return found
-
-    def take(self) -> list[tuple[bytes, ...]]:
-        """Encrypt what was added: one block per day and team, each as the buffers of one frame."""
-        groups, self._groups, self.pending_bytes = self._groups, {}, 0
-        return [_block(group) for group in groups.values()]
 
 
 def _block(group: _Group) -> tuple[bytes, ...]:

@@ -111,8 +111,12 @@ def redact(names: Sequence[str], body: bytes) -> tuple[bytes | None, bool]:
     """
     if "secrets" not in names:
         return body, False
+    classes = body.translate(_CLASSES)
+    run = classes.find(_RUN)
+    if run < 0 and b"@" not in body:
+        return body, False
     try:
-        spans = _spans(body)
+        spans = _spans(body, classes, run)
     except _TooMuchWorkError:
         return None, False
     if not spans:
@@ -128,7 +132,8 @@ def redact(names: Sequence[str], body: bytes) -> tuple[bytes | None, bool]:
     return b"".join(pieces), True
 
 
-def _spans(body: bytes) -> list[_Span]:
+def _spans(body: bytes, classes: bytes, start: int) -> list[_Span]:
+    """All secrets, in no order. `classes` tells letters of tokens apart from others, `start` is its first long run."""
     spans: list[_Span] = []
     work = 0
     if b"@" in body:
@@ -136,20 +141,20 @@ def _spans(body: bytes) -> list[_Span]:
         if work > WORK_MAX:
             raise _TooMuchWorkError
         spans += ((found.end(1), found.end(), "password") for found in _URL_PASSWORD.finditer(body))
-    classes = body.translate(_CLASSES)
-    start = classes.find(_RUN)
-    if start >= 0 and b"PRIVATE KEY" in body:  # a private key is lines of runs: without a run there is none
-        work += _PLACE_WORK * body.count(_KEY_BEGIN)
-        if work > WORK_MAX:
-            raise _TooMuchWorkError
-        spans += _private_keys(body)
-    seen: set[bytes] = set()
+    seen: set[bytes] | None = None
     while start >= 0:
         end = classes.find(b" ", start + _RUN_BYTES_MIN)
         if end < 0:
             end = len(body)
         work += _RUN_WORK
         if end - start > _SEEN_BYTES_MAX or body[start:end] not in _HARMLESS:
+            if seen is None:
+                seen = set()
+                if b"PRIVATE KEY" in body:  # a private key is lines of runs: without a run there is none
+                    work += _PLACE_WORK * body.count(_KEY_BEGIN)
+                    if work > WORK_MAX:
+                        raise _TooMuchWorkError
+                    spans += _private_keys(body)
             work += _look_at(body, start, end, seen, spans)
         if work > WORK_MAX:
             raise _TooMuchWorkError

@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from weighbridge.errors import StoreError
+from weighbridge.exchanges.bodies import Captured
 from weighbridge.exchanges.files import FileDoor, SystemFiles
 from weighbridge.exchanges.framing import (
     BODIES_MAGIC,
@@ -28,7 +29,7 @@ from weighbridge.exchanges.framing import (
 from weighbridge.exchanges.live import LiveLock
 from weighbridge.exchanges.segment import OpenSegment
 from weighbridge.exchanges.syncer import Batch, Callback, Syncer
-from weighbridge.records.frames import BodyRef, Finished, Frame, Held, Posted
+from weighbridge.records.frames import Finished, Frame, Held, Posted
 from weighbridge.store.layout import Layout
 
 LogState = Literal["ok", "no_bodies", "full"]
@@ -39,7 +40,6 @@ SMALL_FRAME_BYTES = 640
 """What a frame is cut down to, by leaving out copies of provider text, while the disk is full."""
 SPARE_BYTES = 256 << 10
 """Room beyond those reserves, for the requests that one loop turn lets in before it is noticed that room ends."""
-BODY_OVERHEAD_BYTES = 512
 SYNC_S = {"process": 0.050, "power": 0.005}
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,12 +48,13 @@ _encode = msgspec.msgpack.Encoder().encode
 class Sealer(Protocol):
     """What a log writer needs of `bodies.BodySealer`."""
 
-    pending_bytes: int
+    too_much_to_redact: int
 
-    def add(self, team: str | None, parts: Sequence[bytes]) -> BodyRef: ...
+    def seal(self, captured: Sequence[Captured]) -> list[tuple[bytes, ...]]:
+        """The bodies of one loop turn as frames, each as buffers to be written one after the other.
 
-    def take(self) -> list[tuple[bytes, ...]]:
-        """The frames of everything added since the last call, as buffers to be written one after the other."""
+        Puts the reference of each body into its frame. Raises `OSError` when the day's key cannot be made.
+        """
         ...
 
 
@@ -91,6 +92,7 @@ class LogWriter:
         self._ahead = chunk_bytes // 2
         # Of this loop turn.
         self._frames: list[Frame] = []
+        self._captured: list[Captured] = []
         self._waiting: list[tuple[Callback, Callback | None]] = []
         self._wait_durable: list[Callback] = []
         self._due = False
@@ -103,7 +105,6 @@ class LogWriter:
         self._lock = LiveLock(layout, incarnation)
         self._bodies: OpenSegment | None = None
         self._bodies_number = 0
-        self._bodies_room = 0
         try:
             self._segment = self._new_segment(1)
         except OSError:
@@ -120,26 +121,24 @@ class LogWriter:
             self._due = True
             self._call_soon(self._flush)
 
-    def body(self, team: str | None, parts: Sequence[bytes]) -> BodyRef | None:
-        """Take a body for capture; its reference belongs into a frame of the same loop turn. `None`: not captured."""
-        sealer = self._sealer
-        if sealer is None or self.state != "ok":
-            self.bodies_dropped += sealer is not None
-            return None
-        size = BODY_OVERHEAD_BYTES + (len(parts[0]) if len(parts) == 1 else sum(map(len, parts)))
-        try:
-            if size > self._bodies_room:
-                self._body_room(sealer.pending_bytes + size)
-            reference = sealer.add(team, parts)
-        except OSError as error:
-            self.bodies_dropped += 1
-            self._bodies_are_troubled(error)
-            return None
-        self._bodies_room -= size
+    def capture(self, frame: Held | Finished, team: str | None, body: bytes, redact: tuple[str, ...] = ()) -> None:
+        """Append a frame together with its body: the request it holds, or the response it ends with.
+
+        The frame gets its reference when the turn is written, and none where the body cannot be kept. `redact` are the
+        rules by which secrets are taken out of it first.
+        """
+        self._frames.append(frame)
+        if self._sealer is None or self.state != "ok":
+            self.bodies_dropped += self._sealer is not None
+        else:
+            self._captured.append((frame, team, body, redact))
         if not self._due:
             self._due = True
             self._call_soon(self._flush)
-        return reference
+
+    @property
+    def bodies_too_much_to_redact(self) -> int:
+        return 0 if self._sealer is None else self._sealer.too_much_to_redact
 
     def when_written(self, callback: Callback, failed: Callback | None = None) -> None:
         """Call `callback` right after the frames appended so far are written.
@@ -185,10 +184,9 @@ class LogWriter:
 
     def _write_turn(self) -> bool:
         """Write what was kept and what this turn has appended. False: it is kept, and those who wait were told."""
-        sealer = self._sealer
         try:
-            if sealer is not None and sealer.pending_bytes and not self._write_bodies(sealer):
-                self._frames = [self._without_body(frame) for frame in self._frames]
+            if self._captured:
+                self._write_bodies()
             if self._frames or self._kept or self._replace_segment:
                 self._encode_frames()
                 self._write_frames(b"".join(self._kept), self._kept_frames)
@@ -221,16 +219,6 @@ class LogWriter:
         self._open += opened
         self._frames = []
 
-    def _without_body(self, frame: Frame) -> Frame:
-        """The bodies of this turn are not on disk, so no frame may say that they are."""
-        if isinstance(frame, Held) and frame.request is not None:
-            self.bodies_dropped += 1
-            return msgspec.structs.replace(frame, request=None)
-        if isinstance(frame, Finished) and frame.response is not None:
-            self.bodies_dropped += 1
-            return msgspec.structs.replace(frame, response=None)
-        return frame
-
     def _write_frames(self, data: bytes, frames: int) -> None:
         if self._replace_segment:
             self._abandon_segment()
@@ -244,10 +232,14 @@ class LogWriter:
         if segment.room < self._open * RESERVE_BYTES + self._ahead:
             self._keep_room(segment)
 
-    def _write_bodies(self, sealer: Sealer) -> bool:
-        """False where the bodies of this turn could not be written."""
+    def _write_bodies(self) -> None:
+        """Bodies first: a frame on disk never speaks of a body that is not."""
+        captured, self._captured = self._captured, []
+        sealer = self._sealer
+        if sealer is None:
+            return
         try:
-            blocks = sealer.take()
+            blocks = sealer.seal(captured)
             need = sum(len(piece) for block in blocks for piece in block)
             bodies = self._bodies
             if bodies is None or bodies.room < need:
@@ -259,14 +251,15 @@ class LogWriter:
                 self._leave_bodies(bodies)
                 raise
         except Exception as error:  # noqa: BLE001 (whatever it is: no frame may speak of these bodies)
+            self.bodies_dropped += len(captured)
+            for frame, _, _, _ in captured:
+                msgspec.structs.force_setattr(frame, "request" if isinstance(frame, Held) else "response", None)
             self._bodies_are_troubled(error)
-            return False
-        self._bodies_room = bodies.room
+            return
         self.bytes_written += need
         self._syncer.written(bodies, b"", 0)
         if bodies.end >= self._segment_bytes_max:
             self._end_bodies()
-        return True
 
     # --- room ---------------------------------------------------------------------------------------------------------
 
@@ -299,7 +292,6 @@ class LogWriter:
             self._bodies = OpenSegment(self._files, path, BODIES_MAGIC, self._bodies_number, length)
         else:
             self._bodies.extend(length)
-        self._bodies_room = self._bodies.room - (self._sealer.pending_bytes if self._sealer is not None else 0)
         return self._bodies
 
     def _new_segment(self, number: int) -> OpenSegment:
@@ -336,7 +328,7 @@ class LogWriter:
     def _end_bodies(self) -> None:
         old = self._bodies
         if old is not None and old.frames:
-            self._bodies, self._bodies_room = None, 0
+            self._bodies = None
             self._finish_and_close(old)
 
     def _finish_and_close(self, old: OpenSegment) -> None:
@@ -358,7 +350,7 @@ class LogWriter:
 
     def _leave_bodies(self, old: OpenSegment) -> None:
         old.wipe_tail()
-        self._bodies, self._bodies_room = None, 0
+        self._bodies = None
         self._syncer.close_segment(old, finished=False)
 
     # --- trouble ------------------------------------------------------------------------------------------------------

@@ -167,9 +167,6 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         or capture.sample_basis_points >= SHARE_WHOLE
         or conversation % SHARE_WHOLE < capture.sample_basis_points
     )
-    redacted, reference = False, None
-    if keep:
-        reference, redacted = gateway.captured(caller.team, body)
     user = request.user
     if user is not None and len(user) > USER_CHARS_MAX:
         user = "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
@@ -182,10 +179,13 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
-        caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, reference,
-        None if trial is None else trial.token.trial, caller.item, redacted,
+        caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
+        None if trial is None else trial.token.trial, caller.item,
     )  # fmt: skip
-    log.append(frame)
+    if keep:
+        log.capture(frame, caller.team, body, capture.redact)
+    else:
+        log.append(frame)
     if refusal is not None:
         gateway.meter.refused(refusal.code)
         exchange.refuse(refusal)

@@ -163,14 +163,16 @@ class Exchange:
         if self.attempt:
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
-        reference = gateway.captured(self.team, body)[0] if self.capture and body else None
         duration = gateway.mono_ns() - self.started_ns
         first = None if self.first_ns is None else self.first_ns - self.started_ns
         frame = Finished(
-            self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, reference,
+            self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, None,
             total, error,
         )  # fmt: skip
-        log.append(frame)
+        if self.capture and body:
+            log.capture(frame, self.team, body, gateway.lanes.capture.redact)
+        else:
+            log.append(frame)
         if self.trial is not None:
             self.trial.settle(self.held, total)
         gateway.active.discard(self)

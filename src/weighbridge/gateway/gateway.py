@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from weighbridge.exchanges import redact
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.lanes import Lanes, Target
@@ -12,7 +11,6 @@ from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
 from weighbridge.gateway.trials import TrialDesk
-from weighbridge.records.frames import BodyRef
 from weighbridge.upstream import Dialer, Pool, Unreachable
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.clients: set[Client] = set()
         self.lingering: dict[Relay, int] = {}
-        self.bodies_too_large = self.bodies_too_much_to_redact = 0
+        self.bodies_too_large = 0
         self._pools: dict[Target, tuple[Dialer, Pool[Relay]]] = {}
         self._dialing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -77,14 +75,6 @@ class Gateway:
         return True
 
     # --- log ----------------------------------------------------------------------------------------------------------
-
-    def captured(self, team: str | None, body: bytes) -> tuple[BodyRef | None, bool]:
-        """Keep a body without its secrets, and whether it had any. One that takes long to look through is not kept."""
-        kept, changed = redact.redact(self.lanes.capture.redact, body)
-        if kept is None:
-            self.bodies_too_much_to_redact += 1
-            return None, False
-        return self.log.body(team, (kept,)), changed
 
     def log_refusal(self) -> Refusal:
         return Refusal(
@@ -251,7 +241,7 @@ class Gateway:
             ("weighbridge_client_connections", {}, len(self.clients)),
             ("weighbridge_bodies_dropped_total", {"why": "log"}, log.bodies_dropped),
             ("weighbridge_bodies_dropped_total", {"why": "too_large"}, self.bodies_too_large),
-            ("weighbridge_bodies_dropped_total", {"why": "too_much_to_redact"}, self.bodies_too_much_to_redact),
+            ("weighbridge_bodies_dropped_total", {"why": "too_much_to_redact"}, log.bodies_too_much_to_redact),
             ("weighbridge_log_written_bytes_total", {}, log.bytes_written),
             *_log_state(log.state),
         ]

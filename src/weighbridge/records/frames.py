@@ -33,7 +33,7 @@ class BodyRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """UTC day of capture, `2026-11-25`; with `team` it names the object group and its encryption key."""
     team: str
     commitment: bytes
-    """32 bytes: BLAKE2b-256 of the body, keyed with a random key that is stored (and erased) with the body."""
+    """SHA-256 of a random key and the body; the key, 32 bytes, is stored (and erased) with the body."""
     size: int
 
 
