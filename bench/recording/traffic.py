@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import msgspec
 import openai
 from openai.types import CompletionUsage
 
@@ -129,9 +130,9 @@ def ledgers(exported: str, prices: dict[str, Price]) -> dict[str, Ledger]:
     return found
 
 
-def _usage(told: dict[str, int]) -> Usage:
+def _usage(told: dict[str, int | str | None]) -> Usage:
     """The token classes of an exported attempt; `total` is their sum and no class."""
-    return Usage(**{name: number for name, number in told.items() if name in Usage.__struct_fields__})
+    return msgspec.convert({name: told[name] for name in Usage.__struct_fields__ if name in told}.values(), Usage)
 
 
 def mismatches(log: dict[str, Ledger], bill: dict[str, dict[str, int]], told: Told) -> list[str]:

@@ -1,5 +1,6 @@
 """Publishing: numbers go up only, the same content keeps its number, a crash between number and file mends itself."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -164,20 +165,29 @@ def test_a_full_disk_is_an_error_that_names_the_file(layout: Layout, monkeypatch
         keeper.publish(config())
 
 
-def test_a_price_that_changes_with_the_hour_gives_a_new_table_at_its_time(layout: Layout) -> None:
+def test_a_table_knows_the_hours_at_which_a_price_changes(layout: Layout) -> None:
     clock = JumpingClock(wall_ns=1_795_608_000_000_000_000)  # 2026-11-25 12:00 UTC, off peak
     keeper = publisher(layout, clock)
     timed = config(provider="deepseek", model="deepseek-v4-pro")
     noon = keeper.publish(timed)
     assert noon.valid_until_ns is not None
     assert not keeper.publish(timed).changed
+    arm = noon.table.arm("gpt")
+    assert arm.price is not None
+    at_peak = arm.later[0]
+    assert datetime(2026, 11, 26, 1, tzinfo=UTC).timestamp() * 1e9 == at_peak.from_ns
+    assert at_peak.price is not None
+    assert at_peak.price.input == 2 * arm.price.input
+    assert "01:00-04:00 UTC" in (at_peak.version or "")
     clock.advance((noon.valid_until_ns - clock.wall_ns()) / 1e9 + 1)
-    peak = keeper.publish(timed)
-    assert peak.changed
-    before, after = noon.table.arm("gpt").price, peak.table.arm("gpt").price
-    assert before is not None
-    assert after is not None
-    assert after.input == 2 * before.input
+    assert keeper.publish(timed).changed
+
+
+def test_a_keeper_that_is_gone_for_days_leaves_no_old_price_behind(layout: Layout) -> None:
+    clock = JumpingClock(wall_ns=1_795_608_000_000_000_000)
+    arm = publisher(layout, clock).publish(config(provider="deepseek", model="deepseek-v4-pro")).table.arm("gpt")
+    assert (None, None) == (arm.later[-1].price, arm.later[-1].version)
+    assert arm.later[-1].from_ns - clock.wall_ns() > 3 * 86_400 * 10**9
 
 
 def test_a_restart_does_not_load_the_price_book_again(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +196,7 @@ def test_a_restart_does_not_load_the_price_book_again(layout: Layout, monkeypatc
     def loaded_again(*_: object) -> None:
         raise AssertionError("looked up again")
 
-    monkeypatch.setattr(publish, "compile_price", loaded_again)
+    monkeypatch.setattr(publish, "compile_schedule", loaded_again)
     assert not publisher(layout).publish(config()).changed
 
 

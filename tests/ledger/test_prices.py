@@ -99,16 +99,17 @@ def test_a_book_price_with_the_noise_of_a_binary_fraction_is_the_price_that_was_
     assert 180_000_000 == price.input
 
 
-def test_a_tiered_price_is_known_up_to_the_next_tier_and_unknown_past_it() -> None:
+def test_a_tiered_price_is_the_books_on_both_sides_of_every_tier() -> None:
     tiered = 0
     for provider, model in BOOK_MODELS:
         result = compile_price(arm(model), endpoint(provider), AT)
         if isinstance(result, PriceUnknown) or result.price.input_tokens_max is None:
             continue
-        limit = result.price.input_tokens_max
-        last = Usage(limit, 10)
-        assert book_cost(provider, model, last, AT) == cost_nanousd(last, result.price)
-        assert cost_nanousd(Usage(limit + 1, 10), result.price) is None
+        assert result.price.input_tokens_max == result.price.tiers[0].above
+        for tier in result.price.tiers:
+            for used in (Usage(tier.above, 10), Usage(tier.above + 1, 10), Usage(1, 10, cache_read=tier.above)):
+                cost = cost_nanousd(used, result.price)
+                assert cost is None or book_cost(provider, model, used, AT) == cost
         tiered += 1
     assert tiered > 50
 
@@ -141,6 +142,7 @@ def test_an_override_wins_over_the_book_and_has_its_own_version() -> None:
         output=400_000_000,
         cache_read=50_000_000,
         reasoning=400_000_000,
+        image_input=350_000_000,
         per_request_nanousd=1_000_000,
     )
     assert expected == priced.price

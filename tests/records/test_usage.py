@@ -2,6 +2,7 @@
 
 from decimal import ROUND_CEILING, Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,9 +39,9 @@ def test_the_classes_are_disjoint_and_sum_to_the_total(usage: Usage) -> None:
 
 @pytest.mark.parametrize("used", ["cache_read", "cache_write", "cache_write_1h", "reasoning"])
 def test_a_used_class_without_a_price_makes_the_cost_unknown(used: str) -> None:
-    usage = Usage(input=1, output=1, **{used: 1})
+    usage = msgspec.structs.replace(Usage(input=1, output=1), **{used: 1})
     assert cost_nanousd(usage, Price(input=10**9, output=10**9)) is None
-    assert cost_nanousd(usage, Price(input=10**9, output=10**9, **{used: 0})) == 2_000
+    assert cost_nanousd(usage, msgspec.structs.replace(Price(10**9, 10**9), **{used: 0})) == 2_000
 
 
 def test_an_unused_class_without_a_price_does_no_harm() -> None:

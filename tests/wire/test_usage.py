@@ -136,8 +136,6 @@ def test_each_host_is_read_as_it_counts(block: dict[str, Any], usage: Usage) -> 
         {"prompt_tokens": 1, "completion_tokens": -3},
         {"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 11}},
         {"prompt_tokens": 10, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 4}},
-        {"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"audio_tokens": 4}},
-        {"prompt_tokens": 10, "completion_tokens": 3, "completion_tokens_details": {"audio_tokens": 1}},
         {
             "prompt_tokens": 10,
             "completion_tokens": 3,

@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 import msgspec
 
 from weighbridge.config.loaded import Loaded
+from weighbridge.config.price_checks import amounts_problem, check_prices
 from weighbridge.config.secrets import check_secret_form
 from weighbridge.config.tree import (
     GRADER_KINDS,
@@ -18,10 +19,8 @@ from weighbridge.config.tree import (
     Config,
     EndpointSection,
     LimitsSection,
-    PriceSection,
 )
 from weighbridge.errors import ConfigError
-from weighbridge.records.usage import nanousd_per_million
 
 LIMIT_S_MAX = 86_400
 LIMIT_BYTES_MAX = 1 << 30
@@ -33,7 +32,7 @@ BUDGET_USD_MAX = 1_000_000_000
 
 def check(loaded: Loaded) -> None:
     file, config = loaded.file, loaded.config
-    for row_kind in ("endpoint", "arm", "route", "team", "key", "budget"):
+    for row_kind in ("endpoint", "arm", "route", "team", "key", "budget", "commitment"):
         _unique(file, row_kind, [row.name for row in getattr(config, row_kind)])
     parse_address(file, "server.listen", config.server.listen)
     parse_address(file, "server.admin_listen", config.server.admin_listen)
@@ -49,6 +48,7 @@ def check(loaded: Loaded) -> None:
     for endpoint in config.endpoint:
         _check_endpoint(file, endpoint)
     _check_arms(loaded)
+    check_prices(file, config)
     _check_routes(file, config)
     _check_graders(loaded)
     _check_keys(file, config)
@@ -175,14 +175,8 @@ def _check_arms(loaded: Loaded) -> None:
     for arm in config.arm:
         where = f"arm[{arm.name}]"
         _one_of(file, f"{where}.endpoint", arm.endpoint, endpoints)
-        if arm.price is not None:
-            for key in PriceSection.__struct_fields__:
-                text = getattr(arm.price, key)
-                if text is not None:
-                    try:
-                        nanousd_per_million(text)
-                    except ValueError as error:
-                        raise ConfigError(file, f"{where}.price.{key}", str(error)) from None
+        if arm.price is not None and (problem := amounts_problem(arm.price)) is not None:
+            raise ConfigError(file, f"{where}.price.{problem[0]}", problem[1])
         if arm.system_prompt_file is not None and not loaded.path(arm.system_prompt_file).is_file():
             raise ConfigError(
                 file, f"{where}.system_prompt_file", "is not a file", value=str(loaded.path(arm.system_prompt_file))

@@ -121,6 +121,76 @@ class PriceSection(Section, frozen=True, kw_only=True):
     """Per million reasoning tokens, where they are priced apart from output."""
     per_request: str | None = None
     """Per request, in USD."""
+    audio_input: str | None = None
+    """Per million input tokens of sound; absent is unknown."""
+    audio_output: str | None = None
+    """Per million output tokens of sound."""
+    image_input: str | None = None
+    """Per million input tokens of images; absent: they cost what text costs."""
+    image_output: str | None = None
+    """Per million output tokens of images."""
+    web_search: str | None = None
+    """Per search that the provider ran, in USD."""
+
+
+class PriceRowSection(PriceSection, frozen=True, kw_only=True):
+    """A dated price of your own: from a contract, or a dimension that the price book lacks. It wins over the book. A
+    row with `service_tier`, `above_input_tokens` or `hours` adds to the row, or to the book's price, without them.
+    """
+
+    model: str
+    """The model id, as arms write it."""
+    provider: str | None = None
+    """The provider's id in the price book; this or `endpoint`."""
+    endpoint: str | None = None
+    """An `[[endpoint]]` by name; this or `provider`."""
+    since: str | None = None
+    """First day (or moment, ISO 8601) on which it holds; absent: ever."""
+    until: str | None = None
+    """Day (or moment) from which it holds no more; absent: for good."""
+    hours: str | None = None
+    """Hours of the day in which it holds, `09:00-12:00`, on clocks of `time_zone`; the request's start decides."""
+    time_zone: str = "UTC"
+    """IANA name, for `hours` and for days in `since` and `until`."""
+    service_tier: str | None = None
+    """Holds where the response reports this tier, e.g. `flex`, `priority`, `batch`."""
+    above_input_tokens: int | None = None
+    """Holds for calls with more input tokens than this, cached ones included."""
+    source: str
+    """Where it is from: a contract and its date, or an address."""
+
+
+class CommitmentSection(Section, frozen=True, kw_only=True):
+    """What is paid whether it is used or not: a subscription, a token plan, own GPUs. Statements set it against what
+    the requests were booked at, and what is left over is a line of its own.
+    """
+
+    name: str
+    """How statements call it."""
+    endpoint: str
+    """The `[[endpoint]]` that it pays for."""
+    kind: Literal["subscription", "token_plan", "gpu_hours"]
+    """`subscription`: a fee. `token_plan`: a fee with `included_tokens`. `gpu_hours`: `gpus` at `usd_per_gpu_hour`."""
+    usd_per_month: str | None = None
+    """The fee, in USD per calendar month."""
+    included_tokens: int | None = None
+    """Tokens of a month that a token plan includes. Each is booked at its share of the fee."""
+    gpus: int | None = None
+    """GPUs that are rented or owned, around the clock."""
+    usd_per_gpu_hour: str | None = None
+    """What one costs in an hour, in USD."""
+    prefill_tokens_per_s: float | None = None
+    """Input tokens in a second that all of them together read at full load, as measured."""
+    decode_tokens_per_s: float | None = None
+    """Output tokens in a second that all of them together write at full load, as measured."""
+    load: float = 1.0
+    """The part of full load that is expected, 0.0 to 1.0; what a request is booked at grows as it falls."""
+    since: str
+    """First day on which it is paid."""
+    until: str | None = None
+    """Day from which it is not."""
+    source: str
+    """Where it is from: a contract and its date, an invoice."""
 
 
 class ArmSection(Section, frozen=True, kw_only=True):
@@ -341,4 +411,6 @@ class Config(Section, frozen=True, kw_only=True):
     team: tuple[TeamSection, ...] = ()
     key: tuple[KeySection, ...] = ()
     budget: tuple[BudgetSection, ...] = ()
+    price: tuple[PriceRowSection, ...] = ()
+    commitment: tuple[CommitmentSection, ...] = ()
     organization: OrganizationSection = OrganizationSection()

@@ -8,7 +8,7 @@ import msgspec
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.records.exchange import Attempt, Exchange
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted
-from weighbridge.records.usage import Usage
+from weighbridge.records.usage import total_usage
 
 frame_of = msgspec.msgpack.Decoder(Frame).decode
 """The record of a payload. Raises `msgspec.MsgspecError`."""
@@ -114,6 +114,7 @@ def exchange_of(pending: Pending, end: Finished | None) -> Exchange:
     costs = [attempt.cost_nanousd for attempt in attempts]
     known = [cost for cost in costs if cost is not None]
     last = attempts[-1] if attempts else None
+    used = [attempt.usage for attempt in attempts if attempt.usage is not None]
     priced = [attempt.price_version for attempt in attempts if attempt.price_version is not None]
     return Exchange(
         id=held.id,
@@ -132,7 +133,7 @@ def exchange_of(pending: Pending, end: Finished | None) -> Exchange:
         outcome="lost" if end is None else end.outcome,
         status=None if end is None else end.status,
         attempts=attempts,
-        usage=_sum([attempt.usage for attempt in attempts if attempt.usage is not None]),
+        usage=total_usage(used) if used else None,
         cost_nanousd=sum(known) if len(known) == len(costs) else None,
         price_version=priced[-1] if priced else None,
         duration_ns=None if end is None else end.duration_ns,
@@ -168,20 +169,4 @@ def _attempt(number: int, attempted: Attempted | None, posted: Posted | None) ->
         error=None if posted is None else posted.error,
         estimated=posted is not None and posted.estimated,
         finish_reason=None if posted is None else posted.finish_reason,
-    )
-
-
-def _sum(usages: list[Usage]) -> Usage | None:
-    """What the attempts that reported usage used, class by class; `None` where none did."""
-    if not usages:
-        return None
-    if len(usages) == 1:
-        return usages[0]
-    return Usage(
-        sum(one.input for one in usages),
-        sum(one.output for one in usages),
-        sum(one.cache_read for one in usages),
-        sum(one.cache_write for one in usages),
-        sum(one.cache_write_1h for one in usages),
-        sum(one.reasoning for one in usages),
     )

@@ -14,7 +14,7 @@ from weighbridge.records.usage import Usage
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Disjoint token classes; `total` is their sum."""
+    """Disjoint token classes, `total` their sum; searches, and the service tier that the response reported."""
 
     input: int
     output: int
@@ -22,6 +22,12 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     cache_write: int
     cache_write_1h: int
     reasoning: int
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    web_searches: int
+    service_tier: str | None
     total: int
 
 
@@ -87,7 +93,8 @@ class ExportedExchange(ExchangeRow, frozen=True, kw_only=True):
 
 _USAGE = (
     "STRUCT(input BIGINT, output BIGINT, cache_read BIGINT, cache_write BIGINT, cache_write_1h BIGINT, "
-    "reasoning BIGINT, total BIGINT)"
+    "reasoning BIGINT, audio_input BIGINT, audio_output BIGINT, image_input BIGINT, image_output BIGINT, "
+    "web_searches BIGINT, service_tier VARCHAR, total BIGINT)"
 )
 COLUMNS = {
     "id": "VARCHAR",
@@ -167,15 +174,7 @@ def time_text(time_ns: int) -> str:
 def _usage_row(usage: Usage | None) -> UsageRow | None:
     if usage is None:
         return None
-    return UsageRow(
-        input=usage.input,
-        output=usage.output,
-        cache_read=usage.cache_read,
-        cache_write=usage.cache_write,
-        cache_write_1h=usage.cache_write_1h,
-        reasoning=usage.reasoning,
-        total=usage.total,
-    )
+    return UsageRow(**msgspec.structs.asdict(usage), total=usage.total)
 
 
 def _attempt_row(attempt: Attempt) -> AttemptRow:

@@ -184,9 +184,9 @@ class Exchange:
         """What this attempt cost, and whether that is an upper bound in place of a statement."""
         if not self.sent:
             return 0, False
-        price = self.lane.price
         cut = outcome in ("client_gone", "upstream_cut", "timeout")
         if facts.usage is not None and not (cut and facts.partial):
+            price = self.lane.priced(self.wall_ns)[0]
             return None if price is None else cost_nanousd(facts.usage, price), False
         if cut:
             return self.held, True
@@ -204,7 +204,7 @@ class Exchange:
         # Rows are in clear and outlive an erasure: nothing that a provider may have written freely stands in them.
         return Posted(
             self.id, self.attempt, self.upstream_status, usage, plain_usage(facts.usage_raw), cost,
-            self.lane.price_version, duration, first, error, estimated, word(facts.finish_reason),
+            self.lane.priced(self.wall_ns)[1], duration, first, error, estimated, word(facts.finish_reason),
         )  # fmt: skip
 
     def deliver(self) -> None:

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from copy import copy
 from hashlib import blake2b
+from operator import attrgetter
 
 import msgspec
 
@@ -26,6 +27,7 @@ _UNBOUNDED = re.compile(rb'"(?:image_url|input_audio|file)"')
 """Parts of a message whose tokens its bytes do not bound."""
 
 _WORD = (1 << 64) - 1
+_from_ns = attrgetter("from_ns")
 
 Secret = Callable[[str], str]
 
@@ -44,8 +46,8 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "arm", "bound_input", "bound_output", "endpoint", "head", "model", "model_json", "price", "price_version",
-        "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
+        "arm", "bound_input", "bound_output", "endpoint", "head", "later", "model", "model_json", "price",
+        "price_version", "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -54,7 +56,9 @@ class Lane:
         self.model, self.model_json = arm.model, msgspec.json.encode(arm.model)
         self.system_prompt = arm.system_prompt
         self.price, self.price_version = arm.price, arm.price_version
-        self.bound_input, self.bound_output = _bounds(arm.price)
+        self.later = arm.later or None
+        """Changes of the price that this table knows of; `None` for most arms."""
+        self.bound_input, self.bound_output = _bounds(arm)
         self.refusal = arm_refusal(table, route, arm.name)
         """The send gate, worked out once per table: why no prompt of this route may leave for this arm."""
         self.unusable: str | None = None
@@ -93,6 +97,16 @@ class Lane:
             "content-type: application/json\r\ncontent-length: "
         ).encode().replace(b"%", b"%%") + b"%d\r\n\r\n"
 
+    def priced(self, time_ns: int) -> tuple[Price | None, str | None]:
+        """The price for a request that started at `time_ns` (wall clock), and its version."""
+        later = self.later
+        if later is not None:
+            passed = bisect_right(later, time_ns, key=_from_ns)
+            if passed:
+                change = later[passed - 1]
+                return change.price, change.version
+        return self.price, self.price_version
+
     def close(self, why: str) -> None:
         """Nothing can be sent there."""
         self.target, self.unusable = None, f"endpoint {self.endpoint!r} cannot be used: {why}"
@@ -110,19 +124,25 @@ class Lane:
         if body.find(b"[", body.find(b"[") + 1) > 0 and _UNBOUNDED.search(body):
             return None
         tokens_in = len(body) + TEMPLATE_TOKENS
-        if price.input_tokens_max is not None and tokens_in > price.input_tokens_max:
-            return None  # another price may hold, and it is not compiled here
+        if price.input_tokens_max is not None and tokens_in > price.input_tokens_max and not price.tiers:
+            return None  # another price holds there, and nobody stated it
         tokens_out = (max_tokens or OUTPUT_TOKENS_DEFAULT) * choices
         bound = tokens_in * self.bound_input + tokens_out * self.bound_output
         return bounded_cost(-(-bound // MILLION) + price.per_request_nanousd)
 
 
-def _bounds(price: Price | None) -> tuple[int, int]:
-    """The dearest rate that an input and an output token can have."""
-    if price is None:
-        return 0, 0
-    dear_in = max(price.input, price.cache_write or 0, price.cache_write_1h or 0, price.cache_read or 0)
-    return dear_in, max(price.output, price.reasoning or 0)
+def _bounds(arm: Arm) -> tuple[int, int]:
+    """The dearest rate that an input and an output token can have: at any hour, at any length, in the standard tier.
+
+    A dearer service tier that the provider chose by itself exceeds it; the excess is booked.
+    """
+    prices = [price for price in (arm.price, *(change.price for change in arm.later)) if price is not None]
+    prices += [tier.price for price in prices for tier in price.tiers]
+    given = [
+        rate for price in prices for rate in (price.input, price.cache_write, price.cache_write_1h, price.cache_read)
+    ]
+    made = [rate for price in prices for rate in (price.output, price.reasoning)]
+    return max((rate or 0 for rate in given), default=0), max((rate or 0 for rate in made), default=0)
 
 
 class Way:

@@ -109,7 +109,7 @@ def compile_table(
             "prompts and answers are not captured, so nothing can be tried on them: set capture.bodies = true with a "
             "purpose and approved_by"
         )
-    ends = [answer.until_ns for answer in answers.values() if isinstance(answer, PriceFound) and answer.until_ns]
+    ends = [answer.until_ns for answer in answers.values() if answer.until_ns is not None]
     return Compiled(table=table, warnings=tuple(warnings), valid_until_ns=min(ends, default=None))
 
 
@@ -183,6 +183,7 @@ def _arm(loaded: Loaded, row: ArmSection, answer: PriceAnswer, world: World) -> 
         terms=row.terms,
         price=None if known is None else known.price,
         price_version=None if known is None else known.version,
+        later=() if known is None else known.later,
         system_prompt=_system_prompt(loaded, row, world),
     )
 

@@ -12,8 +12,9 @@ from weighbridge.config.tree import ArmSection, EndpointSection
 from weighbridge.errors import StoreError
 from weighbridge.keeper.client_keys import for_table
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
-from weighbridge.ledger.prices import PriceAnswer, PriceFound, book_version, compile_price
-from weighbridge.records.canonical import canonical, parse
+from weighbridge.ledger.prices import PriceAnswer, PriceFound, Terms, book_version, compile_schedule
+from weighbridge.ledger.stored import terms_of
+from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.table import RouteTable
 from weighbridge.store.database import Database
 from weighbridge.store.files import write_durably
@@ -100,10 +101,11 @@ class Publisher:
         return _published(compiled.table, compiled, changed=True)
 
     def _compile(self, loaded: Loaded, number: int, now_ns: int, client_keys: ClientKeys) -> Compiled:
+        terms = terms_of(loaded, self._layout)
         world = World(
             secret=lambda reference: secret(reference, loaded.folder),
             text=lambda path: loaded.path(path).read_text(encoding="utf-8"),
-            price=lambda arm, endpoint: self._price(arm, endpoint, now_ns),
+            price=lambda arm, endpoint: self._price(arm, endpoint, now_ns, terms),
         )
         made = for_table(self._database.client_keys.all(), loaded.config, now_ns)
         compiled = compile_table(
@@ -120,18 +122,18 @@ class Publisher:
             compiled, warnings=(*compiled.warnings, *made.warnings), valid_until_ns=min(ends, default=None)
         )
 
-    def _price(self, arm: ArmSection, endpoint: EndpointSection, now_ns: int) -> PriceAnswer:
-        """Like `compile_price`, remembered in the database: loading the price book would double the start."""
+    def _price(self, arm: ArmSection, endpoint: EndpointSection, now_ns: int, terms: Terms) -> PriceAnswer:
+        """Like `compile_schedule`, remembered in the database: loading the price book would double the start."""
         at = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
         if arm.price is not None:
-            return compile_price(arm, endpoint, at)
+            return compile_schedule(arm, endpoint, at, terms)
         asked = msgspec.json.encode(
-            (__version__, book_version(), endpoint.provider, endpoint.base_url, arm.model)
+            (__version__, book_version(), endpoint.provider, endpoint.base_url, arm.model, digest(canonical(terms)))
         ).decode()
         remembered = self._database.price_memo(asked, now_ns)
         if remembered is not None:
             return _ANSWER.decode(remembered)
-        answer = compile_price(arm, endpoint, at)
+        answer = compile_schedule(arm, endpoint, at, terms)
         if isinstance(answer, PriceFound):
             self._database.remember_price(asked, answer.until_ns, msgspec.json.encode(answer))
         return answer

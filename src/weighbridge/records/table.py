@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from weighbridge.records.usage import Price
+from weighbridge.records.usage import Price, PriceFrom
 
 SCHEMA = "route-table/1"
 
@@ -51,6 +51,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: Price | None = None
     price_version: str | None = None
     """Where the price comes from and of which date; stored with every cost."""
+    later: tuple[PriceFrom, ...] = ()
+    """Known changes of the price, in order: dated ones, and hours of the day. The request's start decides."""
     system_prompt: str | None = None
     """Replaces the request's system prompt, or is added where there is none. A declared edit."""
 

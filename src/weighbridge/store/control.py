@@ -19,7 +19,7 @@ from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
 
-ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement"]
+ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):

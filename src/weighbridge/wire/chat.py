@@ -1,6 +1,7 @@
 """What a gateway needs to know of a chat request and of its answer, whatever the dialect."""
 
 import re
+from typing import Literal
 
 import msgspec
 
@@ -61,8 +62,13 @@ USAGE_RAW_BYTES_MAX = 4096
 
 _WORD = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:\-]{{0,{WORD_CHARS_MAX - 1}}}")
 _NAMES = re.compile(rf'(?:[^"]++|"[A-Za-z0-9_.\-]{{1,{WORD_CHARS_MAX}}}+")*+'.encode())
-_Number = int | float | bool | None
-_numbers = msgspec.json.Decoder(dict[str, _Number | dict[str, _Number | dict[str, _Number]]]).decode
+_PriceWord = Literal[
+    "auto", "batch", "default", "eu", "fast", "flex", "global", "high", "low", "medium", "not_available", "on_demand",
+    "priority", "scale", "standard", "us",
+]  # fmt: skip
+"""What decides a price beside numbers (service tier, speed, place), where a provider says it within the block."""
+_Said = int | float | bool | None | _PriceWord
+_said = msgspec.json.Decoder(dict[str, _Said | dict[str, _Said | dict[str, _Said]]]).decode
 
 
 def word(text: str | None) -> str | None:
@@ -71,11 +77,11 @@ def word(text: str | None) -> str | None:
 
 
 def plain_usage(raw: bytes | None) -> bytes | None:
-    """A usage block that holds numbers and nothing else, byte for byte; `None` for any other."""
+    """A usage block that holds numbers, and words of a closed list, byte for byte; `None` for any other."""
     if raw is None or len(raw) > USAGE_RAW_BYTES_MAX:
         return None
     try:
-        _numbers(raw)
+        _said(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
     return raw if _NAMES.fullmatch(raw) else None

@@ -12,7 +12,7 @@ from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns,
 from weighbridge.wire.raw import RawObject
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import last_events
-from weighbridge.wire.usage import usage_of
+from weighbridge.wire.usage import tier_of, usage_of
 
 __all__ = [
     "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "parse_request",
@@ -305,11 +305,13 @@ class _Answer(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
     choices: list[_Choice] | None = None
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Loose(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -338,7 +340,7 @@ def read_answer(body: bytes) -> AnswerFacts:
     if raw in _NOTHING:
         usage_raw, usage = None, None
     else:
-        usage_raw, usage = bytes(raw), usage_of(raw)
+        usage_raw, usage = bytes(raw), usage_of(raw, tier_of(answer.service_tier))
     error = None if answer.error in _NOTHING else _error_name(answer.error)
     return AnswerFacts(usage, usage_raw, finish, error, partial)
 

@@ -73,7 +73,7 @@ def test_an_anthropic_stream_is_read_with_its_signature_and_its_classes_of_token
         Call("toolu_1", "weather", '{"city": "Bonn"}'),
         Call("toolu_2", "now", "{}"),
     )
-    assert (Usage(12, 60, 2000, 100, 200, 30), Finish("calls")) == (usage, finish)
+    assert (Usage(12, 60, 2000, 100, 200, 30, service_tier="standard"), Finish("calls")) == (usage, finish)
 
 
 def test_a_responses_stream_is_read_with_its_encrypted_reasoning() -> None:

@@ -66,7 +66,11 @@ STREAM = (GOLDEN / "anthropic-thinking-tools.sse").read_bytes()
 
 def test_the_bill_of_an_anthropic_stream_needs_its_start_and_its_end_only() -> None:
     facts = surface.read_stream("anthropic", STREAM)
-    assert (Usage(12, 60, 2000, 100, 200, 30), "tool_calls", False) == (facts.usage, facts.finish_reason, facts.partial)
+    assert (Usage(12, 60, 2000, 100, 200, 30, service_tier="standard"), "tool_calls", False) == (
+        facts.usage,
+        facts.finish_reason,
+        facts.partial,
+    )
     assert facts == surface.read_stream("anthropic", STREAM[:500] + STREAM[-400:])
 
 

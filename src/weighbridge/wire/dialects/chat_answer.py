@@ -32,7 +32,7 @@ from weighbridge.wire.dialects.events import (
 from weighbridge.wire.dialects.failures import failed_inside
 from weighbridge.wire.dialects.fields import NOTHING, Raw, given
 from weighbridge.wire.dialects.reasoning import unsealed
-from weighbridge.wire.usage import usage_of
+from weighbridge.wire.usage import tier_of, usage_of
 
 
 class _Thought(msgspec.Struct):
@@ -88,6 +88,7 @@ class _Whole(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: Raw = NOTHING
+    service_tier: Raw = NOTHING
     error: Raw = NOTHING
     object: str | None = None
     message: str | None = None
@@ -129,7 +130,7 @@ class ChatReader:
         for choice in chunk.choices or ():
             yield from self._choice(choice)
         if given(chunk.usage):
-            yield UsageSaid(usage_of(chunk.usage), bytes(chunk.usage))
+            yield UsageSaid(usage_of(chunk.usage, tier_of(chunk.service_tier)), bytes(chunk.usage))
 
     def end(self) -> Iterator[Event]:
         """The provider closed, or said `[DONE]`. An answer without a finish reason is not whole."""

@@ -26,6 +26,7 @@ from weighbridge.wire.dialects.failures import failed_inside
 from weighbridge.wire.dialects.fields import NOTHING, Raw, encode, given
 from weighbridge.wire.dialects.reasoning import unsealed
 from weighbridge.wire.dialects.usages import responses_usage
+from weighbridge.wire.usage import tier_of
 
 
 class _Part(msgspec.Struct):
@@ -57,6 +58,7 @@ class _Response(msgspec.Struct):
     status: str | None = None
     output: list[_Item] | None = None
     usage: Raw = NOTHING
+    service_tier: Raw = NOTHING
     error: Raw = NOTHING
     incomplete_details: _Incomplete | None = None
 
@@ -141,7 +143,7 @@ class ResponsesReader:
 
     def _ended(self, said: _Response) -> Iterator[Event]:
         if given(said.usage):
-            yield UsageSaid(responses_usage(said.usage), bytes(said.usage))
+            yield UsageSaid(responses_usage(said.usage, tier_of(said.service_tier)), bytes(said.usage))
         if said.status in ("failed", "cancelled"):
             if given(said.error):
                 yield Failed(failed_inside(said.error))
