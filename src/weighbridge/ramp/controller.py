@@ -153,7 +153,8 @@ def _thin(state: RampState, evidence: Evidence) -> list[str]:
 def _earned(state: RampState, evidence: Evidence) -> str:
     return (
         f"{duration(evidence.held_s)} in {state.stage} with {evidence.conversations:,} conversations on "
-        f"{state.candidate} and {evidence.pairs:,} judged {state.plan.quality}, no alarm in {len(evidence.streams)} streams"
+        f"{state.candidate} and {evidence.pairs:,} judged {state.plan.quality}, no alarm in {len(evidence.streams)} "
+        "streams"
     )
 
 
@@ -177,7 +178,8 @@ def alarm_words(stream: StreamView) -> str:
 def doubt_words(stream: StreamView) -> str:
     return (
         f"the candidate fails more often than in its own trial (evidence {stream.value:,.0f} against "
-        f"{stream.threshold:,.0f} after {stream.seen:,} judged); the traffic may have changed, so this pauses and does not roll back"
+        f"{stream.threshold:,.0f} after {stream.seen:,} judged); the traffic may have changed, so this pauses and does "
+        "not roll back"
     )
 
 

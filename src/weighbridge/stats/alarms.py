@@ -196,21 +196,30 @@ class TurnAlarm(PairAlarm):
 def units_until(rate: float, share: float, planned: int, level: float, *, baseline: float = 0.01) -> float:
     """About how many candidate units it takes until a `ControlAlarm` goes off when events rise to `rate`.
 
-    The threshold's logarithm over the best alternative's expected growth per candidate unit: a mean for planning, no
-    bound; for PairAlarm see `pairs_until`. `baseline` is the control's rate. Infinite where nothing is to be found.
+    With g the best alternative's expected growth of log R per event: (log A - log 1/g) / g events. R adds up bettors
+    who began at different times, which is worth about log 1/g. For planning, no bound; `baseline` is the control's rate.
+    Infinite where nothing is to be found.
     """
-    a = math.log(threshold(planned, level, 0))
+    events = rate + baseline * (1.0 - share) / share
     best = 0.0
     for k in RISE:
-        null, q = share, k * share / (k * share + 1.0 - share)
-        growth = rate * math.log(q / null) + baseline * (1.0 - share) / share * math.log((1.0 - q) / (1.0 - null))
-        best = max(best, growth)
-    return a / best if best > 0.0 else math.inf
+        q = k * share / (k * share + 1.0 - share)
+        growth = rate * math.log(q / share) + (events - rate) * math.log((1.0 - q) / (1.0 - share))
+        best = max(best, growth / events)
+    return _until(best, planned, level) / events
 
 
 def pairs_until(drop: float, margin: float, planned: int, level: float, *, variance: float = 0.15) -> float:
-    """About how many judged pairs a `PairAlarm` takes when quality is `drop` lower (0.1: 10 points)."""
-    a = math.log(threshold(planned, level, 0))
+    """About how many judged pairs a `PairAlarm` takes when quality is `drop` lower (0.1: 10 points); see `units_until`.
+
+    `variance` is that of the differences.
+    """
     gain = drop - margin
     best = max((b := s / (1.0 + margin)) * gain - 0.5 * b * b * (variance + gain * gain) for s in STEPS)
-    return a / best if best > 0.0 else math.inf
+    return _until(best, planned, level)
+
+
+def _until(growth: float, planned: int, level: float) -> float:
+    if growth <= 0.0:
+        return math.inf
+    return max(1.0, math.log(threshold(planned, level, 0)) + math.log(min(1.0, growth))) / growth
