@@ -197,7 +197,7 @@ def units_until(rate: float, share: float, planned: int, level: float, *, baseli
     """About how many candidate units it takes until a `ControlAlarm` goes off when events rise to `rate`.
 
     With g the best alternative's expected growth of log R per event: (log A - log 1/g) / g events. R adds up bettors
-    who began at different times, which is worth about log 1/g. For planning, no bound; `baseline` is the control's rate.
+    who began at different times, worth about log 1/g. For planning, no bound; `baseline` is the control's rate.
     Infinite where nothing is to be found.
     """
     events = rate + baseline * (1.0 - share) / share
