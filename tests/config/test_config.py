@@ -144,6 +144,30 @@ BAD = {
         edited("[capture]", "[capture]\nkeep_rows_days = 99999999999999999999999"),
         r"capture\.keep_rows_days: is out of range",
     ),
+    "an unknown fallback": (
+        edited("incumbent = ", 'fallbacks = ["qwem"]\nincumbent = '),
+        r"fallbacks: names something unknown; did you mean 'qwen'",
+    ),
+    "a fallback twice": (
+        edited("incumbent = ", 'fallbacks = ["qwen", "qwen"]\nincumbent = '),
+        r"fallbacks: names an arm twice",
+    ),
+    "more retries than anybody needs": (
+        edited("incumbent = ", "retries_max = 11\nincumbent = "),
+        r"retries_max: is out of range \(found 11\)\. Allowed: 0 to 10",
+    ),
+    "a failure that nobody knows": (
+        edited("incumbent = ", 'retry_on = ["4xx"]\nincumbent = '),
+        r"retry_on: is not known \(found '4xx'\)\. Allowed: connect, 429, 5xx",
+    ),
+    "a wait that is none": (
+        edited("incumbent = ", "retry_wait_s_max = nan\nincumbent = "),
+        r"retry_wait_s_max: is out of range",
+    ),
+    "fewer places than workers": (
+        edited('base_url = "https://api', 'concurrency_max = 1\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.concurrency_max: is out of range \(found 1\)\. Allowed: 2 to .*takes its part",
+    ),
     "a dialect of later": (
         edited('base_url = "https://api', 'dialect = "anthropic"\nbase_url = "https://api'),
         r"endpoint\[openai\]\.dialect: is not spoken by this version \(found 'anthropic'\)\. Allowed: openai",

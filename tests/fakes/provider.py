@@ -11,6 +11,7 @@ import asyncio
 import json
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -59,6 +60,8 @@ class Script:
     tool_calls: Sequence[tuple[str, str]] = ()
     """(name, arguments) in place of text."""
     close_after: bool = False
+    first: list["Script"] = field(default_factory=list)
+    """How to answer the first requests, one each, before all others."""
 
 
 @dataclass
@@ -118,6 +121,14 @@ class FakeProvider:
     def url(self) -> str:
         scheme = "http" if self.tls is None else "https"
         return f"{scheme}://{self.host}:{self.port}/v1"
+
+    def wait_for(self, count: int, wait_s: float = 10.0) -> None:
+        """Until so many requests have come in."""
+        end = time.monotonic() + wait_s
+        while len(self.seen) < count:
+            if time.monotonic() > end:
+                raise AssertionError(f"{len(self.seen)} of {count} requests came in within {wait_s} s")
+            time.sleep(0.005)
 
     def close_connections(self) -> None:
         """Close every kept connection, as a server does with idle ones."""
@@ -181,6 +192,8 @@ class FakeProvider:
             return True
         request = json.loads(body)
         script = self.answers.get(request["model"], Script())
+        if script.first:
+            script = script.first.pop(0)
         return await self._answer(reader, writer, request, script)
 
     async def _answer(

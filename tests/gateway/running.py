@@ -203,6 +203,11 @@ class Running:
 
         self.on_loop(many)
 
+    def waiting_at(self, endpoint: str, count: int) -> None:
+        """Until so many requests wait for a place at the endpoint."""
+        row = ("weighbridge_endpoint_waiting", {"endpoint": endpoint}, count)
+        until(lambda: self.on_loop(self.gateway.samples), lambda samples: row in samples)
+
     def frames(self) -> list[Held | Attempted | Posted | Finished]:
         """Everything that was written to the log."""
         rows: list[Held | Attempted | Posted | Finished] = []

@@ -202,6 +202,17 @@ def test_the_name_that_trials_are_booked_on_is_not_for_clients() -> None:
         compiled(BASE.replace('name = "app"', 'name = "trial"'))
 
 
+def test_fallbacks_that_cannot_work_as_written_are_said() -> None:
+    one = BASE.replace('slice_by = ["tag:task"]', 'fallbacks = ["qwen"]')
+    elsewhere = one.replace("http://127.0.0.1:9000/v1", "https://own.example/v1")
+    assert any("fallback 'qwen' gets no prompt" in warning for warning in compiled(elsewhere).warnings)
+    assert not any("fallback" in warning for warning in compiled(one).warnings)
+    assert compiled(one).table.routes[0].fallbacks == ("qwen",)
+    third = '[[arm]]\nname = "third"\nendpoint = "own"\nmodel = "third"\n'
+    two = third + one.replace('fallbacks = ["qwen"]', 'fallbacks = ["qwen", "third"]')
+    assert any("2 fallbacks and retries_max = 1" in warning for warning in compiled(two).warnings)
+
+
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 

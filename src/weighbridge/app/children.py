@@ -95,7 +95,7 @@ def keeper(
 def worker(loaded: Loaded, listen: str, index: int) -> Child:
     arguments = [
         "-m", WORKER_MODULE, "--store", str(loaded.store_path), "--folder", str(loaded.folder),
-        "--listen", listen, "--index", str(index),
+        "--listen", listen, "--index", str(index), "--workers", str(loaded.config.server.workers),
     ]  # fmt: skip
     return spawn(arguments, "--supervisor-fd", WORKER_ENVIRONMENT)
 

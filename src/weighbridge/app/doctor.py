@@ -13,7 +13,7 @@ import msgspec
 from weighbridge.config import Loaded, load, secret
 from weighbridge.config.tree import EndpointSection
 from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
-from weighbridge.keeper.compile import Compiled, World, compile_table
+from weighbridge.keeper.compile import Compiled, World, compile_table, fallback_problems
 from weighbridge.ledger.prices import PriceFound, compile_price
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
@@ -181,6 +181,9 @@ def _candidates(table: RouteTable) -> Iterator[Check]:
                 says="has no candidates, so there is nothing to try yet",
                 next_step="name arms in `candidates` to try them on captured traffic",
             )
+        for problem in fallback_problems(table, route):
+            step = "state the fact, widen the route's allow_*, or set retries_max"
+            yield Check(name=f"fallbacks {route.name}", status="warn", says=problem, next_step=step)
         for candidate in route.candidates:
             refused = arm_refusal(table, route, candidate)
             name = f"send gate {route.name}/{candidate}"

@@ -13,15 +13,19 @@ from weighbridge.config.price_checks import amounts_problem, check_prices
 from weighbridge.config.secrets import check_secret_form
 from weighbridge.config.tree import (
     GRADER_KINDS,
+    RETRY_WORDS,
     ROLES,
     SLICE_KEYS,
     CaptureSection,
     Config,
     EndpointSection,
     LimitsSection,
+    RouteSection,
 )
 from weighbridge.errors import ConfigError
 
+RETRIES_MAX = 10
+RETRY_WAIT_S_MAX = 30
 LIMIT_S_MAX = 86_400
 LIMIT_BYTES_MAX = 1 << 30
 LIMIT_CONNECTIONS_MAX = 1_000_000
@@ -46,7 +50,7 @@ def check(loaded: Loaded) -> None:
     _check_limits(file, config.limits)
     _check_capture(file, config.capture)
     for endpoint in config.endpoint:
-        _check_endpoint(file, endpoint)
+        _check_endpoint(file, endpoint, config.server.workers)
     _check_arms(loaded)
     check_prices(file, config)
     _check_routes(file, config)
@@ -67,6 +71,11 @@ def _check_limits(file: str, limits: LimitsSection) -> None:
             _ranged(file, f"limits.{name}", limit, 1, LIMIT_BYTES_MAX, " (bytes: 1 GiB)")
         else:
             _ranged(file, f"limits.{name}", limit, 1, LIMIT_CONNECTIONS_MAX)
+
+
+def _seconds(file: str, key: str, value: float, largest: float = LIMIT_S_MAX) -> None:
+    if not 0 < value <= largest:  # NaN too
+        raise ConfigError(file, key, "is out of range", value=value, allowed=f"over 0, at most {largest:g} (seconds)")
 
 
 def _ranged(file: str, key: str, value: int, low: int, high: int, what: str = "") -> None:
@@ -133,7 +142,7 @@ def _check_capture(file: str, capture: CaptureSection) -> None:
         check_secret_form(file, "capture.encrypt_key", capture.encrypt_key)
 
 
-def _check_endpoint(file: str, endpoint: EndpointSection) -> None:
+def _check_endpoint(file: str, endpoint: EndpointSection, workers: int) -> None:
     where = f"endpoint[{endpoint.name}]"
     if endpoint.dialect != "openai":
         raise ConfigError(
@@ -142,6 +151,11 @@ def _check_endpoint(file: str, endpoint: EndpointSection) -> None:
     _check_base_url(file, f"{where}.base_url", endpoint.base_url)
     if endpoint.api_key is not None:
         check_secret_form(file, f"{where}.api_key", endpoint.api_key)
+    _ranged(file, f"{where}.queue_max", endpoint.queue_max, 0, LIMIT_CONNECTIONS_MAX)
+    _seconds(file, f"{where}.queue_s_max", endpoint.queue_s_max)
+    if endpoint.concurrency_max is not None:
+        allowed = " (each worker takes its part, at least one)"
+        _ranged(file, f"{where}.concurrency_max", endpoint.concurrency_max, workers, LIMIT_CONNECTIONS_MAX, allowed)
     if endpoint.retention_days is not None:
         _ranged(file, f"{where}.retention_days", endpoint.retention_days, 0, DAYS_MAX, " (days: 100 years)")
 
@@ -205,8 +219,21 @@ def _check_routes(file: str, config: Config) -> None:
         if route.allow_retention_days != "any":
             days = route.allow_retention_days
             _ranged(file, f"{where}.allow_retention_days", days, 0, DAYS_MAX, ' (days), or "any"')
+        _check_retries(file, where, route, arms)
         if route.max_tokens_default is not None:
             _ranged(file, f"{where}.max_tokens_default", route.max_tokens_default, 1, TOKENS_MAX, " (tokens)")
+
+
+def _check_retries(file: str, where: str, route: RouteSection, arms: list[str]) -> None:
+    for number, arm in enumerate(route.fallbacks):
+        _one_of(file, f"{where}.fallbacks", arm, arms)
+        if arm in route.fallbacks[:number]:
+            raise ConfigError(file, f"{where}.fallbacks", "names an arm twice", value=arm)
+    _ranged(file, f"{where}.retries_max", route.retries_max, 0, RETRIES_MAX)
+    _seconds(file, f"{where}.retry_wait_s_max", route.retry_wait_s_max, RETRY_WAIT_S_MAX)
+    for word in route.retry_on:
+        if word not in RETRY_WORDS:
+            raise ConfigError(file, f"{where}.retry_on", "is not known", value=word, allowed=", ".join(RETRY_WORDS))
 
 
 def _check_graders(loaded: Loaded) -> None:

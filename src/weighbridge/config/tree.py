@@ -14,6 +14,9 @@ GRADER_KINDS = (
 
 SLICE_KEYS = ("key", "system_prompt", "tools", "schema")
 
+RETRY_WORDS = ("connect", "429", "5xx")
+"""What `retry_on` of a route may hold."""
+
 ROLES = (
     "personal", "internal", "product", "work_assistant", "model_service",
     "relay", "integrator", "distributor", "distiller", "military",
@@ -102,6 +105,12 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     """Of the weights as served, e.g. `bf16`, `fp8`, `q4_k_m`: the same weights differ by host."""
     ca_file: str | None = None
     """PEM file of certificate authorities to trust for this endpoint instead of the system's."""
+    concurrency_max: int | None = None
+    """Requests open there at once, over all workers; at least `server.workers`. Absent: no limit."""
+    queue_max: int = 100
+    """Requests that may wait for a place there, per worker; 0 refuses (or falls back) at once."""
+    queue_s_max: float = 5.0
+    """How long a request may wait for a place, in seconds."""
 
 
 class PriceSection(Section, frozen=True, kw_only=True):
@@ -235,6 +244,24 @@ class RouteSection(Section, frozen=True, kw_only=True):
     """Whether a candidate's endpoint may train on the prompts."""
     max_tokens_default: int | None = None
     """Upper bound of an answer's tokens where the request gives none; used to hold money before a call."""
+    fallbacks: tuple[str, ...] = ()
+    """Arms that answer instead, in this order, when the chosen one cannot; only those that the route's `allow_*`
+    permits. An answer of theirs says `x-weighbridge-fallback: yes`.
+    """
+    retries_max: int = 1
+    """Attempts after the first, 0 to 10, all before the first byte of an answer. All of a gateway's together stay
+    within a fifth of its requests.
+    """
+    retry_on: tuple[str, ...] = ("connect", "429", "5xx")
+    """Failures after which another attempt is made: no connection, too many requests (`retry-after` is kept), a
+    server's error.
+    """
+    retry_ambiguous: bool = False
+    """Also try again when a request was sent and no whole answer came. The provider may have done the work, and bill it
+    twice.
+    """
+    retry_wait_s_max: float = 2.0
+    """The longest wait before the same arm is asked again, in seconds; a provider that asks for more is not."""
 
 
 class GraderSection(Section, frozen=True, kw_only=True):

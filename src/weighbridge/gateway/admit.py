@@ -5,6 +5,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from weighbridge.gateway.attempts import Tries
 from weighbridge.gateway.exchange import Exchange, gate, unusable
 from weighbridge.gateway.lanes import ClientKey, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
@@ -156,7 +157,7 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
     held = lane.held_nanousd(sent, request.max_tokens or way.max_tokens_default, request.choices)
     refusal = None
-    if lane.refusal is not None or lane.target is None:
+    if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others)):
         refusal = gate(lane) or unusable(lane)
     elif trial is not None:
         refusal = trial.hold(held)
@@ -176,6 +177,10 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         trial if refusal is None else None, held, keep, sent, edits, request.stream,
         not request.wants_usage,
     )  # fmt: skip
+    if lane.plan is not None and trial is None:
+        gateway.retries.asked()
+        if lane.others:
+            exchange.tries = Tries(lane, held, request)
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,

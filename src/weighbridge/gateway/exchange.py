@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
 from weighbridge.gateway.lanes import Lane
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass
@@ -31,7 +32,7 @@ class Exchange:
         "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "id", "lane",
         "purpose", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip",
         "team",
-        "trial", "upstream_status", "wall_ns",
+        "trial", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -65,16 +66,35 @@ class Exchange:
         self.response_bytes = 0
         self.reply: tuple[bytes, bool] = (b"", False)
         self._cost: int | None = 0
+        self.tries: Tries | None = None
+        """Only where another way than straight to the lane is possible, or was taken."""
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        """Make an attempt, as soon as the lane has a place for it."""
+        if self.done:
+            return  # the client left while another attempt was due
+        if self.lane.guard is None:
+            self.go()
+        else:
+            enter(self)
+
+    def go(self) -> None:
         """Log an attempt, then send. The call goes out only when its frame is written."""
-        lane, log = self.lane, self.gateway.log
+        lane, log, tries = self.lane, self.gateway.log, self.tries
         self.attempt += 1
         time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
-        log.append(Attempted(self.id, self.attempt, time_ns, lane.arm, lane.endpoint, lane.model, self.edits, False))
+        fallback = tries is not None and tries.at > 0
+        log.append(Attempted(self.id, self.attempt, time_ns, lane.arm, lane.endpoint, lane.model, self.edits, fallback))
         log.when_written(self.send, self.not_written)
+
+    def place_given(self) -> None:
+        """It waited for a place at its endpoint, and has one."""
+        place_given(self)
+
+    def waited_too_long(self) -> None:
+        no_place(self, "is busy, and no request before this one ended in time")
 
     def send(self) -> None:
         """The frames of this attempt are written: call the provider. The send gate stands here, before every send."""
@@ -85,18 +105,22 @@ class Exchange:
             self.refuse(gate(lane) or unusable(lane))
             return
         pool = self.gateway.pool(lane.target)
-        relay = pool.take() if self.attempt == 1 else None
+        # In place of a kept connection that was closed another kept one might be closed too.
+        tries = self.tries
+        relay = pool.take() if self.attempt == 1 or (tries is not None and tries.closed == self.attempt - 1) else None
         if relay is not None:
             relay.send(self, reused=True)
         elif pool.open + pool.dialing >= pool.limit:
-            self.refuse(
-                Refusal(
-                    status=503,
-                    code="upstream_connections_max",
-                    message=f"all {pool.limit} connections to endpoint {lane.endpoint!r} are in use",
-                    retry_after_s=OVERLOADED_RETRY_S,
+            message = f"all {pool.limit} connections to endpoint {lane.endpoint!r} are in use"
+            if lane.plan is None or not again(self, Failed("full", "refused", message)):
+                self.refuse(
+                    Refusal(
+                        status=503,
+                        code="upstream_connections_max",
+                        message=message,
+                        retry_after_s=OVERLOADED_RETRY_S,
+                    )
                 )
-            )
         else:
             self.gateway.dial(self, pool)
 
@@ -106,7 +130,8 @@ class Exchange:
             code="upstream_unreachable",
             message=f"endpoint {self.lane.endpoint!r} cannot be reached: {error}",
         )
-        self.refuse(refusal, "upstream_error")
+        if self.lane.plan is None or not again(self, Failed("connect", "upstream_error", refusal.message)):
+            self.refuse(refusal, "upstream_error")
 
     def not_written(self) -> None:
         """The log cannot take this request, so nothing may be sent for it."""
@@ -118,7 +143,21 @@ class Exchange:
         self.gateway.log.append(self._posted(NOTHING_SAID, why, None, estimated=True))
         self._cost = None
         self.relay, self.sent = None, False
-        self.begin()
+        self.go()
+
+    def close_attempt(self, outcome: Outcome, facts: AnswerFacts, error: str) -> None:
+        """Post an attempt that failed and is followed by another one."""
+        cost, estimated = self.attempt_cost(outcome, facts)
+        self.gateway.log.append(self._posted(facts, error, cost, estimated=estimated))
+        self._cost = None if cost is None or self._cost is None else self._cost + cost
+        self.relay, self.sent = None, False
+        self.upstream_status = self.first_ns = None
+
+    def hold_to(self, nanousd: int | None) -> bool:
+        """Hold so much for the whole request; `None`: what it may cost is not known. False: there is not that much."""
+        if nanousd is not None and self.held is not None:
+            self.held = max(self.held, nanousd)
+        return True
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -158,9 +197,12 @@ class Exchange:
             return None
         self.done = True
         gateway = self.gateway
-        cost, estimated = self._cost_of(outcome, facts)
-        log = gateway.log
-        if self.attempt:
+        log, tries = gateway.log, self.tries
+        if self.lane.guard is not None:
+            left(self, sign(outcome, self.upstream_status))
+        cost: int | None = 0
+        if self.attempt != (0 if tries is None else tries.closed):  # else it ended between two attempts, or before one
+            cost, estimated = self.attempt_cost(outcome, facts)
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
         duration = gateway.mono_ns() - self.started_ns
@@ -180,7 +222,7 @@ class Exchange:
         counts.add(outcome, duration, first, facts.usage, total)
         return total
 
-    def _cost_of(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
+    def attempt_cost(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
         """What this attempt cost, and whether that is an upper bound in place of a statement."""
         if not self.sent:
             return 0, False
@@ -189,7 +231,7 @@ class Exchange:
             price = self.lane.priced(self.wall_ns)[0]
             return None if price is None else cost_nanousd(facts.usage, price), False
         if cut:
-            return self.held, True
+            return self.held if self.tries is None else self.tries.bound, True
         if self.upstream_status is not None and 400 <= self.upstream_status < 500:
             return 0, False  # a provider's refusal is not billed
         return None, False
@@ -206,6 +248,10 @@ class Exchange:
             self.id, self.attempt, self.upstream_status, usage, plain_usage(facts.usage_raw), cost,
             self.lane.priced(self.wall_ns)[1], duration, first, error, estimated, word(facts.finish_reason),
         )  # fmt: skip
+
+    def tag(self) -> bytes:
+        """Header lines of an answer: the truth about which way it took."""
+        return self.lane.tag if self.tries is None or self.tries.at == 0 else self.lane.fallback_tag
 
     def deliver(self) -> None:
         """The end is in the log: now the client may have the last of its answer."""

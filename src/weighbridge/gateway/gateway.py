@@ -5,11 +5,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from weighbridge.exchanges.writer import LogState, LogWriter
+from weighbridge.gateway.attempts import Guard
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
+from weighbridge.gateway.outliers import Outliers
+from weighbridge.gateway.plan import RetryBudget
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
+from weighbridge.gateway.slots import Slots, share_of
 from weighbridge.gateway.trials import TrialDesk
 from weighbridge.upstream import Dialer, Pool, Unreachable
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.25
 """All timers are looked at this often; none is set per request."""
+TICKS_A_SECOND = 4
 LINGER_TICKS = 20
 """How long a connection may take to end after its last message."""
 FULL_RETRY_S = 5
@@ -39,12 +44,17 @@ class Gateway:
         loop: asyncio.AbstractEventLoop,
         wall_ns: Callable[[], int],
         mono_ns: Callable[[], int],
+        workers: int = 1,
+        index: int = 0,
     ) -> None:
         self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
         self.meter, self.trials = Meter(), TrialDesk()
+        self.retries, self.outliers = RetryBudget(), Outliers()
         self.tick = 0
         self.sequence = 0
+        self._workers, self._index = workers, index
+        self._slots: dict[str, Slots[Exchange]] = {}
         self.draining = False
         self.drained = asyncio.Event()
         self.active: set[Exchange] = set()
@@ -56,6 +66,7 @@ class Gateway:
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self._connect_to(lanes)
+        self._guard(lanes)
 
     def next_id(self) -> str:
         self.sequence += 1
@@ -68,6 +79,7 @@ class Gateway:
         if lanes.number <= self.lanes.number:
             return False
         self._connect_to(lanes)
+        self._guard(lanes)
         self.lanes = lanes
         wanted = {lane.target for lane in lanes.lanes()}
         for target in [target for target in self._pools if target not in wanted]:
@@ -119,6 +131,28 @@ class Gateway:
                 lane.close(str(error))
             else:
                 self._pools[target] = (dialer, Pool(target.connections_max))
+
+    def _guard(self, lanes: Lanes) -> None:
+        """What stands before the sends of this table's lanes. What is known of an endpoint goes on."""
+        chains = [{row.endpoint for row in (lane, *lane.others) if lane.refusal is None} for lane in lanes.lanes()]
+        groups = [frozenset(chain) for chain in chains if len(chain) > 1]
+        self.outliers.watch(groups)
+        watched = frozenset[str]().union(*groups)
+        slots: dict[str, Slots[Exchange]] = {}
+        for endpoint in lanes.limited:
+            limit = share_of(endpoint.concurrency_max or 1, self._workers, self._index)
+            wait = ticks(endpoint.queue_s_max)
+            known = self._slots.get(endpoint.name)
+            if known is None:
+                known = Slots(limit, endpoint.queue_max, wait)
+            else:
+                known.resize(limit, endpoint.queue_max, wait)
+            slots[endpoint.name] = known
+        self._slots = slots
+        for lane in lanes.lanes():
+            limited, observed = slots.get(lane.endpoint), lane.endpoint in watched
+            if limited is not None or observed or (lane.target is None and lane.others):
+                lane.guard = Guard(self.outliers if observed else None, limited)
 
     def pool(self, target: Target) -> Pool[Relay]:
         found = self._pools.get(target)
@@ -182,10 +216,13 @@ class Gateway:
             elif tick - exchange.seen_tick > (idle if relay.stream else first_byte):
                 waited = limits.stream_idle_s_max if relay.stream else limits.first_byte_s_max
                 relay.fail("timeout", f"no byte came from it within {waited:g} s", code="upstream_timeout")
+        for slots in tuple(self._slots.values()):
+            slots.expire(tick)
         receive, keepalive = ticks(limits.request_receive_s_max), ticks(limits.keepalive_idle_s_max)
         for client in tuple(self.clients):
             client.sweep(tick, receive, keepalive, stall)
-        if tick % 4 == 0:
+        if tick % TICKS_A_SECOND == 0:
+            self.retries.second()
             for _, pool in self._pools.values():
                 pool.expire(tick - keepalive)
             for relay in [relay for relay, since in self.lingering.items() if tick - since > LINGER_TICKS]:
@@ -249,6 +286,17 @@ class Gateway:
             labels = {"address": target.base.authority}
             rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
             rows.append(("weighbridge_upstream_connections", labels, pool.open))
+        rows.append(("weighbridge_retries_refused_total", {}, self.retries.refused))
+        for name, endpoint in self.outliers.endpoints.items():
+            labels = {"endpoint": name}
+            rows.append(("weighbridge_endpoint_out", labels, int(endpoint.state != "in")))
+            rows.append(("weighbridge_ejections_total", labels, self.outliers.ejections.get(name, 0)))
+        for name, slots in self._slots.items():
+            labels = {"endpoint": name}
+            rows.append(("weighbridge_endpoint_open", labels, slots.taken))
+            rows.append(("weighbridge_endpoint_waiting", labels, len(slots.waiting)))
+            rows.append(("weighbridge_queue_waits_total", labels, slots.waited))
+            rows.append(("weighbridge_queue_refused_total", labels, slots.refused))
         return rows
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from copy import copy
 from hashlib import blake2b
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from weighbridge.gateway.plan import Plan
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
@@ -31,6 +33,9 @@ _from_ns = attrgetter("from_ns")
 
 Secret = Callable[[str], str]
 
+if TYPE_CHECKING:
+    from weighbridge.gateway.attempts import Guard
+
 
 class Target(msgspec.Struct, frozen=True):
     """What makes two endpoints share connections."""
@@ -46,8 +51,9 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "arm", "bound_input", "bound_output", "endpoint", "head", "later", "model", "model_json", "price",
-        "price_version", "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
+        "arm", "bound_input", "bound_output", "endpoint", "fallback_tag", "guard", "head", "later",
+        "max_tokens_default", "model", "model_json", "others", "plan", "price", "price_version", "refusal", "route",
+        "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -68,10 +74,20 @@ class Lane:
             self._address(table.limits, endpoint, secret)
         except (LookupError, ValueError) as error:
             self.close(str(error.args[0]))
-        self.tag = (
-            f"x-weighbridge-route: {route.name}\r\nx-weighbridge-arm: {arm.name}\r\n"
-            f"x-weighbridge-table: {table.number}\r\nx-weighbridge-fallback: no\r\n"
-        ).encode()
+        self.tag, self.fallback_tag = (
+            (
+                f"x-weighbridge-route: {route.name}\r\nx-weighbridge-arm: {arm.name}\r\n"
+                f"x-weighbridge-table: {table.number}\r\nx-weighbridge-fallback: {said}\r\n"
+            ).encode()
+            for said in ("no", "yes")
+        )
+        self.max_tokens_default = route.max_tokens_default
+        self.plan: Plan | None = None
+        """What follows a failure before the first byte; `None`: nothing does."""
+        self.others: tuple[Lane, ...] = ()
+        """Lanes that may stand in for this one, in order: the route's fallbacks that the send gate lets through."""
+        self.guard: Guard | None = None
+        """What stands before every send; set by the gateway that uses the table."""
 
     def _address(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
         if endpoint.dialect != "openai":
@@ -156,16 +172,27 @@ class Way:
         self.name, self.slice_by, self.max_tokens_default = route.name, route.slice_by, route.max_tokens_default
         self.multiplier = int.from_bytes(blake2b(route.name.encode(), digest_size=8).digest(), "little") | 1
         self.slice_needs_body = any(by != "key" and not by.startswith("tag:") for by in route.slice_by)
-        names = dict.fromkeys((route.incumbent, *route.candidates, *(share.arm for share in route.shares)))
+        shared = (share.arm for share in route.shares)
+        names = dict.fromkeys((route.incumbent, *route.candidates, *shared, *route.fallbacks))
         self.own_lanes = {
             name: Lane(table, route, table.arm(name), table.endpoint(table.arm(name).endpoint), secret)
             for name in names
         }
+        self._plan(route)
         shares = [share for share in route.shares if share.basis_points > 0]
         self.lanes = tuple(self.own_lanes[share.arm] for share in shares) or (self.own_lanes[route.incumbent],)
         self.cumulative: list[int] = []
         for share in shares:
             self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))
+
+    def _plan(self, route: Route) -> None:
+        """What each lane may do instead. The send gate closes a lane for fallbacks as for everything else."""
+        fallbacks = [self.own_lanes[name] for name in route.fallbacks]
+        words = frozenset((*route.retry_on, *(("ambiguous",) if route.retry_ambiguous else ())))
+        for lane in self.own_lanes.values():
+            lane.others = tuple(other for other in fallbacks if other is not lane and other.refusal is None)
+            if lane.others or route.retries_max:
+                lane.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
 
     def lane_of(self, conversation: int) -> Lane:
         """The same conversation (64 bits of a hash) takes the same lane for as long as the shares stand.
@@ -197,6 +224,7 @@ class Lanes:
         self.limits: Limits = table.limits
         self.capture: Capture = table.capture
         self.trial_key = bytes.fromhex(table.trial_key)
+        self.limited = tuple(row for row in table.endpoints if row.concurrency_max is not None)
         ways = {route.name: Way(table, route, secret) for route in table.routes}
         self.ways = ways
         self.by_model: dict[str, Way] = {}

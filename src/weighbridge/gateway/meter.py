@@ -74,6 +74,8 @@ class Meter:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], Counts] = {}
         self.refusals: dict[str, int] = {}
+        self.other_attempts: dict[tuple[str, bool], int] = {}
+        """By the kind of failure before it, and whether another lane was asked."""
 
     def counts(self, route: str, arm: str, purpose: str) -> Counts:
         key = (route, arm, purpose)
@@ -84,6 +86,9 @@ class Meter:
 
     def refused(self, code: str) -> None:
         self.refusals[code] = self.refusals.get(code, 0) + 1
+
+    def again(self, failure: str, *, fallback: bool) -> None:
+        self.other_attempts[failure, fallback] = self.other_attempts.get((failure, fallback), 0) + 1
 
     def samples(self) -> list[Sample]:
         rows: list[Sample] = []
@@ -97,6 +102,9 @@ class Meter:
                 rows.append(("weighbridge_tokens_total", {**labels, "class": name}, tokens))
             rows.append(("weighbridge_cost_nanousd_total", labels, counts.cost_nanousd))
             rows.append(("weighbridge_cost_unknown_total", labels, counts.cost_unknown))
+        for (failure, fallback), count in self.other_attempts.items():
+            labels = {"failure": failure, "fallback": "yes" if fallback else "no"}
+            rows.append(("weighbridge_other_attempts_total", labels, count))
         for code, count in self.refusals.items():
             rows.append(("weighbridge_refusals_total", {"code": code}, count))
         return rows

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from weighbridge.gateway.attempts import NOT_OURS_TO_RETRY, REFUSED_US, Failed, again, retry_after_s
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.plan import Failure
 from weighbridge.gateway.refusal import STATUS_LINE, Refusal, status_line
 from weighbridge.records.frames import Outcome
 from weighbridge.upstream import Pool
@@ -76,7 +78,7 @@ class Relay(asyncio.Protocol):
         self.headed = self.complete = self.stream = False
         body = exchange.body
         head = exchange.lane.head % len(body)
-        exchange.relay, exchange.sent, exchange.body = self, True, b""
+        exchange.relay, exchange.sent = self, True
         exchange.sent_ns = self.gateway.mono_ns()
         if len(body) < 65536:
             self.transport.write(head + body)
@@ -202,7 +204,7 @@ class Relay(asyncio.Protocol):
         return b"%b%b\r\n%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\n%b" % (
             STATUS_LINE.get(self.status) or status_line(self.status),
             _HOP.sub(b"", head[start : self.head_end]),
-            exchange.lane.tag,
+            exchange.tag(),
             exchange.id.encode(),
             exchange.attempt,
             b"connection: close\r\n" if client is not None and client.close_after else b"",
@@ -220,6 +222,8 @@ class Relay(asyncio.Protocol):
         good = 200 <= status < 300
         facts = read_answer(answer)
         error = None if good else f"upstream answered {status}"
+        if error is not None and exchange.lane.plan is not None and self._again(exchange, facts, error):
+            return
         outcome: Outcome = "ok" if good and facts.error is None else "upstream_error"
         exchange.response_bytes = len(answer)
         cost = exchange.finish(outcome, status, facts, body=answer, error=error)
@@ -228,10 +232,26 @@ class Relay(asyncio.Protocol):
         self._deliver(exchange, b"%b%b%b\r\n%b" % (head, known, length, answer), close=False)
         self._release()
 
+    def _again(self, exchange: Exchange, facts: AnswerFacts, error: str) -> bool:
+        """Another attempt in place of this error, where there may be one."""
+        status = self.status
+        if status != 429 and status < 500:
+            return False
+        wait_s = retry_after_s(self.head, self.head_end, self.gateway.wall_ns())
+        kind: Failure = "limited" if status == 429 else "error"
+        if not again(exchange, Failed(kind, "upstream_error", error, wait_s), facts):
+            return False
+        self.exchange = None
+        self._release()
+        return True
+
     # --- streams ------------------------------------------------------------------------------------------------------
 
     def _begin_stream(self, exchange: Exchange) -> None:
         self.stream = True
+        exchange.body = b""  # nobody will send it again
+        if exchange.tries is not None:
+            exchange.tries.request = None
         self._parts: list[bytes] = []
         self._parts_bytes = 0
         client = exchange.client
@@ -326,6 +346,10 @@ class Relay(asyncio.Protocol):
         exchange.relay = None
         message = f"endpoint {exchange.lane.endpoint!r} failed: {what}"
         if not self.stream:
+            if exchange.lane.plan is not None and code not in NOT_OURS_TO_RETRY:
+                kind: Failure = "refused_us" if code in REFUSED_US else "ambiguous"
+                if again(exchange, Failed(kind, outcome, message)):
+                    return
             status = 504 if outcome == "timeout" else 502
             exchange.refuse(Refusal(status=status, code=code or outcome, message=message), outcome)
             return

@@ -42,6 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     index: int
+    workers: int
     supervisor_fd: int
 
 
@@ -78,7 +79,13 @@ class Worker:
         self._table_number = table.number
         name = new_incarnation()
         self._gateway = gateway = Gateway(
-            compiled(table, options.folder), name, loop=loop, wall_ns=time.time_ns, mono_ns=time.perf_counter_ns
+            compiled(table, options.folder),
+            name,
+            loop=loop,
+            wall_ns=time.time_ns,
+            mono_ns=time.perf_counter_ns,
+            workers=options.workers,
+            index=options.index,
         )
         gateway.log = LogWriter(
             self._layout,
@@ -188,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="paths of secrets are relative to it")
     parser.add_argument("--listen", required=True, help="HOST:PORT; port 0 lets the system choose")
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="how many there are: limits are divided over them")
     parser.add_argument("--supervisor-fd", type=int, required=True, help="an inherited socket; its end ends the worker")
     given = parser.parse_args(arguments)
     logging.basicConfig(
@@ -201,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         host=host.strip("[]"),
         port=int(port),
         index=given.index,
+        workers=given.workers,
         supervisor_fd=given.supervisor_fd,
     )
     loop = uvloop.new_event_loop()

@@ -102,6 +102,7 @@ def compile_table(
             refused = arm_refusal(table, route, candidate)
             if refused:
                 warnings.append(f"candidate {candidate!r} gets no prompt: {refused}")
+        warnings += fallback_problems(table, route)
     for budget in config.budget:
         warnings.append(f"budget {budget.name!r} is written down, but this version counts no budgets")
     if not config.capture.bodies:
@@ -156,6 +157,9 @@ def _endpoint(loaded: Loaded, row: EndpointSection) -> Endpoint:
         loopback=loopback,
         address_is_own=own,
         ca_file=None if row.ca_file is None else str(loaded.path(row.ca_file)),
+        concurrency_max=row.concurrency_max,
+        queue_max=row.queue_max,
+        queue_s_max=row.queue_s_max,
     )
 
 
@@ -216,6 +220,11 @@ def _route(row: RouteSection) -> Route:
         allow_retention_days=row.allow_retention_days,
         allow_training_on_data=row.allow_training_on_data,
         max_tokens_default=row.max_tokens_default,
+        fallbacks=row.fallbacks,
+        retries_max=row.retries_max,
+        retry_on=row.retry_on,
+        retry_ambiguous=row.retry_ambiguous,
+        retry_wait_s_max=row.retry_wait_s_max,
     )
 
 
@@ -263,8 +272,28 @@ def _client_secret(
         return None
 
 
+def fallback_problems(table: RouteTable, route: Route) -> list[str]:
+    """What of a route's fallbacks will not work as somebody may expect."""
+    found = []
+    for arm in route.fallbacks:
+        refused = arm_refusal(table, route, arm)
+        if refused:
+            found.append(f"fallback {arm!r} gets no prompt: {refused}")
+    usable = len(route.fallbacks) - len(found)
+    if usable > max(1, route.retries_max):
+        found.append(
+            f"route {route.name!r} has {usable} fallbacks and retries_max = {route.retries_max}: the later ones are "
+            "asked only while the earlier ones are out of service; set retries_max to the number of fallbacks"
+        )
+    return found
+
+
 def _missing_upstream_keys(table: RouteTable, world: World) -> list[str]:
-    used = {table.arm(arm).endpoint for route in table.routes for arm in (route.incumbent, *route.candidates)}
+    used = {
+        table.arm(arm).endpoint
+        for route in table.routes
+        for arm in (route.incumbent, *route.candidates, *route.fallbacks)
+    }
     found: list[str] = []
     for endpoint in table.endpoints:
         if endpoint.name in used and endpoint.api_key is not None:

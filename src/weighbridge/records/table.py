@@ -38,6 +38,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address_is_own: bool = False
     """The base URL names an IP literal or `localhost`: written down on purpose, so the address guard lets it pass."""
     ca_file: str | None = None
+    concurrency_max: int | None = None
+    """Attempts open there at once, over all workers of one gateway; `None`: no limit but that of connections."""
+    queue_max: int = 100
+    """Requests that may wait for a place, per worker."""
+    queue_s_max: float = 5.0
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +80,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     allow_retention_days: int | Literal["any"] = 0
     allow_training_on_data: bool | Literal["any"] = False
     max_tokens_default: int | None = None
+    fallbacks: tuple[str, ...] = ()
+    """Arms to ask, in this order, when the chosen one cannot answer. Never for trials."""
+    retries_max: int = 0
+    """Attempts after the first, all before the first byte of an answer."""
+    retry_on: tuple[str, ...] = ("connect", "429", "5xx")
+    retry_ambiguous: bool = False
+    """Also after a request was sent and no whole answer came: it may be billed twice."""
+    retry_wait_s_max: float = 2.0
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
