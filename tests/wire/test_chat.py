@@ -27,6 +27,7 @@ def test_what_is_no_code_is_unknown(text: str) -> None:
         {},
         {"prompt_tokens": 312, "completion_tokens": 64, "total_tokens": 376, "prompt_tokens_details": None},
         {"prompt_tokens": 1, "queue_time": 0.05, "is_byok": False, "cost_details": {"a": {"upstream": 1e-5}}},
+        {"input_tokens": 3, "service_tier": "standard", "inference_geo": "not_available"},
     ],
 )
 def test_a_block_of_numbers_is_kept_byte_for_byte(block: object) -> None:
@@ -45,7 +46,7 @@ def test_a_block_of_numbers_is_kept_byte_for_byte(block: object) -> None:
         {"prompt_tokens\n": 1},
         {"a" * 65: 1},
         {f"field_{number}": number for number in range(400)},
-        {"a": {"b": {"c": {"d": 1}}}},
+        {"service_tier": "as the prompt said"},
     ],
 )
 def test_a_block_with_text_or_without_end_is_left_out(block: object) -> None:

@@ -118,6 +118,22 @@ def turns(messages: list[dict[str, Any]], **layout: Any) -> tuple[bytes | None, 
     return found.system, found.first_user
 
 
+_TEXTS = st.text(max_size=30) | st.sampled_from(['"user"', '"role":"user","content":"', "\\", '\\"', 'a"}'])
+_TURNS = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "system", "developer", "assistant"])},
+    optional={"content": _TEXTS | st.lists(st.fixed_dictionaries({"text": _TEXTS})), "name": _TEXTS},
+)
+
+
+@given(st.lists(_TURNS | _TURNS.map(lambda turn: dict(reversed(turn.items()))), max_size=5), st.booleans())
+def test_the_short_way_to_the_first_user_turn_leads_where_the_long_one_does(
+    messages: list[dict[str, Any]], compact: bool
+) -> None:
+    layout: dict[str, Any] = {"separators": (",", ":")} if compact else {}
+    request = openai.parse_request(json.dumps({"model": "a", "messages": messages}, **layout).encode())
+    assert openai.first_user_of(request) == openai.turns_of(request).first_user
+
+
 @pytest.mark.parametrize("later", [0, 3, 400])
 def test_the_first_user_turn_is_the_same_however_long_the_conversation_has_become(later: int) -> None:
     start = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is my parcel?"}]

@@ -198,13 +198,14 @@ class LogWriter:
 
     def _encode_frames(self) -> None:
         """Move this turn's frames, as bytes, to what was kept."""
-        parts: list[bytes] = []
-        add, encode, prefix, checksum = parts.append, _encode, pack_prefix, crc32
+        frames, kept = self._frames, self._kept
+        add, encode, prefix, checksum = kept.append, _encode, pack_prefix, crc32
         opened = 0
-        for frame in self._frames:
-            if isinstance(frame, Held):
+        for frame in frames:
+            kind = type(frame)
+            if kind is Held:
                 opened += 1
-            elif isinstance(frame, Finished):
+            elif kind is Finished:
                 opened -= 1
             try:
                 data = encode(frame)
@@ -213,9 +214,9 @@ class LogWriter:
             if self._frames_trouble and len(data) > SMALL_FRAME_BYTES and isinstance(frame, Posted):
                 error = None if frame.error is None else frame.error[:200]
                 data = encode(msgspec.structs.replace(frame, usage_raw=None, error=error))
-            add(prefix(len(data), checksum(data)) + data)
-        self._kept += parts
-        self._kept_frames += len(self._frames)
+            add(prefix(len(data), checksum(data)))
+            add(data)
+        self._kept_frames += len(frames)
         self._open += opened
         self._frames = []
 

@@ -205,7 +205,7 @@ def conversation_of(caller: Caller, request: ChatRequest) -> int:
     """
     spoken = caller.conversation
     if spoken is None:
-        spoken = openai.turns_of(request).first_user
+        spoken = openai.first_user_of(request)
     size = len(spoken)
     if size > LONG_TURN_BYTES:
         spoken = b"%b%b%d,%d" % (spoken[:ENDS_BYTES], spoken[-ENDS_BYTES:], size, crc32(spoken))

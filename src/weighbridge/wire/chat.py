@@ -69,6 +69,8 @@ _PriceWord = Literal[
 """What decides a price beside numbers (service tier, speed, place), where a provider says it within the block."""
 _Said = int | float | bool | None | _PriceWord
 _said = msgspec.json.Decoder(dict[str, _Said | dict[str, _Said | dict[str, _Said]]]).decode
+_NUMBERS = re.compile(rf'(?:[^"]++|"[A-Za-z0-9_.\-]{{1,{WORD_CHARS_MAX}}}+"[ \t\r\n]*+:)*+'.encode())
+"""JSON whose only strings are names of fields, of a plain form."""
 
 
 def word(text: str | None) -> str | None:
@@ -77,9 +79,11 @@ def word(text: str | None) -> str | None:
 
 
 def plain_usage(raw: bytes | None) -> bytes | None:
-    """A usage block that holds numbers, and words of a closed list, byte for byte; `None` for any other."""
-    if raw is None or len(raw) > USAGE_RAW_BYTES_MAX:
+    """A usage block (valid JSON) of numbers, and words of a closed list, byte for byte; `None` for any other."""
+    if raw is None or len(raw) > USAGE_RAW_BYTES_MAX or raw[:1] != b"{":
         return None
+    if _NUMBERS.fullmatch(raw):  # most blocks; the other way takes twice as long
+        return raw
     try:
         _said(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

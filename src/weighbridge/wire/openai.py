@@ -15,7 +15,7 @@ from weighbridge.wire.sse import last_events
 from weighbridge.wire.usage import tier_of, usage_of
 
 __all__ = [
-    "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "parse_request",
+    "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "first_user_of", "parse_request",
     "read_answer", "read_stream", "response_schema", "tool_calls", "tools_of", "turns_of", "usage_of",
 ]  # fmt: skip
 
@@ -55,6 +55,7 @@ _PLAIN_TURN = re.compile(
     rb'[ \t\r\n]*[\[,][ \t\r\n]*\{[ \t\r\n]*"role"[ \t\r\n]*:[ \t\r\n]*"(user|system|developer)"'
     rb'[ \t\r\n]*,[ \t\r\n]*"content"[ \t\r\n]*:[ \t\r\n]*"'
 )
+_USER_TEXT = re.compile(rb'"user"[ \t\r\n]*,[ \t\r\n]*"content"[ \t\r\n]*:[ \t\r\n]*"')
 _TURN_ENDS = re.compile(rb"[ \t\r\n]*\}")
 _GAP = re.compile(r"[ \t\r\n]*")
 _COMMA = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
@@ -143,6 +144,24 @@ def turns_of(request: ChatRequest) -> Turns:
         turns = _plain_turns(bytes(messages)) if len(messages) > MESSAGES_AT_ONCE_BYTES_MAX else None
         turns = request.turns = turns or _read_turns(messages)
     return turns
+
+
+def first_user_of(request: ChatRequest) -> bytes:
+    """The content of the first user turn, as `turns_of` gives it, by a shorter way where that turn is a plain text.
+
+    Quotes within a JSON string are escaped, so `"user"` stands for itself. If the first one is the role of a turn whose
+    text comes next, that is the turn.
+    """
+    if request.turns is None:
+        messages = bytes(request.raw.fields.get("messages", _ABSENT))
+        at = messages.find(b'"user"')
+        found = _USER_TEXT.match(messages, at) if at > 0 else None
+        if found is not None and messages[at - 8 : at].rstrip().endswith(b'"role":'):
+            start = found.end() - 1
+            end = _text_end(messages, start + 1)
+            if messages[end + 1 : end + 2] == b"}":
+                return messages[start : end + 1]
+    return turns_of(request).first_user
 
 
 def _plain_turns(messages: bytes) -> Turns | None:
