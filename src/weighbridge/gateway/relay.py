@@ -138,7 +138,7 @@ class Relay(asyncio.Protocol):
             hold = self.hold
             if hold.open or piece[-2:] != b"\n\n":
                 piece = self._whole_events(piece)
-            if self.strip and b'"usage"' in piece:
+            if self.strip and piece.rfind(b'"usage"') >= 0:  # from the end, where it stands
                 piece = without_usage(piece)
             if self.complete or piece[-8:] == DONE:
                 self._end_stream(exchange, piece)
