@@ -15,8 +15,8 @@ from weighbridge.wire.sse import last_events
 from weighbridge.wire.usage import tier_of, usage_of
 
 __all__ = [
-    "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "first_user_of", "parse_request",
-    "read_answer", "read_stream", "response_schema", "tool_calls", "tools_of", "turns_of", "usage_of",
+    "PATH", "ToolCall", "answer_text", "assemble", "edited", "error_body", "error_event", "first_user_of",
+    "parse_request", "read_answer", "read_stream", "response_schema", "tool_calls", "tools_of", "turns_of", "usage_of",
 ]  # fmt: skip
 
 PATH = "/chat/completions"
