@@ -32,7 +32,6 @@ def agent_mix(model: str = "claude-opus-5-5", hour: int | None = OFF_PEAK) -> Tr
         provider="anthropic",
         model=model,
         hour=hour,
-        requests=1_000_000,
         fresh=5_230,
         cache_read=1_039_800_000,
         cache_write=21_800_000,

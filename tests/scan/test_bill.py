@@ -50,8 +50,8 @@ def test_a_price_that_depends_on_the_hour_is_taken_at_the_hour_of_the_row(tmp_pa
 def test_what_the_file_states_wins_and_is_held_against_the_book(tmp_path: Path) -> None:
     found = bill(tmp_path, "2026-10-01T10:00:00Z,a,openai,gpt-4o,1000,0,100,0.002,")
     assert 2_000_000 == found.total.cost_nanousd == found.stated_nanousd
-    assert (1, 2_000_000, 3_500_000) == (
-        found.checked.requests,
+    assert (1100, 2_000_000, 3_500_000) == (
+        found.checked.tokens,
         found.checked.stated_nanousd,
         found.checked.book_nanousd,
     )

@@ -90,28 +90,6 @@ def test_openai_style_answers_are_read_bare_logged_and_as_batch_output(write: Wr
     assert [(name, "gpt-4o-2024-08-06", 1, 600, 400, 60, 30, None, batch, failed)] == rows
 
 
-def test_an_openai_usage_page_is_read_bucket_by_bucket(write: Write) -> None:
-    result = {
-        "object": "organization.usage.completions.result",
-        "input_tokens": 1000,
-        "output_tokens": 500,
-        "input_cached_tokens": 800,
-        "num_model_requests": 5,
-        "project_id": "proj_1",
-        "user_id": None,
-        "api_key_id": None,
-        "model": "gpt-4o",
-        "batch": True,
-    }
-    bucket = {"object": "bucket", "start_time": 1730419200, "end_time": 1730505600, "results": [result, result]}
-    page = {"object": "page", "data": [bucket, {**bucket, "results": []}], "has_more": False, "next_page": None}
-    for text in (json.dumps(page), json.dumps(page, indent=2), json.dumps(page) + "\n" + json.dumps(page)):
-        (account,), rows = read(write("usage.json", text))
-        assert "openai-usage" == account.format
-        assert [("proj_1", "gpt-4o", 5, 200, 800, 500, None, None, True, None)] == rows[:1]
-        assert 2 * (2 if "\n{" in text and text.startswith('{"') else 1) == len(rows)
-
-
 def test_the_documented_columns_are_read_from_csv_json_lines_and_arrays(write: Write) -> None:
     record = {"model": "gpt-4o", "input_tokens": 10, "output_tokens": 2, "cost_usd": "0.01"}
     expected = [(None, "gpt-4o", 1, 10, 0, 2, None, 10_000_000, None, None)]

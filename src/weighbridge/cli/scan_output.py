@@ -16,15 +16,18 @@ def show(found: Scan) -> None:
     console = Console(highlight=False, markup=False)
     bill = found.bill
     days = "" if bill.days is None else f", {bill.first_day} to {bill.last_day}"
-    console.print(f"{words.money(bill.total.cost_nanousd)} for {bill.total.requests:,} requests{days}")
-    if bill.total.unknown_requests:
-        tokens = words.tokens(bill.total.unknown_tokens)
-        console.print(f"Cost unknown for {bill.total.unknown_requests:,} of them ({tokens} tokens):")
+    console.print(f"{words.money(bill.total.cost_nanousd)} for {words.amount(bill.total)}{days}")
+    if bill.total.unknown_tokens:
+        console.print(
+            f"Cost unknown for {words.unknown_part(bill.total)} ({words.tokens(bill.total.unknown_tokens)} tokens):"
+        )
         for one in bill.unknown[:_LINES_MAX]:
-            console.print(f"  {one.model}: {one.requests:,} requests: {one.why}")
-    if bill.checked.requests:
+            console.print(f"  {one.model}: {words.tokens(one.tokens)} tokens: {one.why}")
+    if bill.checked.tokens:
         stated, book = words.money(bill.checked.stated_nanousd), words.money(bill.checked.book_nanousd)
-        console.print(f"The files state {stated} for {bill.checked.requests:,} requests; list prices give {book}.")
+        console.print(
+            f"The files state {stated} for {words.tokens(bill.checked.tokens)} tokens; list prices give {book}."
+        )
     _spend(console, found)
     _waste(console, found)
     for application in found.applications[:_APPLICATIONS_MAX]:
@@ -54,11 +57,11 @@ def _spend(console: Console, found: Scan) -> None:
         )
         for line in lines[:_LINES_MAX]:
             one = line.sum
-            cost = words.UNKNOWN if one.unknown_requests == one.requests else words.money(one.cost_nanousd)
+            cost = words.UNKNOWN if one.nothing_known else words.money(one.cost_nanousd)
             table.add_row(
                 words.name(line.name),
                 cost,
-                f"{one.requests:,}",
+                words.count(one.requests),
                 words.tokens(one.input_tokens),
                 words.tokens(one.output_tokens),
             )
@@ -136,6 +139,8 @@ def _files(console: Console, found: Scan) -> None:
         console.print(f"{file.file}: {file.rows_read:,} rows read as {file.title or 'nothing known'}")
         if file.problem:
             console.print(f"  {file.problem}")
+        for one in file.passed_over:
+            console.print(f"  {one.rows:,} rows passed over: {one.reason}")
         for one in file.skipped:
             lines = f" (line {', '.join(map(str, one.lines))})" if one.lines else ""
             console.print(f"  {one.rows:,} rows left out: {one.reason}{lines}")

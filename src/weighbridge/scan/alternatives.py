@@ -147,10 +147,11 @@ def elsewhere(
             kind=kind, title=title, model=model, provider=provider, cost_nanousd=unknown(found), price=None
         )
     limit = found[0].price.input_tokens_max
-    mean = sum(part.input for part in traffic.parts) / max(1, traffic.requests)
-    if limit is not None and mean > limit:
-        too_long = unknown(f"its mean request has {mean:,.0f} input tokens; past {limit:,} another price holds")
-        return Alternative(kind=kind, title=title, model=model, provider=provider, cost_nanousd=too_long, price=None)
+    per_request = found[0].price.per_request_nanousd
+    why = _not_at(traffic, limit, per_request)
+    if why is not None:
+        none = unknown(why)
+        return Alternative(kind=kind, title=title, model=model, provider=provider, cost_nanousd=none, price=None)
     slopes = _slopes(traffic, [one.price for one in found])
 
     def cost(read: Reading) -> float:
@@ -160,8 +161,7 @@ def elsewhere(
             kept = 1.0 if same or slope.cached == slope.uncached == 0 else read("cache.kept")
             given = slope.input + kept * slope.cached + (1 - kept) * slope.uncached
             total += ratio * (given + read(growth) * slope.output)
-        per_request = found[0].price.per_request_nanousd
-        return total + per_request * traffic.requests
+        return total + per_request * (traffic.requests or 0)
 
     return Alternative(
         kind=kind,
@@ -176,6 +176,18 @@ def elsewhere(
         keeps_cache=same,
         note="" if len({one.price for one in found}) == 1 else "its price depends on the hour (UTC)",
     )
+
+
+def _not_at(traffic: Traffic, limit: int | None, per_request: int) -> str | None:
+    """Why a price does not hold for these requests, or cannot be told to."""
+    if traffic.requests is None:
+        return (
+            "the files do not count requests, and its price depends on their length" if limit or per_request else None
+        )
+    mean = sum(part.input for part in traffic.parts) / max(1, traffic.requests)
+    if limit is not None and mean > limit:
+        return f"its mean request has {mean:,.0f} input tokens; past {limit:,} another price holds"
+    return None
 
 
 def _slopes(traffic: Traffic, hours: list[Price]) -> tuple[Slopes, ...]:

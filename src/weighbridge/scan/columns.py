@@ -26,6 +26,7 @@ COLUMNS = (
     Column("reasoning_tokens", "output tokens spent on reasoning", ("tokens_reasoning",)),
     Column("cost_usd", "what was charged, in US dollars", ("cost", "spend", "spend_usd")),
     Column("batch", "true where the batch price was paid", ("is_batch",)),
+    Column("service_tier", "`batch`, or another tier than the standard one, whose price is then unknown", ("tier",)),
     Column("status", "`error` or an HTTP status of 400 and above marks a failure", ("status_code",)),
     Column("latency_ms", "milliseconds from request to last byte", ("duration_ms",)),
     Column("request_key", "equal for requests with the same content, e.g. a hash", ("prompt_sha256", "prompt_hash")),

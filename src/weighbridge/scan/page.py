@@ -71,7 +71,7 @@ def _top(scan: Scan) -> str:
     bill = scan.bill
     days = bill.days
     over = "" if days is None else f" in {days} days" if days != 1 else " in one day"
-    text = f"{words.money(bill.total.cost_nanousd)} for {bill.total.requests:,} requests{over}"
-    if bill.total.unknown_requests:
-        text += f", of which {bill.total.unknown_requests:,} have an unknown cost"
+    text = f"{words.money(bill.total.cost_nanousd)} for {words.amount(bill.total)}{over}"
+    if bill.total.unknown_tokens:
+        text += f"; the cost of {words.unknown_part(bill.total)} is unknown"
     return text + "."

@@ -127,6 +127,9 @@ _SUM = " + ".join(
     )
 )
 _INPUT = "(r.fresh + r.cache_read + coalesce(r.cache_write, 0) + coalesce(r.cache_write_1h, 0))"
+# A mean request past the base tier; so is one that cannot be told, because the requests are not counted.
+_COUNTED = "CASE WHEN r.requests IS NULL THEN 0 ELSE greatest(r.requests, 1) END"
+_PAST = f"(p.input_max IS NOT NULL AND {_INPUT} > p.input_max * {_COUNTED})"
 
 _USAGE = (
     "CREATE TABLE usage AS SELECT * EXCLUDE (book_nanousd, why_book), "  # noqa: S608 (our own text)
@@ -134,13 +137,15 @@ _USAGE = (
     "CASE WHEN stated_nanousd IS NULL AND book_nanousd IS NULL THEN why_book END AS why_unknown FROM ("
     "SELECT r.* EXCLUDE (bad, provider, model), coalesce(n.book_provider, r.provider) AS provider, "
     "r.model AS model, n.book_model AS book_model, "
-    f"CASE WHEN p.input_max IS NOT NULL AND {_INPUT} > p.input_max * greatest(r.requests, 1) THEN NULL "
+    f"CASE WHEN r.service_tier IS NOT NULL OR {_PAST} THEN NULL "
     "WHEN r.batch AND n.batch_permille IS NULL THEN NULL "
     f"ELSE (({_SUM}) * CASE WHEN r.batch THEN n.batch_permille ELSE 1000 END + 999999999) // 1000000000 "
-    "+ p.per_request * r.requests END AS book_nanousd, "
+    "+ CASE WHEN p.per_request = 0 THEN 0 ELSE p.per_request * r.requests END END AS book_nanousd, "
     "CASE WHEN p.why IS NOT NULL THEN p.why "
-    f"WHEN p.input_max IS NOT NULL AND {_INPUT} > p.input_max * greatest(r.requests, 1) "
-    "THEN 'past ' || p.input_max || ' input tokens a request another price holds' "
+    "WHEN r.service_tier IS NOT NULL THEN 'the price of the service tier ' || r.service_tier || ' is not known' "
+    f"WHEN r.requests IS NULL AND {_PAST} THEN 'past ' || p.input_max || ' input tokens a request another price holds, "
+    "and the file does not count requests' "
+    f"WHEN {_PAST} THEN 'past ' || p.input_max || ' input tokens a request another price holds' "
     "WHEN r.batch AND n.batch_permille IS NULL THEN 'the batch price is not known' "
     "ELSE 'the price book has no price for one of the token classes used' END AS why_book "
     # Left joins stay in this order: else names meet rates first, and each row is joined with every hour of its model.

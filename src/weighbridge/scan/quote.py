@@ -23,8 +23,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     pairs: int | None
     """Enough in four of five trials of a candidate that is as good; `None`: unknown."""
-    available: int
-    """Requests in the files."""
+    available: int | None
+    """Requests in the files; `None`: they do not count them."""
     usd: float | None
     minutes: float | None
     reviewer_hours: float | None
@@ -93,14 +93,16 @@ def _trial(traffic: Traffic, one: Alternative | None, comparisons: int, rows: As
             hours = None if judged.labels80 is None else judged.labels80 * read("trial.label_seconds") / 3600
             seconds = traffic.latency_ms / 1000 if traffic.latency_ms else read("trial.request_seconds")
             minutes = None if pairs is None else pairs * seconds / read("trial.concurrency") / 60
-            if pairs is not None and one.cost_nanousd.value is not None:
+            if pairs is not None and one.cost_nanousd.value is not None and traffic.requests is not None:
                 usd = pairs * one.cost_nanousd.value / max(1, traffic.requests) / NANOUSD
         except MissingError as missing:
             why, pairs, usd, minutes, hours = str(missing), None, None, None, None
         uses |= read.used
-        if why is None and usd is None:
+        if why is None and traffic.requests is None:
+            why = "the files do not count requests, so what one costs is not known: give a log of single requests"
+        elif why is None and usd is None:
             why = one.cost_nanousd.why or "the candidate's cost is unknown"
-        elif why is None and pairs is not None and pairs > traffic.requests:
+        elif why is None and pairs is not None and traffic.requests is not None and pairs > traffic.requests:
             why = f"{pairs:,} pairs needed, {traffic.requests:,} requests in the files: a longer span"
     return Trial(
         application=traffic.application,

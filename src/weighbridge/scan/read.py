@@ -15,7 +15,8 @@ import msgspec
 
 from weighbridge.errors import UsageError
 from weighbridge.scan.columns import NAMES, NEEDED
-from weighbridge.scan.formats import FORMATS, Format, leaf, missing, own_schema
+from weighbridge.scan.formats import FORMATS, missing, own_schema
+from weighbridge.scan.formats.form import Format, leaf
 from weighbridge.scan.source import Source, look
 
 MEMORY = "384MB"
@@ -43,6 +44,9 @@ class FileAccount(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rows_read: int
     skipped: tuple[Skipped, ...]
+    """Rows that should have been read and could not be."""
+    passed_over: tuple[Skipped, ...]
+    """Rows that are no use of a model, as the format says."""
     absent: tuple[str, ...]
     """Columns that no row of the file fills: figures over them are unknown or missing."""
     problem: str | None = None
@@ -68,7 +72,8 @@ def usage_database() -> Iterator[duckdb.DuckDBPyConnection]:
                 "CREATE TABLE raw (file INTEGER, bucket BOOLEAN, bad VARCHAR, moment TIMESTAMP, application VARCHAR, "
                 'team VARCHAR, "user" VARCHAR, provider VARCHAR, model VARCHAR, requests BIGINT, fresh BIGINT, '
                 "cache_read BIGINT, cache_write BIGINT, cache_write_1h BIGINT, output BIGINT, reasoning BIGINT, "
-                "stated_nanousd HUGEINT, batch BOOLEAN, failed BOOLEAN, latency_ms DOUBLE, request_key UBIGINT)"
+                "stated_nanousd HUGEINT, batch BOOLEAN, service_tier VARCHAR, failed BOOLEAN, latency_ms DOUBLE, "
+                "request_key UBIGINT)"
             )
             yield connection
         finally:
@@ -110,7 +115,9 @@ def _mark(path: Path) -> str:
 
 
 def _unread(path: Path, problem: str) -> FileAccount:
-    return FileAccount(file=str(path), format=None, title="", rows_read=0, skipped=(), absent=(), problem=problem)
+    return FileAccount(
+        file=str(path), format=None, title="", rows_read=0, skipped=(), passed_over=(), absent=(), problem=problem
+    )
 
 
 def recognise(source: Source, mapping: dict[str, str]) -> Format | None:
@@ -152,7 +159,8 @@ def _account(
         "SELECT bad, count(*) FROM raw WHERE file = ? GROUP BY bad ORDER BY 2 DESC, 1", [number]
     ).fetchall()
     read = next((count for bad, count in rows if bad is None), 0)
-    skipped = [Skipped(reason=bad, rows=count) for bad, count in rows if bad is not None]
+    skipped = [Skipped(reason=bad, rows=count) for bad, count in rows if bad is not None and not bad.startswith(_OTHER)]
+    passed = [Skipped(reason=bad[1:], rows=count) for bad, count in rows if bad is not None and bad.startswith(_OTHER)]
     if source.shape == "lines":
         skipped = [_with_lines(one, source) for one in skipped]
     if source.shape == "table":
@@ -166,6 +174,7 @@ def _account(
         title=found.title,
         rows_read=read,
         skipped=tuple(skipped),
+        passed_over=tuple(passed),
         absent=tuple(absent),
         problem=problem,
     )
@@ -187,10 +196,14 @@ _FILLED = {
     "reasoning_tokens": "reasoning",
     "cost_usd": "stated_nanousd",
     "batch": "batch",
+    "service_tier": "service_tier",
     "status": "failed",
     "latency_ms": "latency_ms",
     "request_key": "request_key",
 }
+
+_OTHER = "~"
+"""Marks rows that are right to be in the file and no use of a model."""
 
 NOT_A_RECORD = "not a record of this format (broken JSON, or another shape)"
 
@@ -236,9 +249,17 @@ def _text(value: str) -> str:
 
 def _insert(connection: duckdb.DuckDBPyConnection, number: int, source: Source, found: Format) -> str:
     columns = ", ".join(f"{found.columns.get(name, 'NULL::VARCHAR')} AS c_{name}" for name in NAMES)
-    bucket = "true" if found.grain == "bucket" else "false"
+    bucket = "false" if found.grain == "request" else "true"
+    once = "1" if found.counted else "NULL::BIGINT"
+    why = "".join(
+        f"WHEN {condition} THEN {_text(mark + reason)} "
+        for mark, rules in ((_OTHER, found.passes), ("", found.refuses))
+        for reason, condition in rules
+    )
+    columns += f", CASE {why}END AS c_why" if why else ", NULL::VARCHAR AS c_why"
     # Names are quoted identifiers, texts quoted literals; the expressions are our own.
-    return f"INSERT INTO raw {_TYPED.format(file=number, bucket=bucket, columns=columns, rows=_reader(source, found))}"
+    rows = _reader(source, found)
+    return f"INSERT INTO raw {_TYPED.format(file=number, bucket=bucket, once=once, columns=columns, rows=rows)}"
 
 
 def _whole(name: str) -> str:
@@ -263,6 +284,7 @@ _TOKENS = (
 
 _TYPED = (  # noqa: S608 (our own text)
     "SELECT {{file}}, {{bucket}}, CASE "
+    "WHEN c_why IS NOT NULL THEN c_why "
     "WHEN {nothing} THEN '{not_a_record}' "
     "WHEN c_model IS NULL THEN 'no model' "
     "WHEN c_input_tokens IS NULL THEN 'no input tokens' "
@@ -272,9 +294,11 @@ _TYPED = (  # noqa: S608 (our own text)
     "WHEN c_cost_usd IS NOT NULL AND cost IS NULL THEN 'the cost is not a number' "
     "WHEN fresh < 0 THEN 'more cached tokens than input tokens' "
     "WHEN seen < 0 THEN 'more reasoning tokens than output tokens' "
-    "END, moment, c_application, c_team, c_user, c_provider, c_model, coalesce(n_requests, 1), fresh, "
+    "END, moment, c_application, c_team, c_user, c_provider, c_model, coalesce(n_requests, {{once}}), fresh, "
     "coalesce(n_cached_input_tokens, 0), n_cache_write_tokens, n_cache_write_1h_tokens, seen, "
-    "n_reasoning_tokens, (cost * 1000000000)::HUGEINT, TRY_CAST(c_batch AS BOOLEAN), "
+    "n_reasoning_tokens, (cost * 1000000000)::HUGEINT, "
+    "coalesce(TRY_CAST(c_batch AS BOOLEAN), CASE WHEN lower(c_service_tier) = 'batch' THEN true END), "
+    "CASE WHEN lower(c_service_tier) NOT IN ('standard', 'default', 'batch') THEN lower(c_service_tier) END, "
     "CASE WHEN c_status IS NULL THEN NULL WHEN TRY_CAST(c_status AS INTEGER) IS NOT NULL "
     "THEN c_status::INTEGER >= 400 ELSE lower(c_status) IN ('error', 'failure', 'failed') END, "
     "TRY_CAST(c_latency_ms AS DOUBLE), hash(c_request_key) "
@@ -298,12 +322,20 @@ _TYPED = (  # noqa: S608 (our own text)
 def _reader(source: Source, found: Format) -> str:
     path = _text(str(source.path))
     compression = "gzip" if source.compressed else "none"
-    if source.shape == "table":
+    if source.shape in ("table", "parquet"):
         headings = _distinct(source.fields)
         leaves = dict.fromkeys(found.leaves)
         columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in headings)
         # A table may lack columns that the format knows; they are NULL, as absent keys of JSON are.
-        chosen = ", ".join(leaf(name) if name in headings else f"NULL::VARCHAR AS {leaf(name)}" for name in leaves)
+        there = {name.lower() for name in headings}
+        chosen = ", ".join(
+            f"CAST({leaf(name)} AS VARCHAR) AS {leaf(name)}"
+            if name.lower() in there
+            else f"NULL::VARCHAR AS {leaf(name)}"
+            for name in leaves
+        )
+        if source.shape == "parquet":
+            return f"(SELECT {chosen} FROM read_parquet({path}))"  # noqa: S608 (quoted identifiers)
         table = (
             f"read_csv({path}, auto_detect = false, header = true, columns = {{{columns}}}, "
             f"delim = {_text(source.delimiter)}, quote = '\"', escape = '\"', nullstr = '', "
@@ -315,8 +347,8 @@ def _reader(source: Source, found: Format) -> str:
     for path_of in found.leaves:
         _plant(tree, path_of.split("."))
     lists = set(found.unnest)
-    kinds = ", ".join(f"{_text(key)}: {_text(_type(node, key, lists))}" for key, node in tree.items())
-    mode = {"lines": "newline_delimited", "array": "array", "document": "unstructured"}[source.shape]
+    kinds = ", ".join(f"{_text(key)}: {_text(_type(node, key, lists, found.typed))}" for key, node in tree.items())
+    mode = {"lines": "newline_delimited", "array": "array"}.get(source.shape, "unstructured")
     size = _LINE_BYTES_MAX
     if source.shape != "lines":
         size = max(size, min(source.path.stat().st_size * (20 if source.compressed else 2), 2 << 30))
@@ -349,18 +381,22 @@ def _plant(tree: dict[str, object], path: list[str]) -> None:
     node.setdefault(path[-1], None)
 
 
-def _type(node: object, path: str, lists: set[str]) -> str:
+def _type(node: object, path: str, lists: set[str], typed: dict[str, str]) -> str:
     if not isinstance(node, dict):
-        return "VARCHAR"
-    inner = ", ".join(f"{leaf(key)} {_type(value, f'{path}.{key}', lists)}" for key, value in node.items())
+        return typed.get(path, "VARCHAR")
+    inner = ", ".join(f"{leaf(key)} {_type(value, f'{path}.{key}', lists, typed)}" for key, value in node.items())
     return f"STRUCT({inner})" + ("[]" if path in lists else "")
 
 
 def _unnested(rows: str, found: Format) -> str:
-    """Each list on the way becomes rows; the row of list `a.b` is called `r_a_b`."""
+    """Each list on the way becomes rows; the row of list `a.b` is called `r_a_b`.
+
+    A list that is not there becomes one row of nothing: else a broken record would go unnoticed.
+    """
     text = rows
     for path in found.unnest:
-        text = f"(SELECT *, unnest({_access(path, found.unnest)}) AS {_row(path)} FROM {text})"  # noqa: S608
+        listed = f"coalesce({_access(path, found.unnest)}, [NULL])"
+        text = f"(SELECT *, unnest({listed}) AS {_row(path)} FROM {text})"  # noqa: S608 (quoted identifiers)
     return text
 
 

@@ -36,7 +36,7 @@ APPLICATIONS_MAX = 20
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
-    requests: int
+    requests: int | None
     cost_nanousd: int | None
     """`None`: the cost of some of its requests is unknown."""
     alternatives: tuple[Alternative, ...]

@@ -1,4 +1,4 @@
-"""A file as it lies there: lines of JSON, one JSON document, or a table with headings. Looks at its first bytes."""
+"""A file as it lies there: lines of JSON, one JSON document, a table with headings. Looks at its first bytes."""
 
 import csv
 import gzip
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import duckdb
 import msgspec
 
 from weighbridge.errors import UsageError
@@ -13,7 +14,7 @@ from weighbridge.errors import UsageError
 HEAD_BYTES = 4 << 20
 """How much of a file is looked at to recognise it; a first record longer than that is not recognised."""
 
-Shape = Literal["lines", "array", "document", "table"]
+Shape = Literal["lines", "array", "document", "table", "parquet"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 def look(path: Path) -> Source:
     """Raises `UsageError` with what is there instead, for a file that holds no records."""
     head, compressed = _head(path)
+    if head.startswith(b"PAR1"):
+        return Source(path=path, shape="parquet", fields=_parquet(path), values={})
     text = head.decode("utf-8-sig", errors="replace").lstrip()
     if not text:
         raise UsageError(f"{path} is empty. Give a usage export or a log file; docs/scan.md lists the formats.")
@@ -53,6 +56,15 @@ def _head(path: Path) -> tuple[bytes, bool]:
             return file.read(HEAD_BYTES), True
     except (EOFError, gzip.BadGzipFile) as error:
         raise UsageError(f"{path} begins like gzip and cannot be unpacked: {error}. Export it again.") from None
+
+
+def _parquet(path: Path) -> tuple[str, ...]:
+    with duckdb.connect() as connection:
+        try:
+            found = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(path)]).description
+        except duckdb.Error as error:
+            raise UsageError(f"{path} begins like Parquet and cannot be read: {str(error).splitlines()[0]}") from None
+    return tuple(str(column[0]) for column in found or ())
 
 
 def _json(path: Path, text: str, compressed: bool) -> Source:

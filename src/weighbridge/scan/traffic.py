@@ -10,7 +10,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None
     model: str
     hour: int | None
-    requests: int
     fresh: int
     cache_read: int
     cache_write: int
@@ -30,7 +29,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     application: str | None
     parts: tuple[Part, ...]
-    requests: int
+    requests: int | None
+    """`None`: the files do not count all of them."""
     cost_nanousd: int | None
     """`None`: the cost of some of its requests is unknown."""
     latency_ms: float | None
@@ -56,16 +56,16 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
 def traffic_of(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[Traffic, ...]:
     """The `limit` applications with the highest known cost, then the most tokens."""
     heads = connection.execute(
-        "SELECT application, sum(requests)::BIGINT, "
+        "SELECT application, CASE WHEN count(*) = count(requests) THEN sum(requests)::BIGINT END, "
         "CASE WHEN count(*) = count(cost_nanousd) THEN sum(cost_nanousd)::HUGEINT END, avg(latency_ms), "
-        "bool_and(NOT bucket AND requests = 1) FROM usage GROUP BY application "
+        "bool_and(NOT bucket AND requests IS NOT DISTINCT FROM 1) FROM usage GROUP BY application "
         "ORDER BY coalesce(sum(cost_nanousd), 0) DESC, sum(fresh + output) DESC, application LIMIT ?",
         [limit],
     ).fetchall()
     parts: dict[str | None, list[Part]] = {}
     for row in connection.execute(
         "SELECT application, provider, coalesce(book_model, model), CASE WHEN NOT bucket THEN hour(moment) END, "
-        "sum(requests)::BIGINT, sum(fresh)::BIGINT, sum(cache_read)::BIGINT, "
+        "sum(fresh)::BIGINT, sum(cache_read)::BIGINT, "
         "sum(coalesce(cache_write, 0) + coalesce(cache_write_1h, 0))::BIGINT, "
         "sum(output + coalesce(reasoning, 0))::BIGINT FROM usage GROUP BY ALL ORDER BY ALL"
     ).fetchall():
@@ -74,11 +74,10 @@ def traffic_of(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[Traff
                 provider=row[1],
                 model=row[2],
                 hour=row[3],
-                requests=row[4],
-                fresh=row[5],
-                cache_read=row[6],
-                cache_write=row[7],
-                output=row[8],
+                fresh=row[4],
+                cache_read=row[5],
+                cache_write=row[6],
+                output=row[7],
             )
         )
     return tuple(

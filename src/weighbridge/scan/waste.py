@@ -71,7 +71,7 @@ def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[float, ...]
 def _failed(connection: duckdb.DuckDBPyConnection, traffic: Traffic) -> Waste | None:
     count, cost = _row(
         connection,
-        "SELECT sum(requests), sum(cost_nanousd) FROM mine WHERE failed AND cost_nanousd > 0",
+        "SELECT sum(coalesce(requests, 1)), sum(cost_nanousd) FROM mine WHERE failed AND cost_nanousd > 0",
     )
     if not count:
         return None
@@ -210,7 +210,7 @@ def _large(
             driver=cheaper.driver,
         )  # fmt: skip
     return Waste(
-        rule="large_model", application=traffic.application, rows=traffic.requests, saving_nanousd=saving,
+        rule="large_model", application=traffic.application, rows=traffic.requests or 0, saving_nanousd=saving,
         says=f"Its median answer has {median:,.0f} tokens. Compared is the cheapest model of the same provider; "
         "whether that one does the work as well, a trial must show.",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import re
 
 from weighbridge.records.usage import NANOUSD
+from weighbridge.scan.bill import Sum
 from weighbridge.scan.figure import Figure
 
 UNKNOWN = "unknown"
@@ -52,6 +53,24 @@ def tokens(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}{word}"
     return str(count)
+
+
+def count(number: int | None) -> str:
+    return NOT_STATED if number is None else f"{number:,}"
+
+
+def amount(one: Sum) -> str:
+    """Requests where they are counted, else tokens."""
+    if one.requests is None:
+        return f"{tokens(one.input_tokens + one.output_tokens)} tokens"
+    return f"{one.requests:,} request{'s' if one.requests != 1 else ''}"
+
+
+def unknown_part(one: Sum) -> str:
+    """Requests, or tokens, whose cost is unknown."""
+    if one.unknown_requests is None:
+        return f"{tokens(one.unknown_tokens)} tokens"
+    return f"{one.unknown_requests:,} request{'s' if one.unknown_requests != 1 else ''}"
 
 
 def name(text: str | None) -> str:
