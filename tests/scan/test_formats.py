@@ -169,7 +169,7 @@ def test_a_cost_and_usage_report_is_read_with_its_legacy_headings_and_as_parquet
     assert read(FIXTURES / "aws_cur2.csv")[1] == rows
     parquet = tmp_path / "cur.parquet"
     with duckdb.connect() as connection:
-        connection.execute(f"COPY (FROM read_csv('{FIXTURES / 'aws_cur2.csv'}')) TO '{parquet}' (FORMAT parquet)")  # noqa: S608 (paths of the test)
+        connection.execute(f"COPY (FROM read_csv('{FIXTURES / 'aws_cur2.csv'}')) TO '{parquet}' (FORMAT parquet)")
     account, found = read(parquet)
     assert "aws-cur2" == account.format
     assert rows == found
