@@ -33,7 +33,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "scan.md"
 
 
 def read(path: Path) -> tuple[FileAccount, list[Row]]:
-    """(application, model, requests, fresh, read, written, written for an hour, seen, reasoning, nano-dollars, batch)"""
+    """Rows of application, model, requests, fresh, read, written, written 1 h, seen, reasoning, nano-dollars, batch."""
     with usage_database() as connection:
         (account,) = load(connection, [path], {})
         rows = connection.execute(
