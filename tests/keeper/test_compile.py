@@ -213,6 +213,15 @@ def test_fallbacks_that_cannot_work_as_written_are_said() -> None:
     assert any("2 fallbacks and retries_max = 1" in warning for warning in compiled(two).warnings)
 
 
+def test_whether_a_cancel_stops_billing_is_known_of_the_provider_and_the_file_wins() -> None:
+    def told(line: str, provider: str) -> bool | None:
+        text = BASE.replace('provider = "openai"', f'provider = "{provider}"\n{line}')
+        return compiled(text).table.endpoint("openai").cancel_stops_billing
+
+    assert [True, False, None] == [told("", provider) for provider in ("openai", "groq", "unheard-of")]
+    assert [False, True] == [told(f"cancel_stops_billing = {word}", "groq") for word in ("false", "true")]
+
+
 # --- warnings ---------------------------------------------------------------------------------------------------------
 
 

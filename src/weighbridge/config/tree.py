@@ -111,6 +111,10 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     """Requests that may wait for a place there, per worker; 0 refuses (or falls back) at once."""
     queue_s_max: float = 5.0
     """How long a request may wait for a place, in seconds."""
+    cancel_stops_billing: bool | None = None
+    """Whether a cancelled call stops costing. `false`: an answer whose client left is read to its end, so that its
+    bill is known. Absent: what is known of `provider`, else it is cancelled and its cost marked as an upper bound.
+    """
 
 
 class PriceSection(Section, frozen=True, kw_only=True):

@@ -170,15 +170,30 @@ class Exchange:
             self.gateway.log.when_durable(self.deliver)
 
     def client_gone(self) -> None:
-        """Cancel the provider's answer: most stop billing then. What it used is not known, and marked so."""
-        relay, self.relay, self.client = self.relay, None, None
+        """Cancel the provider's answer: most stop billing then. What it used is not known, and marked so.
+
+        Where the provider bills on, its answer is read to its end instead, for as long as the limits allow.
+        """
+        self.client = None
+        relay = self.relay
+        if self.lane.drains and relay is not None and self.gateway.drains.begin(self, self._status_so_far(relay)):
+            relay.read_for_nobody()
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """The client is gone, and the provider's answer is not waited for."""
+        relay, self.relay = self.relay, None
         facts, body, status = NOTHING_SAID, b"", int(CLIENT_CLOSED)
         if relay is not None:
             facts, body = relay.so_far()
-            if relay.stream and self.upstream_status is not None:
-                status = self.upstream_status  # its head went out before
+            status = self._status_so_far(relay)
             relay.drop()
         self.finish("client_gone", status, facts, body=body)
+
+    def _status_so_far(self, relay: "Relay") -> int:
+        """What the client has got of an answer: a stream's status line goes out first."""
+        return self.upstream_status if relay.stream and self.upstream_status is not None else int(CLIENT_CLOSED)
 
     def finish(
         self,
@@ -197,12 +212,18 @@ class Exchange:
             return None
         self.done = True
         gateway = self.gateway
+        billed: Outcome = outcome
+        if self.client is None:
+            status = gateway.drains.end(self) or status
+            if outcome == "ok":
+                # Read to its end for nobody. What it says of its usage is whole; where it says nothing, it was cut.
+                outcome, billed = "client_gone", "client_gone" if facts.usage is None else "ok"
         log, tries = gateway.log, self.tries
         if self.lane.guard is not None:
             left(self, sign(outcome, self.upstream_status))
         cost: int | None = 0
         if self.attempt != (0 if tries is None else tries.closed):  # else it ended between two attempts, or before one
-            cost, estimated = self.attempt_cost(outcome, facts)
+            cost, estimated = self.attempt_cost(billed, facts)
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
         duration = gateway.mono_ns() - self.started_ns

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.attempts import Guard
+from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
@@ -15,6 +16,7 @@ from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
 from weighbridge.gateway.slots import Slots, share_of
 from weighbridge.gateway.trials import TrialDesk
+from weighbridge.records.table import Limits
 from weighbridge.upstream import Dialer, Pool, Unreachable
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Gateway:
         self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
         self.meter, self.trials = Meter(), TrialDesk()
+        self.drains = Drains()
         self.retries, self.outliers = RetryBudget(), Outliers()
         self.tick = 0
         self.sequence = 0
@@ -137,6 +140,8 @@ class Gateway:
         chains = [{row.endpoint for row in (lane, *lane.others) if lane.refusal is None} for lane in lanes.lanes()]
         groups = [frozenset(chain) for chain in chains if len(chain) > 1]
         self.outliers.watch(groups)
+        self.drains.at_once_max = lanes.limits.cancel_drains_max
+        self.drains.ticks_max = ticks(lanes.limits.cancel_drain_s_max)
         watched = frozenset[str]().union(*groups)
         slots: dict[str, Slots[Exchange]] = {}
         for endpoint in lanes.limited:
@@ -195,13 +200,31 @@ class Gateway:
 
     def sweep(self) -> None:
         """One pass over everything that waits."""
+        if self.draining:
+            self.check_drained()  # the last answer that was read for nobody may have ended
         self.tick += 1
         ends_ns = self.lanes.next_expiry_ns
         if ends_ns is not None and self.wall_ns() >= ends_ns:
             self.lanes = self.lanes.expired(self.wall_ns())
         tick, limits = self.tick, self.lanes.limits
-        first_byte, idle = ticks(limits.first_byte_s_max), ticks(limits.stream_idle_s_max)
         stall = ticks(limits.client_stall_s_max)
+        self._sweep_exchanges(tick, limits, stall)
+        self.drains.sweep(tick)
+        for slots in tuple(self._slots.values()):
+            slots.expire(tick)
+        receive, keepalive = ticks(limits.request_receive_s_max), ticks(limits.keepalive_idle_s_max)
+        for client in tuple(self.clients):
+            client.sweep(tick, receive, keepalive, stall)
+        if tick % TICKS_A_SECOND == 0:
+            self.retries.second()
+            for _, pool in self._pools.values():
+                pool.expire(tick - keepalive)
+            for relay in [relay for relay, since in self.lingering.items() if tick - since > LINGER_TICKS]:
+                self.lingering.pop(relay)
+                relay.abort()
+
+    def _sweep_exchanges(self, tick: int, limits: Limits, stall: int) -> None:
+        first_byte, idle = ticks(limits.first_byte_s_max), ticks(limits.stream_idle_s_max)
         for exchange in tuple(self.active):
             relay, client = exchange.relay, exchange.client
             if exchange.done:
@@ -216,18 +239,6 @@ class Gateway:
             elif tick - exchange.seen_tick > (idle if relay.stream else first_byte):
                 waited = limits.stream_idle_s_max if relay.stream else limits.first_byte_s_max
                 relay.fail("timeout", f"no byte came from it within {waited:g} s", code="upstream_timeout")
-        for slots in tuple(self._slots.values()):
-            slots.expire(tick)
-        receive, keepalive = ticks(limits.request_receive_s_max), ticks(limits.keepalive_idle_s_max)
-        for client in tuple(self.clients):
-            client.sweep(tick, receive, keepalive, stall)
-        if tick % TICKS_A_SECOND == 0:
-            self.retries.second()
-            for _, pool in self._pools.values():
-                pool.expire(tick - keepalive)
-            for relay in [relay for relay, since in self.lingering.items() if tick - since > LINGER_TICKS]:
-                self.lingering.pop(relay)
-                relay.abort()
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
@@ -241,7 +252,7 @@ class Gateway:
         self.check_drained()
 
     def check_drained(self) -> None:
-        if self.draining and not self.clients:
+        if self.draining and not self.clients and not self.drains:
             self.drained.set()
 
     def cut_all(self) -> None:
@@ -286,6 +297,7 @@ class Gateway:
             labels = {"address": target.base.authority}
             rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
             rows.append(("weighbridge_upstream_connections", labels, pool.open))
+        rows += self.drains.samples()
         rows.append(("weighbridge_retries_refused_total", {}, self.retries.refused))
         for name, endpoint in self.outliers.endpoints.items():
             labels = {"endpoint": name}

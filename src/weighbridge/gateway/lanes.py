@@ -51,7 +51,7 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "arm", "bound_input", "bound_output", "endpoint", "fallback_tag", "guard", "head", "later",
+        "arm", "bound_input", "bound_output", "drains", "endpoint", "fallback_tag", "guard", "head", "later",
         "max_tokens_default", "model", "model_json", "others", "plan", "price", "price_version", "refusal", "route",
         "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
@@ -81,6 +81,8 @@ class Lane:
             ).encode()
             for said in ("no", "yes")
         )
+        self.drains = endpoint.cancel_stops_billing is False
+        """It bills a cancelled answer in full: one whose client left is read to its end, and its bill known."""
         self.max_tokens_default = route.max_tokens_default
         self.plan: Plan | None = None
         """What follows a failure before the first byte; `None`: nothing does."""

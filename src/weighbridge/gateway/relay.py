@@ -50,6 +50,10 @@ _FRAMED = re.compile(rb"\r\n(?i:content-length|transfer-encoding):")
 _CODING = re.compile(rb"\r\n(?i:transfer-encoding):[ \t]*([^\r\n]*)")
 
 
+def _nowhere(data: bytes) -> None:
+    """Where a stream goes whose client left."""
+
+
 class Relay(asyncio.Protocol):
     __slots__ = (
         "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "gateway", "head",
@@ -261,6 +265,7 @@ class Relay(asyncio.Protocol):
         self.strip = exchange.strip and not _ENCODED.search(self.head, 0, self.head_end + 2)
         self.plain = client is None or client.plain
         if client is None:
+            self.write = _nowhere
             return
         self.write = client.transport.write
         if self.plain:
@@ -360,6 +365,12 @@ class Relay(asyncio.Protocol):
         if self.hold.passing:  # of an oversized event a part went out already
             event = b"\n\n" + event
         self._deliver(exchange, event if self.plain else b"%x\r\n%b\r\n" % (len(event), event), close=True)
+
+    def read_for_nobody(self) -> None:
+        """The client is gone, and the provider bills all of it: read on, for the usage at the end."""
+        if self.stream:
+            self.write = _nowhere
+            self.transport.resume_reading()
 
     def drop(self) -> None:
         """Nobody waits for the answer any more: cancel it."""

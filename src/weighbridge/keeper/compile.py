@@ -11,6 +11,7 @@ import msgspec
 from weighbridge.config import Loaded
 from weighbridge.config.tree import ArmSection, EndpointSection, KeySection, RouteSection
 from weighbridge.errors import ConfigError
+from weighbridge.ledger.cancel import cancel_stops_billing
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
 from weighbridge.records.canonical import canonical, digest
 from weighbridge.records.permission import arm_refusal
@@ -160,6 +161,9 @@ def _endpoint(loaded: Loaded, row: EndpointSection) -> Endpoint:
         concurrency_max=row.concurrency_max,
         queue_max=row.queue_max,
         queue_s_max=row.queue_s_max,
+        cancel_stops_billing=(
+            cancel_stops_billing(row.provider) if row.cancel_stops_billing is None else row.cancel_stops_billing
+        ),
     )
 
 

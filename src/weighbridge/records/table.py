@@ -43,6 +43,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_max: int = 100
     """Requests that may wait for a place, per worker."""
     queue_s_max: float = 5.0
+    cancel_stops_billing: bool | None = None
+    """Whether the provider bills only what it sent when a call is cancelled. `False`: it is read to its end instead."""
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,6 +141,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Without the client taking a byte that waits for it."""
     keepalive_idle_s_max: float = 60.0
     """Between two requests on one connection."""
+    cancel_drains_max: int = 64
+    """Answers read to their end for the bill, though their client left; per worker. Over it they are cancelled."""
+    cancel_drain_s_max: float = 120.0
+    """How long one of them is read."""
     drain_s_max: float = 30.0
     """From SIGTERM until running requests are cut off."""
     stream_buffer_bytes_max: int = 256 << 10
