@@ -225,7 +225,11 @@ def test_every_setting_that_can_change_a_score_changes_the_digest(tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ('kind = "judge"', "is not in this version"),
+        ('kind = "judge"', "two judges at least"),
+        ('kind = "judge"\njudges = ["a", "a"]', "all judges are of the incumbent's family"),
+        ('kind = "judge"\njudges = ["b", "b"]', "of one family"),
+        ('kind = "judge"\njudges = ["a", "b"]\nextract = "last_number"', "reads the whole answer"),
+        ('kind = "rubric"\njudges = ["a", "b"]', "checks criteria"),
         ('kind = "sql"', "name a file of SQL"),
         ('kind = "sql"\nsetup = "broken.sql"', "cannot make the tables"),
         ('kind = "code"\ntests = "nothing.py"', "it checks nothing"),

@@ -158,13 +158,13 @@ class Store:
 
 
 @contextmanager
-def live_store(folder: Path, requests: int) -> Iterator[Store]:
+def live_store(folder: Path, requests: int, text: str = CONFIG) -> Iterator[Store]:
     """Traffic of two slices, every third request streamed, sent through a gateway; gold imported."""
     os.environ["LIVE_TEST_KEY"] = SECRET
     with Models() as provider:
         store = Store(folder, provider)
         folder.mkdir(parents=True, exist_ok=True)
-        store.config.write_text(CONFIG.format(url=provider.url))
+        store.config.write_text(text.format(url=provider.url))
         with gateway_of(load(store.config)) as gateway:
             asyncio.run(_send(gateway.base_url, range(requests)))
         lines = [json.dumps({"prompt": prompt(number), "answer": f"# {gold(number)}"}) for number in range(requests)]

@@ -14,7 +14,7 @@ from weighbridge.config import Loaded
 from weighbridge.trials.calls import BodyGone, Lost, NotSent, Sent
 from weighbridge.trials.frame import Item
 from weighbridge.trials.money import Purse
-from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.outcome import Gone, Outcome, Scored, Scores, Unjudged
 from weighbridge.trials.pace import Pace
 from weighbridge.trials.plan import Settings
 from weighbridge.trials.replay import AHEAD_FACTOR, BROKEN_IN_A_ROW_MAX, TRIES, Progress, Replayer, Stopped
@@ -268,10 +268,10 @@ def test_a_grader_that_raises_ends_the_run_with_what_was_done_kept() -> None:
     trial = trial_of(100)
 
     async def go() -> Stopped:
-        def judge(item: Item, answer: object) -> tuple[float, str]:
+        async def judge(item: Item, answer: object) -> Scores:
             if len(trial.kept) == 5:
                 raise RuntimeError("bad grader")
-            return 1.0, ""
+            return Scores(incumbent=1.0, candidate=1.0)
 
         replayer = Replayer(
             trial.walk, trial.items, trial.outcomes, Host(lambda item, attempt: "x"), judge, trial.purse, lambda _: 1,

@@ -1,7 +1,7 @@
 """Made-up traffic for trials: exchanges with bodies in memory, a configuration, plans."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from weighbridge.records.exchange import Attempt, BodyState, Exchange
 from weighbridge.records.frames import BodyRef, Outcome, Purpose
 from weighbridge.records.usage import Usage
 from weighbridge.trials.frame import Frame, Item, build_frame
+from weighbridge.trials.outcome import Scores
 from weighbridge.trials.plan import Settings, TrialPlan
 from weighbridge.trials.prepare import planned
 
@@ -166,17 +167,17 @@ def with_settings(settings: Settings, **changes: object) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
-def judged_by(loaded: Loaded, traffic: Traffic) -> Callable[[Item, Answer], tuple[float, str]]:
+def judged_by(loaded: Loaded, traffic: Traffic) -> Callable[[Item, Answer], Awaitable[Scores]]:
     """A judge with the configured graders."""
     graders = GraderBook(loaded, "assistant")
 
-    def judge(item: Item, answer: Answer) -> tuple[float, str]:
+    async def judge(item: Item, answer: Answer) -> Scores:
         from weighbridge.grading.answers import question_of
 
         row, body = graders.of(item.slice), traffic.body(item.request)
         assert row is not None
         assert isinstance(body, bytes)
         found = grade(row, answer, item.reference, question_of(body))
-        return found.score, found.note
+        return Scores(incumbent=item.incumbent, candidate=found.score, note=found.note)
 
     return judge

@@ -110,6 +110,10 @@ def run(
         bool,
         typer.Option("--fresh", help="Start a new trial on all traffic instead of going on with an unfinished one."),
     ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option("--reuse", help="Take answers that earlier trials got from the same arm, do not pay again."),
+    ] = False,
     json: Json = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -121,7 +125,7 @@ def run(
     """
     loaded = load(config)
     settings = _settings(route, candidate, margin, alpha, seed, no_shuffle, slice_name, sample)
-    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh)
+    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
     # What is wrong with the question is said before any process is started for it.
     GraderBook(loaded, route_of(loaded, route, candidate).name)
     with gateway_of(loaded) as gateway, shown_progress() as (show, say):

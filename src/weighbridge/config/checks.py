@@ -243,7 +243,9 @@ def _check_graders(loaded: Loaded) -> None:
         _one_of(file, f"{where}.route", grader.route, [row.name for row in config.route])
         if not grader.kind.startswith("python:"):
             _one_of(file, f"{where}.kind", grader.kind, GRADER_KINDS)
-        for key in ("schema", "setup", "tests"):
+        for judge in grader.judges:
+            _one_of(file, f"{where}.judges", judge, [row.name for row in config.arm])
+        for key in ("schema", "setup", "tests", "rubric"):
             name = getattr(grader, key)
             if name is not None and not loaded.path(name).is_file():
                 raise ConfigError(file, f"{where}.{key}", "is not a file", value=str(loaded.path(name)))

@@ -219,6 +219,8 @@ class ArmSection(Section, frozen=True, kw_only=True):
     """Whether the weights are published."""
     terms: str | None = None
     """Licence: an SPDX id, or the id of a licence text. Anything not recognised is reported as `unclear`."""
+    family: str | None = None
+    """Who made the model, e.g. `qwen`, where its name does not begin with it. A panel of judges needs two families."""
     price: PriceSection | None = None
     """Overrides the price book; see `[arm.price]`."""
     system_prompt_file: str | None = None
@@ -275,7 +277,7 @@ class GraderSection(Section, frozen=True, kw_only=True):
     """A `[[route]]` by name."""
     kind: str
     """How an answer becomes a score between 0 and 1. `exact`, `normalised`, `number`, `regex`, `label`, `json`,
-    `tool_call`, `sql`, `code`, `similarity` or `python:module:function`.
+    `tool_call`, `sql`, `code`, `similarity`, `judge`, `rubric` or `python:module:function`.
     """
     slice: str = "*"
     """The slice it grades, or `*`."""
@@ -302,6 +304,11 @@ class GraderSection(Section, frozen=True, kw_only=True):
     tests: str | None = None
     """For `code`: a file of tests for every answer, Python or a JSON list of `{"stdin", "stdout"}`; without it, gold
     answers are tests."""
+    judges: tuple[str, ...] = ()
+    """For `judge` and `rubric`: two arms or more, of two model families at least. They answer through the gateway, as
+    purpose `judge`, where the route's `allow_*` permit their endpoints."""
+    rubric: str | None = None
+    """For `rubric`: a file with one criterion a line, each met or not. For `judge`: what counts, in a few sentences."""
     cpu_s_max: int | None = None
     """For `code`: seconds of CPU one run may use, 1 to 600; 10 where absent."""
     memory_bytes_max: int | None = None

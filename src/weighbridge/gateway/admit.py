@@ -75,7 +75,7 @@ class Caller:
         self.team = key.team if key is not None else None
         self.ways = key.ways if key is not None else {}
         self.trial = trial
-        self.purpose: Purpose = "user" if trial is None else "trial"
+        self.purpose: Purpose = "user" if trial is None else trial.token.purpose
         self.tags = tags_of(headers.get(TAG, b""))
         self.conversation = headers.get(CONVERSATION)
         self.item = None

@@ -175,7 +175,7 @@ class Way:
         self.multiplier = int.from_bytes(blake2b(route.name.encode(), digest_size=8).digest(), "little") | 1
         self.slice_needs_body = any(by != "key" and not by.startswith("tag:") for by in route.slice_by)
         shared = (share.arm for share in route.shares)
-        names = dict.fromkeys((route.incumbent, *route.candidates, *shared, *route.fallbacks))
+        names = dict.fromkeys((route.incumbent, *route.candidates, *route.judges, *shared, *route.fallbacks))
         self.own_lanes = {
             name: Lane(table, route, table.arm(name), table.endpoint(table.arm(name).endpoint), secret)
             for name in names

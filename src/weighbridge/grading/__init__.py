@@ -6,6 +6,7 @@
 - `graders`: the kinds of grader that need no process, each with a version; `similarity`: chrF
 - `confined`: those whose work may take long or go wrong (patterns, `sql`, `code`): `jobs` done by `children`,
   processes that are ended at a deadline; code runs in `sandbox`, behind the walls of `jail`
+- `judge`: what a panel of models is asked and what its words count for; asking it is `trials.judging`
 - `build`: a grader out of a `[[grader]]` of the configuration; `own`: a Python function as a grader
 - `book`: which grader judges which slice of a route (`GraderBook`)
 - `gold`: reference answers, imported by people and matched by the prompt's hash or by tags

@@ -27,16 +27,30 @@ from weighbridge.grading.graders import (
     Similarity,
     ToolCallGrader,
 )
+from weighbridge.grading.judge import JudgeGrader, family_of, panel_problem
 from weighbridge.grading.own import OwnGrader
 from weighbridge.grading.sandbox import Limits, why_not
 from weighbridge.records.evidence import GraderUse, LabelSource
 
-KINDS = ("exact", "normalised", "number", "regex", "label", "json", "tool_call", "sql", "code", "similarity")
-LATER_KINDS = ("rubric", "judge")
+KINDS = (
+    "exact",
+    "normalised",
+    "number",
+    "regex",
+    "label",
+    "json",
+    "tool_call",
+    "sql",
+    "code",
+    "similarity",
+    "judge",
+    "rubric",
+)
 # Which optional settings mean something for which kind; anything else written there is a mistake worth saying.
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "exact": (), "normalised": (), "number": ("tolerance",), "regex": ("pattern",), "label": ("labels",),
     "json": ("schema", "fields", "tolerance"), "tool_call": ("fields", "tolerance"), "python": (),
+    "judge": ("judges", "rubric"), "rubric": ("judges", "rubric"),
     "sql": ("setup",), "code": ("tests", "cpu_s_max", "memory_bytes_max"), "similarity": (),
 }  # fmt: skip
 
@@ -60,6 +74,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     setup_sha256: str | None = None
     tests_sha256: str | None = None
     limits: Limits | None = None
+    judges: tuple[str, ...] = ()
+    rubric_sha256: str | None = None
 
 
 class SliceGrader(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +90,14 @@ class SliceGrader(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label_source(self) -> LabelSource:
+        if isinstance(self.grader, JudgeGrader):
+            return "judge"
         return _LABEL_SOURCE[self.reference]
+
+    @property
+    def slow(self) -> bool:
+        """Does grading wait for a process, so that an event loop should not?"""
+        return isinstance(self.grader, SqlGrader | CodeGrader | Regex) or self.extract.startswith("regex:")
 
     def use(self, slice_name: str) -> GraderUse:
         """As the evidence of a slice names it."""
@@ -91,18 +114,16 @@ class SliceGrader(msgspec.Struct, frozen=True, kw_only=True):
 def compile_grader(loaded: Loaded, section: GraderSection, where: str, workers: Workers) -> SliceGrader:
     """One `[[grader]]` made ready. Raises `ConfigError` naming the key."""
     file, kind = loaded.file, section.kind.partition(":")[0]
-    if kind in LATER_KINDS:
-        raise ConfigError(
-            file, f"{where}.kind", "is not in this version", value=section.kind,
-            allowed=", ".join((*KINDS, "python:module:function")),
-        )  # fmt: skip
     _no_idle_settings(file, where, kind, section)
     tolerance = 0.0 if section.tolerance is None else section.tolerance
     if not (math.isfinite(tolerance) and tolerance >= 0.0):
         raise ConfigError(file, f"{where}.tolerance", "is not a tolerance", value=tolerance, allowed="0 or more")
     schema = _schema(loaded, section, where)
     setup, tests = _text(loaded, where, "setup", section.setup), _text(loaded, where, "tests", section.tests)
-    parts = _Parts(tolerance, None if schema is None else schema[0], setup, tests, _limits(loaded.file, section, where))
+    rubric = _text(loaded, where, "rubric", section.rubric)
+    parts = _Parts(
+        rubric, tolerance, None if schema is None else schema[0], setup, tests, _limits(loaded.file, section, where)
+    )
     grader = _built(loaded, section, where, kind, parts, workers)
     reference: Reference = section.reference if grader.needs_reference else "none"
     if grader.needs_reference and section.reference == "none":
@@ -124,6 +145,9 @@ def compile_grader(loaded: Loaded, section: GraderSection, where: str, workers: 
         setup_sha256=None if setup is None else sha256(setup.encode()).hexdigest(),
         tests_sha256=None if tests is None else sha256(tests.encode()).hexdigest(),
         limits=parts.limits if kind == "code" else None,
+        # Another model under a judge's name is another judge.
+        judges=tuple(f"{name}={loaded.arm_identity(name)}" for name in section.judges),
+        rubric_sha256=None if rubric is None else sha256(rubric.encode()).hexdigest(),
     )
     return SliceGrader(
         pattern=section.slice,
@@ -168,6 +192,7 @@ def _schema(loaded: Loaded, section: GraderSection, where: str) -> tuple[dict[st
 class _Parts(NamedTuple):
     """What a grader is built from, read and checked."""
 
+    rubric: str | None
     tolerance: float
     schema: dict[str, Any] | None
     setup: str | None
@@ -225,6 +250,8 @@ def _built(loaded: Loaded, section: GraderSection, where: str, kind: str, parts:
             return _code(file, where, section, extract, parts, workers)
         case "label":
             return Label(extract, _labels(file, where, section.labels))
+        case "judge" | "rubric":
+            return _judge(loaded, where, section, parts.rubric)
         case "python":
             return OwnGrader(loaded, section.kind, where, section.reference != "none")
     if kind == "tool_call":
@@ -278,6 +305,24 @@ def _json(file: str, where: str, section: GraderSection, schema: dict[str, Any] 
         return JsonGrader(path, schema, section.fields, tolerance, section.reference != "none")
     except ValueError as error:
         raise ConfigError(file, f"{where}.schema", str(error), value=section.schema) from None
+
+
+def _judge(loaded: Loaded, where: str, section: GraderSection, rubric: str | None) -> JudgeGrader:
+    file = loaded.file
+    if section.extract != "text":
+        raise ConfigError(file, f"{where}.extract", "a judge reads the whole answer; remove it", value=section.extract)
+    families = [loaded.arm(name).family or family_of(loaded.arm(name).model) for name in section.judges]
+    route = next(row for row in loaded.config.route if row.name == section.route)
+    incumbent = loaded.arm(route.incumbent)
+    problem = panel_problem(families, incumbent.family or family_of(incumbent.model))
+    if problem is not None:
+        raise ConfigError(file, f"{where}.judges", problem, value=list(section.judges))
+    if section.kind == "rubric" and rubric is None:
+        raise ConfigError(file, f"{where}.rubric", "kind 'rubric' checks criteria; name a file with one a line")
+    try:
+        return JudgeGrader(section.kind, section.judges, rubric or "")
+    except ValueError as error:
+        raise ConfigError(file, f"{where}.rubric", str(error), value=section.rubric) from None
 
 
 def _pattern(file: str, where: str, pattern: str | None) -> str | None:

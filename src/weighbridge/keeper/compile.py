@@ -1,7 +1,7 @@
 """Configuration and prices become the route table that workers read. Pure: what it needs of the world is handed in."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Literal
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from weighbridge.config import Loaded
-from weighbridge.config.tree import ArmSection, EndpointSection, KeySection, RouteSection
+from weighbridge.config.tree import ArmSection, EndpointSection, GraderSection, KeySection, RouteSection
 from weighbridge.errors import ConfigError
 from weighbridge.ledger.cancel import cancel_stops_billing
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
@@ -90,7 +90,7 @@ def compile_table(
         limits=msgspec.convert(msgspec.structs.asdict(config.limits), Limits),
         endpoints=tuple(_endpoint(loaded, row) for row in config.endpoint),
         arms=tuple(_arm(loaded, row, answers[row.name], world) for row in config.arm),
-        routes=tuple(_route(row) for row in config.route),
+        routes=tuple(_route(row, config.grader) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
     )
     warnings += _missing_upstream_keys(table, world)
@@ -99,10 +99,11 @@ def compile_table(
         if not isinstance(answer, PriceFound):
             warnings.append(f"the cost of arm {arm.name!r} is unknown: {answer.why}")
     for route in table.routes:
-        for candidate in route.candidates:
-            refused = arm_refusal(table, route, candidate)
-            if refused:
-                warnings.append(f"candidate {candidate!r} gets no prompt: {refused}")
+        for kind, arms in (("candidate", route.candidates), ("judge", route.judges)):
+            for name in arms:
+                refused = arm_refusal(table, route, name)
+                if refused:
+                    warnings.append(f"{kind} {name!r} gets no prompt: {refused}")
         warnings += fallback_problems(table, route)
     for budget in config.budget:
         warnings.append(f"budget {budget.name!r} is written down, but this version counts no budgets")
@@ -211,7 +212,8 @@ def _system_prompt(loaded: Loaded, row: ArmSection, world: World) -> str | None:
         ) from None
 
 
-def _route(row: RouteSection) -> Route:
+def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
+    judges = dict.fromkeys(judge for grader in graders if grader.route == row.name for judge in grader.judges)
     return Route(
         name=row.name,
         incumbent=row.incumbent,
@@ -219,6 +221,7 @@ def _route(row: RouteSection) -> Route:
         candidates=row.candidates,
         # Everything goes to the incumbent until a verdict and a ramp say otherwise.
         shares=(Share(arm=row.incumbent, basis_points=SHARE_WHOLE),),
+        judges=tuple(judges),
         slice_by=row.slice_by,
         allow_regions=row.allow_regions,
         allow_retention_days=row.allow_retention_days,
@@ -296,7 +299,7 @@ def _missing_upstream_keys(table: RouteTable, world: World) -> list[str]:
     used = {
         table.arm(arm).endpoint
         for route in table.routes
-        for arm in (route.incumbent, *route.candidates, *route.fallbacks)
+        for arm in (route.incumbent, *route.candidates, *route.fallbacks, *route.judges)
     }
     found: list[str] = []
     for endpoint in table.endpoints:

@@ -35,10 +35,12 @@ def trial_token(table: RouteTable | None, asked: IssueToken, now_ns: int) -> Tri
     if route is None:
         known = ", ".join(row.name for row in table.routes)
         raise ControlError(f"route table {table.number} has no route {asked.route!r}; it has: {known}")
-    arms = (route.incumbent, *route.candidates)
+    judging = asked.purpose == "judge"
+    arms = route.judges if judging else (route.incumbent, *route.candidates)
     if asked.arm not in arms:
         raise ControlError(
-            f"route {route.name!r} of route table {table.number} has no arm {asked.arm!r}; it has: {', '.join(arms)}. "
+            f"route {route.name!r} of route table {table.number} has no {'judge' if judging else 'arm'} {asked.arm!r}; "
+            f"it has: {', '.join(arms) or 'none'}. "
             "If the configuration was edited since, reload it (SIGHUP to `weighbridge serve`)."
         )
     refused = arm_refusal(table, route, asked.arm)
@@ -58,6 +60,7 @@ def trial_token(table: RouteTable | None, asked: IssueToken, now_ns: int) -> Tri
         budget_nanousd=asked.budget_nanousd,
         expires_ns=now_ns + asked.ttl_s * 1_000_000_000,
         key=TRIAL_KEY_NAME,
+        purpose=asked.purpose,
     )
 
 

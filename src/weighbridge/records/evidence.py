@@ -70,6 +70,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Why the candidate's score is 0 without an answer to grade (refusal, timeout)."""
     note: str | None = None
     """What the graders said, shortened: for people who look at losses."""
+    length: float | None = None
+    """Where a judge compared the answers: (candidate's length - incumbent's) / their sum, in [-1, 1]."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

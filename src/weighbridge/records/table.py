@@ -77,6 +77,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     aliases: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
+    judges: tuple[str, ...] = ()
+    """Arms that judge this route's answers; like any arm they get a prompt only where the send gate permits it."""
     slice_by: tuple[str, ...] = ()
     allow_regions: tuple[str, ...] = ()
     allow_retention_days: int | Literal["any"] = 0

@@ -2,6 +2,7 @@
 
 import re
 from hashlib import sha256
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +14,8 @@ TRIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a trial may be called: it is the name of a folder, a column of the log and part of messages."""
 ITEM_HEADER = "x-weighbridge-item"
 """Carries the id of the exchange that is replayed; only looked at beside a valid token."""
+
+TrialPurpose = Literal["trial", "judge"]
 
 
 class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +30,8 @@ class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_ns: int
     key: str
     """The client key name that the exchanges are booked on (`trial`)."""
+    purpose: TrialPurpose = "trial"
+    """A replay to a candidate, or a judge's opinion on two answers."""
 
 
 def trial_id(route: str, arm: str, span_digest: str, margin: float, alpha: float, seed: int | None) -> str:

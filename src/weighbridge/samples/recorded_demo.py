@@ -109,8 +109,9 @@ def _graded(pair: RecordedPair, item: SampleItem, row: SliceGrader) -> tuple[Ite
     nowhere = BodyRef(day=pair.date, team="-", commitment=sha256(text).digest(), size=len(text))
     described = Item(
         id=pair.id, digest=sha256(pair.incumbent_answer.encode()).hexdigest(), time_ns=0, slice=pair.slice,
-        cluster=pair.id, request=nowhere, request_bytes=len(text), max_tokens=item.max_tokens, output_tokens=None,
-        reference=pair.gold, incumbent=incumbent.score, note=incumbent.note, hand_written=True,
+        cluster=pair.id, request=nowhere, response=nowhere, request_bytes=len(text),
+        max_tokens=item.max_tokens, output_tokens=None, reference=pair.gold,
+        incumbent=incumbent.score, note=incumbent.note, hand_written=True,
     )  # fmt: skip
     scored = Scored(
         item=pair.id, replay=None, incumbent=incumbent.score, candidate=candidate.score, note=candidate.note

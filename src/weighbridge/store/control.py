@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from weighbridge.errors import ControlError
+from weighbridge.records.trial import TrialPurpose
 from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
@@ -176,6 +177,7 @@ class IssueToken(Message, frozen=True, kw_only=True, tag="issue_token"):
     arm: str
     budget_nanousd: int | None
     ttl_s: int = 3600
+    purpose: TrialPurpose = "trial"
 
 
 class Erase(Message, frozen=True, kw_only=True, tag="erase"):

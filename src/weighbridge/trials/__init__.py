@@ -6,6 +6,7 @@
 - `plan`: the frozen plan, an object in the store; what one trial is, and what is another look
 - `replay`: asks the candidate, with retries, adaptive concurrency and a purse
 - `journal`: what was paid for, written down at once, so that a crash costs at most the requests in flight
+- `judging`: a panel's opinion on a pair, through the gateway; `recall`: answers of earlier calls in place of new ones
 - `walk`: feeds finished outcomes to the tests in the planned order and says which items are still wanted; pure
 - `conclude`: walk -> evidence and verdict, with reasons in plain words; pure
 - `quote`: what a trial would take, before it

@@ -1,5 +1,6 @@
 """One replay: send the captured request, read what came back. What counts as an answer, a retry or a failure."""
 
+import random
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from time import time
@@ -11,6 +12,7 @@ from weighbridge.trials.frame import Item
 from weighbridge.trials.outcome import Failure
 
 RETRY_AFTER_S_MAX = 300.0
+BACKOFF_S_MAX = 60.0
 # Statuses worth another try, and those that say "not so fast".
 AGAIN_STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
 THROTTLED_STATUSES = frozenset((429, 503, 529))
@@ -47,6 +49,10 @@ class NotSent(Exception):  # noqa: N818 (what happened, in the words of this roo
 
 class Lost(Exception):  # noqa: N818
     """The request went out and its answer did not come back whole."""
+
+
+class NotJudged(Exception):  # noqa: N818
+    """A judge could not be asked; the pair stays unjudged."""
 
 
 class BodyGone(Exception):  # noqa: N818
@@ -145,3 +151,10 @@ def retry_after_s(value: str | None, now_s: float) -> float | None:
         except ValueError:
             return None
     return min(max(seconds, 0.0), RETRY_AFTER_S_MAX) if seconds == seconds else None
+
+
+def backoff_s(attempt: int, after_s: float | None) -> float:
+    """The host's own wish, else half a second doubling, spread so that calls do not come back together."""
+    if after_s is not None:
+        return after_s + random.uniform(0.0, 0.25)  # noqa: S311 (spreads load)
+    return min(BACKOFF_S_MAX, 0.5 * 2.0 ** (attempt - 1)) * random.uniform(0.75, 1.25)  # noqa: S311

@@ -22,7 +22,7 @@ from weighbridge.stats.verdict import SliceState
 from weighbridge.trials import reasons as why
 from weighbridge.trials.frame import Item
 from weighbridge.trials.replay import Stopped
-from weighbridge.trials.walk import Walk
+from weighbridge.trials.walk import Walk, measure_of
 
 METHOD = (
     "paired e-processes (five-bet mixture), slices by closed e-testing, whole by importance weights; "
@@ -153,6 +153,7 @@ def _pairs(walk: Walk, items: Mapping[str, Item], replays: Mapping[str, Exchange
                     candidate=one.candidate,
                     failure=one.failure,
                     note=_note(item.note, one.note),
+                    length=one.length,
                 )
             )
     return rows
@@ -164,7 +165,9 @@ def _note(incumbent: str, candidate: str) -> str | None:
 
 
 def _source(use: GraderUse | None) -> LabelSource:
-    return "none" if use is None else _LABEL_SOURCE[use.reference]
+    if use is None:
+        return "none"
+    return measure_of(use) or _LABEL_SOURCE[use.reference]
 
 
 def _slice(
@@ -179,8 +182,8 @@ def _slice(
     assert state is not None  # noqa: S101 (a judged slice has a test)
     broken = walk.unjudged.get(name)
     if name in walk.agreement:
-        reasons = [why.AGREEMENT, *([why.failed(broken)] if broken else []), *early]
-        return _row(name, walk.pairs_of(name), state, "agreement", finding, [*reasons, *tail], certifies=False)
+        reasons = [why.NEVER_CERTIFIES[walk.measured[name]], *([why.failed(broken)] if broken else []), *early]
+        return _row(name, walk.pairs_of(name), state, source, finding, [*reasons, *tail], certifies=False)
     if broken:
         return _row(
             name, walk.pairs_of(name), state, source, finding, [why.failed(broken), *early, *tail], certifies=False
@@ -228,7 +231,10 @@ def _why_no_whole(walk: Walk) -> list[str]:
             f"{share:.1%} of the traffic cannot be judged ({names}); a verdict on the whole must not leave it out"
         )
     if walk.agreement:
-        found.append(f"{', '.join(sorted(walk.agreement))}: {why.AGREEMENT}")
+        for measure in sorted(set(walk.measured.values())):
+            names = ", ".join(sorted(name for name in walk.agreement if walk.measured[name] == measure))
+            if names:
+                found.append(f"{names}: {why.NEVER_CERTIFIES[measure]}")
     if walk.unjudged:
         found.append(why.failed([row for rows in walk.unjudged.values() for row in rows]))
     return found

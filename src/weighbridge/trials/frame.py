@@ -40,6 +40,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     tags: tuple[tuple[str, str], ...] = ()
     request: BodyRef
+    response: BodyRef
+    """The incumbent's captured answer, for judges who compare."""
     request_bytes: int
     max_tokens: int | None
     output_tokens: int | None
@@ -199,6 +201,7 @@ def _item(
         cluster=exchange.conversation,
         tags=exchange.tags,
         request=exchange.request,
+        response=exchange.response,
         request_bytes=exchange.request_bytes,
         max_tokens=exchange.max_tokens,
         output_tokens=None if usage is None else usage.output + usage.reasoning,

@@ -31,6 +31,10 @@ class TrialLog:
         """Everything that a trial sent, oldest first."""
         return list(read(self.layout, purpose="trial", trial=trial))
 
+    def judgements(self, trial: str) -> list[Exchange]:
+        """Everything that a trial asked its judges, oldest first."""
+        return list(read(self.layout, purpose="judge", trial=trial))
+
     def body(self, ref: BodyRef) -> BodyState:
         return self._bodies.get(ref)
 

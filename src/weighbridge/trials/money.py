@@ -27,6 +27,11 @@ def bound_nanousd(item: Item, output_tokens: int, price: Price | None, added_byt
     A token is at least a byte of the request, so bytes bound input tokens, with `TEMPLATE_TOKENS` for what a chat
     template adds. `added_bytes`: the arm's own system prompt.
     """
+    return call_bound_nanousd(item.request_bytes, output_tokens, price, added_bytes)
+
+
+def call_bound_nanousd(request_bytes: int, output_tokens: int, price: Price | None, added_bytes: int = 0) -> int | None:
+    """The same for a request of so many bytes."""
     if price is None:
         return None
     dearest = max(price.output, price.reasoning or 0)
@@ -35,7 +40,11 @@ def bound_nanousd(item: Item, output_tokens: int, price: Price | None, added_byt
         output=dearest,
         per_request_nanousd=price.per_request_nanousd,
     )
-    return cost_nanousd(Usage(input=item.request_bytes + added_bytes + TEMPLATE_TOKENS, output=output_tokens), worst)
+    return cost_nanousd(Usage(input=request_bytes + added_bytes + TEMPLATE_TOKENS, output=output_tokens), worst)
+
+
+class OutOfMoney(Exception):  # noqa: N818 (what happened)
+    """The next call might exceed the cap; it was not made."""
 
 
 class Purse:

@@ -18,6 +18,8 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored", omit_defau
     failure: Failure | None = None
     note: str = ""
     cost_nanousd: int | None = None
+    length: float | None = None
+    """Where a judge compared: (candidate's length - incumbent's) / their sum."""
 
 
 class Unjudged(msgspec.Struct, frozen=True, kw_only=True, tag="unjudged", omit_defaults=True):
@@ -35,3 +37,12 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True, tag="gone"):
 
 
 Outcome = Scored | Unjudged | Gone
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
+    """What grading says of one pair, each score in [0, 1]."""
+
+    incumbent: float
+    candidate: float
+    note: str = ""
+    length: float | None = None

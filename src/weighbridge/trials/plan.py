@@ -94,3 +94,9 @@ def read_object(layout: Layout, name: str, kind: type[T]) -> T:
         return parse(stored, kind)
     except ValueError as error:
         raise WeighbridgeError(f"object {name[:12]}: {error}") from None
+
+
+def earlier_trials(control: ControlClient, layout: Layout, plan: TrialPlan) -> list[str]:
+    """Trials before this one that asked the very same arm, whatever their span, oldest first."""
+    plans = plans_of(control, layout, plan.settings)
+    return list(dict.fromkeys(one.trial for one in plans if one.arm == plan.arm and one.trial != plan.trial))

@@ -16,6 +16,7 @@ from weighbridge.trials.frame import Frame, SliceTraffic
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings
 from weighbridge.trials.prepare import frame_of, nothing_usable, route_of, unjudged_slices
+from weighbridge.trials.reasons import NEVER_CERTIFIES
 
 QUOTE_SCHEMA = "quote/1"
 
@@ -122,11 +123,11 @@ def quote_of(
         if row.slice in unjudged or grader is None:
             rows.append(_silent(row, share, "none" if grader is None else grader.label_source, unjudged[row.slice]))
             continue
-        certifies = grader.label_source != "agreement"
+        certifies = grader.label_source not in NEVER_CERTIFIES
         replays = min(row.usable, planned.n80 or row.usable, settings.sample or row.usable)
         reasons = []
         if not certifies:
-            reasons.append("agreement with the incumbent measures likeness, not quality: it never certifies")
+            reasons.append(NEVER_CERTIFIES[grader.label_source])
         if planned.n50 is not None and row.usable < planned.n50:
             needed = f"about {planned.n50:,} needed: capture more traffic or widen the margin"
             reasons.append(f"{row.usable:,} usable, {needed}")

@@ -10,6 +10,11 @@ from weighbridge.trials.replay import Stopped
 from weighbridge.trials.walk import CANDIDATE, Walk
 
 AGREEMENT = "agreement with the incumbent's answers measures likeness, not quality, and never certifies"
+JUDGE_ALONE = (
+    "a judge's labels alone never certify; let people label a sample (`weighbridge label`), then `weighbridge verdict` "
+    "corrects the judge by them"
+)
+NEVER_CERTIFIES = {"agreement": AGREEMENT, "judge": JUDGE_ALONE}
 NO_HELP = "more pairs will not help"
 
 

@@ -105,7 +105,9 @@ def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list
 def _outcomes(plan: TrialPlan, evidence: Evidence) -> dict[str, Outcome]:
     """The pairs as outcomes; what is missing before the last of them failed or was erased, as the evidence says."""
     found: dict[str, Outcome] = {
-        pair.item: Scored(item=pair.item, replay=pair.replay, incumbent=pair.incumbent, candidate=pair.candidate)
+        pair.item: Scored(
+            item=pair.item, replay=pair.replay, incumbent=pair.incumbent, candidate=pair.candidate, length=pair.length
+        )
         for pair in evidence.pairs
     }
     places = [at for at, unit in enumerate(plan.units) if any(name in found for name in unit.items)]

@@ -1,7 +1,6 @@
 """Asking the candidate: many items at once, each with retries, none without money held for it."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
@@ -15,20 +14,21 @@ from weighbridge.trials.calls import (
     Broke,
     Lost,
     NoAnswer,
+    NotJudged,
     NotSent,
     Reading,
     Send,
     Sent,
+    backoff_s,
     read,
 )
 from weighbridge.trials.frame import Item
-from weighbridge.trials.money import Purse
-from weighbridge.trials.outcome import Failure, Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.money import OutOfMoney, Purse
+from weighbridge.trials.outcome import Failure, Gone, Outcome, Scored, Scores, Unjudged
 from weighbridge.trials.pace import Pace
 from weighbridge.trials.walk import Walk
 
 TRIES = 4
-BACKOFF_S_MAX = 60.0
 BROKEN_IN_A_ROW_MAX = 12
 """After so many replays in a row that could not be judged, the endpoint is given up: the rest would only cost time."""
 
@@ -41,8 +41,8 @@ LOG_WAITS_MAX = 100
 """How long the log may take to say what the last replays cost; then their upper bounds count."""
 
 Stopped = Literal["decided", "exhausted", "budget", "endpoint"]
-Judge = Callable[[Item, Answer], tuple[float, str]]
-"""Grade the candidate's answer: score and note."""
+Judge = Callable[[Item, Answer], Awaitable[Scores]]
+"""Grade the candidate's answer beside the incumbent's. Raises `NotJudged` where a judge could not be asked."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +57,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     spent_nanousd: int
     unknown_costs: int
-
-
-class _OutOfMoney(Exception):  # noqa: N818
-    pass
 
 
 class Replayer:
@@ -171,7 +167,7 @@ class Replayer:
         self._log_waits = 0
         try:
             outcome = task.result()
-        except _OutOfMoney:
+        except OutOfMoney:
             self._denied += 1
             return
         self._denied = 0
@@ -190,7 +186,7 @@ class Replayer:
         """One item to its end; `bound` is held already for the first try."""
         for attempt in range(1, TRIES + 1):
             if attempt > 1 and not self._purse.hold(bound):
-                raise _OutOfMoney
+                raise OutOfMoney
             try:
                 sent, reading = await self._try(item, bound)
             except BodyGone:
@@ -200,23 +196,12 @@ class Replayer:
             match reading:
                 case Answered(answer):
                     self._pace.went_well()
-                    try:
-                        score, note = self._judge(item, answer)
-                    except BodyGone:
-                        return Gone(item=item.id)
-                    return Scored(
-                        item=item.id,
-                        replay=replay,
-                        incumbent=item.incumbent,
-                        candidate=score,
-                        note=note,
-                        cost_nanousd=cost,
-                    )
+                    return await self._graded(item, answer, replay, cost)
                 case NoAnswer(failure):
                     return self._zero(item, replay, failure, cost)
                 case Broke(reason, code):
                     if code == "trial_budget_exhausted":
-                        raise _OutOfMoney
+                        raise OutOfMoney
                     return Unjudged(item=item.id, reason=reason, replay=replay)
                 case Again():
                     if reading.throttled:
@@ -225,8 +210,25 @@ class Replayer:
                         if reading.timeout:
                             return self._zero(item, replay, "timeout", cost)
                         return Unjudged(item=item.id, reason=f"{reading.reason} ({TRIES} tries)", replay=replay)
-                    await self._sleep(_backoff_s(attempt, reading.after_s))
+                    await self._sleep(backoff_s(attempt, reading.after_s))
         raise AssertionError("unreachable: the last try always returns")
+
+    async def _graded(self, item: Item, answer: Answer, replay: str | None, cost: int | None) -> Outcome:
+        try:
+            scores = await self._judge(item, answer)
+        except BodyGone:
+            return Gone(item=item.id)
+        except NotJudged as error:
+            return Unjudged(item=item.id, reason=str(error), replay=replay)
+        return Scored(
+            item=item.id,
+            replay=replay,
+            incumbent=scores.incumbent,
+            candidate=scores.candidate,
+            note=scores.note,
+            cost_nanousd=cost,
+            length=scores.length,
+        )
 
     def _zero(self, item: Item, replay: str | None, failure: Failure, cost: int | None) -> Scored:
         return Scored(
@@ -273,10 +275,3 @@ class Replayer:
                 unknown_costs=self._purse.unknown,
             )
         )
-
-
-def _backoff_s(attempt: int, after_s: float | None) -> float:
-    """The host's own wish, else half a second doubling, spread so that replays do not come back together."""
-    if after_s is not None:
-        return after_s + random.uniform(0.0, 0.25)  # noqa: S311 (spreads load)
-    return min(BACKOFF_S_MAX, 0.5 * 2.0 ** (attempt - 1)) * random.uniform(0.75, 1.25)  # noqa: S311

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from decimal import Decimal
 
 import msgspec
@@ -11,6 +12,7 @@ from weighbridge.config import Loaded
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.answers import Answer, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
+from weighbridge.grading.judge import JUDGE_TOKENS_MAX, JudgeGrader
 from weighbridge.licenses import Profile
 from weighbridge.licenses import finding as license_finding
 from weighbridge.licenses import profile as license_profile
@@ -22,16 +24,18 @@ from weighbridge.records.table import Arm, Route, RouteTable
 from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.store.control import ControlClient, ObjectKind, ObjectRow, PutObject
 from weighbridge.store.layout import Layout
-from weighbridge.trials.calls import BodyGone
+from weighbridge.trials.calls import BodyGone, Sent
 from weighbridge.trials.conclude import conclude
 from weighbridge.trials.frame import Item
 from weighbridge.trials.journal import Journal
+from weighbridge.trials.judging import Judge, Panel
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.money import Purse, bound_nanousd, cost_of, output_bound, total_cost
-from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
+from weighbridge.trials.money import Purse, bound_nanousd, call_bound_nanousd, cost_of, output_bound, total_cost
+from weighbridge.trials.outcome import Outcome, Scored, Scores, Unjudged
 from weighbridge.trials.pace import Pace
-from weighbridge.trials.plan import Settings, label
+from weighbridge.trials.plan import Settings, earlier_trials, label
 from weighbridge.trials.prepare import Prepared, prepare, route_of
+from weighbridge.trials.recall import Recall
 from weighbridge.trials.replay import Progress, Replayer, Stopped
 from weighbridge.trials.send import GatewaySend, SendSettings
 from weighbridge.trials.walk import Walk
@@ -51,6 +55,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 16
     timeout_s: float = 600.0
     fresh: bool = False
+    reuse: bool = False
+    """Answers that earlier trials got from the same arm stand in for new ones."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +88,8 @@ def run_trial(
     organization = license_profile(loaded.config.organization, loaded.file)
     log = TrialLog(loaded)
     table, route, arm = _permitted(loaded, log.layout, settings)
-    cap = _cap_nanousd(options.max_usd, arm)
+    judges = _permitted_judges(loaded, table, route)
+    cap = _cap_nanousd(options.max_usd, (arm, *judges.values()))
     prepared = prepare(loaded, control, log, settings, table.number, fresh=options.fresh)
     for line in prepared.said:
         say(line)
@@ -90,13 +97,15 @@ def run_trial(
     graders = GraderBook(loaded, route.name)
     with Journal(log.layout.trial(plan.trial), plan) as journal:
         run = _Run(log, prepared, graders, journal)
-        paid_again = run.resume(say)
+        earlier = earlier_trials(control, log.layout, plan) if options.reuse else []
+        paid_again = run.resume(earlier, judges, say)
         purse = run.purse(cap, arm, route)
         known = f", {len(run.outcomes)} of them known already" if run.outcomes else ""
         say(f"trial {plan.trial}: {plan.items} items of {len(plan.judged)} slices are planned{known}")
         how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
         send = GatewaySend(base_url, control, log, plan, how, purse)
-        stopped, last_broken = asyncio.run(run.replay(send, purse, arm, route, options, show))
+        judge_sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
+        stopped, last_broken = asyncio.run(run.replay(send, judge_sends, judges, purse, arm, route, options, show))
         ended = run.conclude(control, arm, organization, stopped, last_broken, paid_again)
         if ended.complete:
             journal.finish()
@@ -122,15 +131,31 @@ def _permitted(loaded: Loaded, layout: Layout, settings: Settings) -> tuple[Rout
     return table, route, table.arm(settings.candidate)
 
 
-def _cap_nanousd(max_usd: Decimal | None, arm: Arm) -> int | None:
+def _permitted_judges(loaded: Loaded, table: RouteTable, route: Route) -> dict[str, Arm]:
+    """The judges of a route, each let through by the send gate."""
+    named = [name for row in loaded.config.grader if row.route == route.name for name in row.judges]
+    for name in named:
+        if name not in route.judges:
+            raise WeighbridgeError(
+                f"route table {table.number} does not know judge {name!r} of route {route.name!r} yet: the "
+                "configuration was edited since it was published. Reload it (SIGHUP to `weighbridge serve`)."
+            )
+        refused = arm_refusal(table, route, name)
+        if refused is not None:
+            raise WeighbridgeError(f"judge {name!r} may not see prompts and answers: {refused}")
+    return {name: table.arm(name) for name in named}
+
+
+def _cap_nanousd(max_usd: Decimal | None, arms: Sequence[Arm]) -> int | None:
     if max_usd is None:
         return None
     if not max_usd.is_finite() or not 0 < max_usd <= USD_MAX:
         raise UsageError(f"--max-usd {max_usd}: allowed is an amount above 0, at most {USD_MAX:,}, e.g. 2.50")
-    if arm.price is None:
+    unknown = next((arm for arm in arms if arm.price is None), None)
+    if unknown is not None:
         raise WeighbridgeError(
-            f"--max-usd cannot be kept: the price of arm {arm.name!r} ({arm.model}) is unknown. Give it one with "
-            f'`price = {{ input = "...", output = "..." }}` under [[arm]] {arm.name}, or run without --max-usd.'
+            f"--max-usd cannot be kept: the price of arm {unknown.name!r} ({unknown.model}) is unknown. Give it one "
+            f'with `price = {{ input = "...", output = "..." }}` under [[arm]] {unknown.name}, or leave --max-usd out.'
         )
     return int(max_usd * NANOUSD)
 
@@ -144,54 +169,42 @@ class _Run:
         self.outcomes: dict[str, Outcome] = {}
         self._replays: dict[str, Exchange] = {}
         self.walk = Walk(self.plan)
+        self._recall = Recall(log.body)
+        self._panel: Panel | None = None
 
     # --- what is known already ----------------------------------------------------------------------------------------
 
-    def resume(self, say: Callable[[str], None]) -> int:
-        """Read the journal, then the log for what it lacks. Returns how many must be paid again."""
+    def resume(self, earlier: Sequence[str], judges: Mapping[str, Arm], say: Callable[[str], None]) -> int:
+        """Read the journal, then the log for what it lacks. Returns how many replays must be paid again.
+
+        earlier: trials of the same arm whose answers stand in for new ones. judges: the arms that may be asked.
+        """
         self.outcomes = self._journal.open()
-        found = again = 0
-        for exchange in self._log.replays(self.plan.trial):
+        for trial in earlier:
+            self._recall.learn(self._log.replays(trial))
+        if earlier:
+            said = sum(name not in self.outcomes and self._recalls(name) for name in self._items)
+            say(f"{said} answers of {len(earlier)} earlier trials stand in for new ones (--reuse)")
+        own = self._log.replays(self.plan.trial)
+        self._replays.update((exchange.id, exchange) for exchange in own)
+        self._recall.learn(own)
+        for exchange in self._log.judgements(self.plan.trial):
             self._replays[exchange.id] = exchange
-            if exchange.item is None or exchange.item in self.outcomes or exchange.outcome != "ok":
+            judge = judges.get(exchange.arm or "")
+            answered = exchange.attempts[-1] if exchange.attempts else None
+            if judge is None or answered is None:
                 continue
-            item = self._items.get(exchange.item)
-            outcome = None if item is None else self._recovered(item, exchange)
-            if outcome is None:
-                again += item is not None
-                continue
-            found += 1
-            self.outcomes[outcome.item] = outcome
-            self._journal.add(outcome)
+            if (answered.endpoint, answered.model) == (judge.endpoint, judge.model):
+                self._recall.learn([exchange])
+        answers = {one.item for one in own if one.outcome == "ok"}
+        open_items = [name for name in self._items if name in answers and name not in self.outcomes]
+        found = sum(self._recalls(name) for name in open_items)
         if found:
             say(f"{found} replays were found in the log and are not paid again")
-        return again
+        return len(open_items) - found
 
-    def _recovered(self, item: Item, exchange: Exchange) -> Outcome | None:
-        body = None if exchange.response is None else self._log.body(exchange.response)
-        if not isinstance(body, bytes):
-            return None
-        try:
-            answer = answer_of(body)
-        except ValueError:
-            return None
-        refused = answer.refusal and not answer.text
-        if refused:
-            score, note = 0.0, ""
-        else:
-            try:
-                score, note = self.judge(item, answer)
-            except BodyGone:
-                return Gone(item=item.id)
-        return Scored(
-            item=item.id,
-            replay=exchange.id,
-            incumbent=item.incumbent,
-            candidate=score,
-            failure="refusal" if refused else None,
-            note=note,
-            cost_nanousd=cost_of(exchange),
-        )
+    def _recalls(self, item: str) -> bool:
+        return self._recall.find(self.plan.settings.candidate, item) is not None
 
     def purse(self, cap: int | None, arm: Arm, route: Route) -> Purse:
         """Counts what earlier runs of this trial spent; what nobody knows is booked at the item's upper bound."""
@@ -211,23 +224,54 @@ class _Run:
         added = len((arm.system_prompt or "").encode())
 
         def bound(item: Item) -> int | None:
+            if self._recalls(item.id):
+                return 0
             return bound_nanousd(item, output_bound(item, route.max_tokens_default, longest), arm.price, added)
 
         return bound
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def judge(self, item: Item, answer: Answer) -> tuple[float, str]:
+    async def judge(self, item: Item, answer: Answer) -> Scores:
         row = self._graders.of(item.slice)
         body = self._log.body(item.request)
         if row is None or not isinstance(body, bytes):
             raise BodyGone(item.id)
-        graded = grade(row, answer, item.reference, question_of(body))
-        return graded.score, graded.note
+        question = question_of(body)
+        if isinstance(row.grader, JudgeGrader):
+            incumbent = self._log.body(item.response)
+            if not isinstance(incumbent, bytes):
+                raise BodyGone(item.id)
+            assert self._panel is not None  # noqa: S101 (`replay` made it)
+            return await self._panel.compare(row.grader, item.id, question, answer_of(incumbent), answer)
+        if row.slow:
+            graded = await asyncio.to_thread(grade, row, answer, item.reference, question)
+        else:
+            graded = grade(row, answer, item.reference, question)
+        return Scores(incumbent=item.incumbent, candidate=graded.score, note=graded.note)
+
+    def _judges(self, sends: Mapping[str, GatewaySend], judges: Mapping[str, Arm]) -> dict[str, Judge]:
+        made = {}
+        for name, arm in judges.items():
+
+            async def ask(key: str, body: bytes, name: str = name) -> Sent:
+                return await self._recall.ask(name, key, lambda: sends[name].ask(key, body))
+
+            def bound(key: str, body: bytes, arm: Arm = arm) -> int | None:
+                if self._recall.find(arm.name, key) is not None:
+                    return 0
+                return call_bound_nanousd(
+                    len(body), JUDGE_TOKENS_MAX, arm.price, len((arm.system_prompt or "").encode())
+                )
+
+            made[name] = Judge(arm=name, ask=ask, bound=bound)
+        return made
 
     async def replay(
         self,
         send: GatewaySend,
+        judge_sends: Mapping[str, GatewaySend],
+        judges: Mapping[str, Arm],
         purse: Purse,
         arm: Arm,
         route: Route,
@@ -235,22 +279,29 @@ class _Run:
         show: Callable[[Progress], None],
     ) -> tuple[Stopped, str]:
         poll = _Poll(self._log, self.plan.trial, self._replays, purse)
-        async with send:
-            replayer = Replayer(
-                self.walk, self._items, self.outcomes, send, self.judge, purse, self._bound(arm, route),
-                Pace(options.concurrency), self._journal.add, poll, show,
-            )  # fmt: skip
-            stopped = await replayer.run()
+        self._panel = Panel(route.name, self._judges(judge_sends, judges), purse)
+
+        async def ask(item: Item) -> Sent:
+            return await self._recall.ask(arm.name, item.id, lambda: send(item))
+
+        async with AsyncExitStack() as stack:
+            for one in (send, *judge_sends.values()):
+                await stack.enter_async_context(one)
+
+            async def carried() -> tuple[Stopped, str]:
+                replayer = Replayer(
+                    self.walk, self._items, self.outcomes, ask, self.judge, purse, self._bound(arm, route),
+                    Pace(options.concurrency), self._journal.add, poll, show,
+                )  # fmt: skip
+                return await replayer.run(), replayer.last_broken
+
+            stopped, last_broken = await carried()
             if self.walk.unjudged and stopped in ("decided", "exhausted"):
                 # Once more for what failed: an outage of minutes should not cost the slice its verdict.
                 self._forget_failures()
-                replayer = Replayer(
-                    self.walk, self._items, self.outcomes, send, self.judge, purse, self._bound(arm, route),
-                    Pace(options.concurrency), self._journal.add, poll, show,
-                )  # fmt: skip
-                stopped = await replayer.run()
+                stopped, last_broken = await carried()
             await self._caught_up(poll)
-        return stopped, replayer.last_broken
+        return stopped, last_broken
 
     def _forget_failures(self) -> None:
         for name in [name for name, outcome in self.outcomes.items() if isinstance(outcome, Unjudged)]:
@@ -260,7 +311,7 @@ class _Run:
     async def _caught_up(self, poll: "_Poll") -> None:
         """Wait until the log shows every replay: those that become evidence, and those that only cost money."""
         asked = [one.replay for one in self.outcomes.values() if isinstance(one, Scored | Unjudged)]
-        wanted = {replay for replay in asked if replay is not None}
+        wanted = {replay for replay in asked if replay is not None and replay not in self._recall.used}
         end = time.monotonic() + LOG_S_MAX
         while not wanted <= self._replays.keys() and time.monotonic() < end:
             poll.now()
@@ -275,7 +326,14 @@ class _Run:
         finding = license_finding(arm, time.strftime("%Y-%m-%d", time.gmtime()), who)
         cost = total_cost(self._replays.values())
         evidence, verdict = conclude(
-            self.walk, self._items, self._replays, finding, stopped, last_broken, cost, time.time_ns()
+            self.walk,
+            self._items,
+            {**self._recall.used, **self._replays},
+            finding,
+            stopped,
+            last_broken,
+            cost,
+            time.time_ns(),
         )
         name = label(self.plan.settings)
         evidence_row = _put(control, "evidence", name, evidence)
@@ -310,7 +368,7 @@ class _Poll:
     def now(self) -> None:
         self._at = time.monotonic()
         for exchange in self._follower.poll():
-            if exchange.trial == self._trial:
+            if exchange.trial == self._trial and exchange.purpose in ("trial", "judge"):
                 self._replays[exchange.id] = exchange
                 self._purse.hear(exchange)
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import msgspec
 
-from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER
+from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER, TrialPurpose
 from weighbridge.store.control import ControlClient, IssueToken, TokenText
 from weighbridge.trials.calls import BodyGone, Lost, NotSent, Sent
 from weighbridge.trials.frame import Item
@@ -37,8 +37,12 @@ class GatewaySend:
         plan: TrialPlan,
         settings: SendSettings,
         purse: Purse,
+        arm: str | None = None,
+        purpose: TrialPurpose = "trial",
     ) -> None:
+        """arm: the candidate of the plan, or with purpose `judge` one of the route's judges."""
         self._base_url, self._settings = base_url, settings
+        self._arm, self._purpose = arm or plan.settings.candidate, purpose
         self._control, self._log, self._plan, self._purse = control, log, plan, purse
         self._client: Client | None = None
         self._token, self._token_at = b"", 0.0
@@ -57,10 +61,14 @@ class GatewaySend:
         body = self._log.body(item.request)
         if not isinstance(body, bytes):
             raise BodyGone(item.id)
-        reply = await self._post(item, body)
+        return await self.ask(item.id, body, item.tags)
+
+    async def ask(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...] = ()) -> Sent:
+        """One request under the token. `key` is how the log names it: the item, or a judge's question about it."""
+        reply = await self._post(key, body, tags)
         if reply.status == 403 and b"invalid_trial_token" in reply.body and self._renew_due(after_s=1.0):
             # It ran out while this replay waited its turn, or the keeper has a new key.
-            reply = await self._post(item, body)
+            reply = await self._post(key, body, tags)
         return Sent(
             status=reply.status,
             body=reply.body,
@@ -69,15 +77,15 @@ class GatewaySend:
             retry_after=_text(reply, b"retry-after"),
         )
 
-    async def _post(self, item: Item, body: bytes) -> Reply:
+    async def _post(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...]) -> Reply:
         assert self._client is not None  # noqa: S101 (the context manager made it)
         self._renew_due(after_s=TOKEN_RENEW_S)
         headers = [
             (b"content-type", b"application/json"),
             (TOKEN_HEADER.encode(), self._token),
-            (ITEM_HEADER.encode(), item.id.encode()),
+            (ITEM_HEADER.encode(), key.encode()),
             # Tags choose nothing but the slice that the replay is logged under.
-            (TAG_HEADER, ",".join(f"{name}={value}" for name, value in item.tags).encode("latin-1", "replace")),
+            (TAG_HEADER, ",".join(f"{name}={value}" for name, value in tags).encode("latin-1", "replace")),
         ]
         try:
             return await self._client.post(PATH, headers, body, self._settings.timeout_s)
@@ -94,7 +102,8 @@ class GatewaySend:
         asked = IssueToken(
             trial=self._plan.trial,
             route=settings.route,
-            arm=settings.candidate,
+            arm=self._arm,
+            purpose=self._purpose,
             budget_nanousd=self._purse.left_nanousd,
             ttl_s=TOKEN_S,
         )

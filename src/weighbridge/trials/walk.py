@@ -8,7 +8,10 @@ alone: an interrupted trial that goes on ends with the same pairs and the same v
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
+from weighbridge.records.evidence import GraderUse
+from weighbridge.stats.length import LengthTerm
 from weighbridge.stats.overall import Draw
 from weighbridge.stats.sequential import PairTest
 from weighbridge.stats.verdict import Decider, SliceState
@@ -17,6 +20,15 @@ from weighbridge.trials.outcome import Outcome, Scored, Unjudged
 from weighbridge.trials.plan import TrialPlan
 
 CANDIDATE = "candidate"
+Measure = Literal["agreement", "judge"]
+JUDGING = ("judge", "rubric")
+
+
+def measure_of(use: GraderUse) -> Measure | None:
+    """What a grader's labels are where they never certify by themselves; `None` where they may."""
+    if use.kind in JUDGING:
+        return "judge"
+    return "agreement" if use.reference == "incumbent" else None
 
 
 class Walk:
@@ -26,10 +38,12 @@ class Walk:
         self.plan = plan
         self._threshold = -math.log(plan.settings.alpha)
         settings = plan.settings
-        agreement = {use.slice for use in plan.graders if use.reference == "incumbent"}
         judged = plan.judged
-        self.agreement = {name: PairTest(settings.margin, settings.alpha) for name in judged if name in agreement}
-        certifying = {name: weight for name, weight in judged.items() if name not in agreement}
+        self.measured = {use.slice: measure for use in plan.graders if (measure := measure_of(use)) is not None}
+        """Slices whose labels never certify by themselves -> what they are."""
+        self.agreement = {name: PairTest(settings.margin, settings.alpha) for name in judged if name in self.measured}
+        certifying = {name: weight for name, weight in judged.items() if name not in self.measured}
+        self._length = {name: LengthTerm() for name, measure in self.measured.items() if measure == "judge"}
         self.decider = (
             Decider(settings.margin, settings.alpha, certifying, (CANDIDATE,), settings.seed) if certifying else None
         )
@@ -40,6 +54,8 @@ class Walk:
         self._taken_draws: list[Draw] = []
         self.taken: list[tuple[Unit, tuple[Scored, ...]]] = []
         self.unjudged: dict[str, list[Unjudged]] = {}
+        self.judge_differences: dict[str, float] = {}
+        """Item -> what its judge counts for, the liking for length taken out."""
         self.gone = 0
         self.pairs = 0
         """Pairs of all units taken."""
@@ -98,7 +114,7 @@ class Walk:
             return
         if not scored:
             return
-        difference = sum(one.candidate - one.incumbent for one in scored) / len(scored)
+        difference = sum(self._difference(unit.slice, one) for one in scored) / len(scored)
         draw = self._draws[self.cursor]
         if draw.whole and not self.whole_wanted:
             # From here on decided slices are passed over: what is left is no longer a draw of all traffic, and the
@@ -112,6 +128,15 @@ class Walk:
             test.update(difference)
         elif self.decider is not None:
             self.decider.feed(unit.slice, CANDIDATE, difference, draw)
+
+    def _difference(self, slice_name: str, one: Scored) -> float:
+        """The difference of a pair; a judge's without its liking for length, as far as that is known by now."""
+        difference = one.candidate - one.incumbent
+        term = self._length.get(slice_name)
+        if term is None:
+            return difference
+        adjusted = self.judge_differences[one.item] = term.take(difference, one.length or 0.0)
+        return adjusted
 
     def pairs_of(self, slice_name: str) -> int:
         return sum(len(scored) for unit, scored in self.taken if unit.slice == slice_name)
