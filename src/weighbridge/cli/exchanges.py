@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from weighbridge.app import keeper_of
+from weighbridge.cli.importing import import_
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.training import export_for_training
@@ -33,7 +34,9 @@ from weighbridge.records.usage import usd
 from weighbridge.store.control import Erase, ErasedCount
 from weighbridge.store.layout import Layout
 
-app = typer.Typer(help="What went through the gateway: list, show, export, erase, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="What went through the gateway: list, show, export, import, erase, verify.", no_args_is_help=True
+)
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 _AGO = re.compile(r"(\d+)([smhdw])")
@@ -280,6 +283,9 @@ def erase(
 
 
 app.command("verify")(verify_command)
+app.command(
+    "import", epilog="Example: `weighbridge exchanges import log.jsonl --route assistant --tag source=october`"
+)(import_)
 
 
 def _print_json(record: msgspec.Struct) -> None:
