@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.provider import FakeProvider, Script
 from tests.gateway.running import Running, call, chat, endpoint, table
-from tests.upstream.tls import server_context
+from tests.upstream.tls import Authority, server_context
 from weighbridge.records.table import Limits
 
 
@@ -88,3 +89,45 @@ def test_a_ca_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         answer = call(gateway.port, chat())
     assert (503, "endpoint_not_usable") == (answer.status, answer.error["code"])
     assert "missing.pem" in answer.error["message"]
+
+
+def asking_for_certificates(authority: Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("localhost"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def test_a_client_certificate_is_shown_to_the_endpoint_that_has_one_configured(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, private = authority.issue("gateway")
+    with FakeProvider(tls=asking_for_certificates(authority), host="localhost") as provider:
+        files = {"ca_file": str(authority.file), "client_cert": str(certificate), "client_key": str(private)}
+        with Running(tmp_path / "store", table("", endpoints=[endpoint(provider.url, **files)])) as gateway:
+            assert 200 == call(gateway.port, chat()).status
+            without = endpoint(provider.url, ca_file=str(authority.file))
+            gateway.use(table("", number=2, endpoints=[without]))
+            assert 502 == call(gateway.port, chat()).status
+        assert 1 == len(provider.seen)
+
+
+def test_an_authority_of_ones_own_stands_in_place_of_the_systems(tmp_path: Path) -> None:
+    mine, other = Authority(tmp_path), Authority(tmp_path, "other")
+    with FakeProvider(tls=asking_for_certificates(mine), host="localhost") as provider:
+        files = {"ca_file": str(other.file)}
+        with Running(tmp_path / "store", table("", endpoints=[endpoint(provider.url, **files)])) as gateway:
+            answer = call(gateway.port, chat())
+    assert "CERTIFICATE_VERIFY_FAILED" in answer.error["message"]
+
+
+def test_a_key_of_another_certificate_is_said(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, _ = authority.issue("one")
+    _, private = authority.issue("two")
+    files = {"client_cert": str(certificate), "client_key": str(private)}
+    with Running(tmp_path / "store", table("", endpoints=[endpoint("https://127.0.0.1:1/v1", **files)])) as gateway:
+        answer = call(gateway.port, chat())
+    assert 503 == answer.status
+    assert "client_cert" in answer.error["message"]
+    assert "KEY_VALUES_MISMATCH" in answer.error["message"]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.provider import FakeProvider, Script
 from tests.upstream.tls import server_context
-from weighbridge.upstream import Broken, Client, Reply, Unreachable
+from weighbridge.upstream import Broken, Client, Reply, TlsFiles, Unreachable
 
 T = TypeVar("T")
 PATH = "/chat/completions"
@@ -237,8 +237,8 @@ def test_localhost_in_the_configuration_is_its_own_permission(provider: FakeProv
 def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     context, trusted = server_context(tmp_path)
     with FakeProvider(tls=context, host="localhost") as provider:
-        assert 200 == run(one(provider.url, ca_file=str(trusted))).status
-        assert 200 == run(one(provider.url, body(stream=True), ca_file=str(trusted))).status
+        assert 200 == run(one(provider.url, tls=TlsFiles(ca_file=str(trusted)))).status
+        assert 200 == run(one(provider.url, body(stream=True), tls=TlsFiles(ca_file=str(trusted)))).status
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
     context, trusted = server_context(tmp_path, "elsewhere.example")
     with FakeProvider(tls=context, host="localhost") as provider, pytest.raises(Unreachable):
-        run(one(provider.url, ca_file=str(trusted)))
+        run(one(provider.url, tls=TlsFiles(ca_file=str(trusted))))
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
@@ -275,7 +275,7 @@ def test_over_tls_an_answer_without_length_is_whole_only_after_a_proper_close(tm
         server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
         async with server:
-            return await one(f"https://localhost:{port}", ca_file=str(trusted))
+            return await one(f"https://localhost:{port}", tls=TlsFiles(ca_file=str(trusted)))
 
     if abrupt:
         with pytest.raises(Broken):
@@ -286,4 +286,4 @@ def test_over_tls_an_answer_without_length_is_whole_only_after_a_proper_close(tm
 
 def test_a_file_of_authorities_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ca_file .*missing.pem"):
-        Client("https://host/v1", ca_file=str(tmp_path / "missing.pem"))
+        Client("https://host/v1", tls=TlsFiles(ca_file=str(tmp_path / "missing.pem")))

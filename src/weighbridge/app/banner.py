@@ -11,18 +11,18 @@ from weighbridge.records.table import Route, RouteTable
 from weighbridge.store.layout import Layout
 
 
-def base_url(listen: str) -> str:
+def base_url(listen: str, *, tls: bool = False) -> str:
     """What a client sets as OPENAI_BASE_URL for a gateway on HOST:PORT."""
-    return f"http://{reachable(listen)}/v1"
+    return f"{'https' if tls else 'http'}://{reachable(listen)}/v1"
 
 
 def banner(loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Sequence[str]) -> Iterator[str]:
     from weighbridge.exchanges.chain import fingerprint, public_key  # here: it loads cryptography, and workers wait
 
     table = parse(layout.table.read_bytes(), RouteTable)
-    count = loaded.config.server.workers
+    count, tls = loaded.config.server.workers, loaded.config.server.tls_cert is not None
     yield f"ready on {listen} with {count} worker{'s' if count > 1 else ''}, route table {table.number}"
-    yield f"point clients here: OPENAI_BASE_URL={base_url(listen)} and OPENAI_API_KEY=<one of the client keys>"
+    yield f"point clients here: OPENAI_BASE_URL={base_url(listen, tls=tls)} and OPENAI_API_KEY=<one of the client keys>"
     for route in table.routes:
         yield _route(table, route)
     yield f"client keys: {', '.join(key.name for key in table.keys) or 'none'}"

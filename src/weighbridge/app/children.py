@@ -92,10 +92,11 @@ def keeper(
     return spawn([*arguments, *(["--quiet"] if quiet else [])], "--parent-fd")
 
 
-def worker(loaded: Loaded, listen: str, index: int) -> Child:
+def worker(loaded: Loaded, listen: str, index: int, *, plain: bool = False) -> Child:
     arguments = [
         "-m", WORKER_MODULE, "--store", str(loaded.store_path), "--folder", str(loaded.folder),
         "--listen", listen, "--index", str(index), "--workers", str(loaded.config.server.workers),
+        *(["--plain"] if plain else []),
     ]  # fmt: skip
     return spawn(arguments, "--supervisor-fd", WORKER_ENVIRONMENT)
 

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.config import Loaded, load, secret
+from weighbridge.config.proxies import proxy_for
 from weighbridge.config.tree import EndpointSection
 from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
 from weighbridge.keeper.compile import Compiled, World, compile_table, fallback_problems
@@ -234,7 +235,7 @@ async def _endpoints(loaded: Loaded, reach: bool) -> list[Check]:
 
 
 async def _endpoint(loaded: Loaded, row: EndpointSection, reach: bool) -> Check:
-    from weighbridge.upstream import Broken, Client, Unreachable
+    from weighbridge.upstream import Broken, Client, Proxy, TlsFiles, Unreachable
 
     name = f"endpoint {row.name}"
     headers: list[tuple[bytes, bytes]] = [(b"accept", b"application/json")]
@@ -250,14 +251,22 @@ async def _endpoint(loaded: Loaded, row: EndpointSection, reach: bool) -> Check:
             )
     if not reach:
         return Check(name=name, status="ok", says="its key is there; not asked")
-    ca_file = None if row.ca_file is None else str(loaded.path(row.ca_file))
+    ca_file, cert, key = (
+        None if path is None else str(loaded.path(path)) for path in (row.ca_file, row.client_cert, row.client_key)
+    )
     try:
-        async with Client(row.base_url, ca_file=ca_file) as client:
+        named = proxy_for(row.base_url)
+        proxy = None if named is None else Proxy.parse(named)
+        async with Client(row.base_url, tls=TlsFiles(ca_file, cert, key), proxy=proxy) as client:
             reply = await client.get("/models", headers, REACH_S_MAX)
     except TimeoutError:
         return _unreachable(name, row, f"no answer within {REACH_S_MAX:.0f} s")
-    except (Unreachable, Broken, OSError) as error:
+    except (Unreachable, Broken, OSError, ValueError) as error:
         return _unreachable(name, row, str(error))
+    through = "" if proxy is None else f" through the proxy {proxy!r}"
+    if row.dialect != "openai":
+        says = f"{row.base_url} answers{through}; its credentials are tried with the first request only"
+        return Check(name=name, status="ok", says=says)
     if reply.status in (401, 403):
         return Check(
             name=name,
@@ -270,7 +279,7 @@ async def _endpoint(loaded: Loaded, row: EndpointSection, reach: bool) -> Check:
             name=name, status="warn", says=f"answers {reply.status} to GET /models", next_step="ask its operator"
         )
     note = "" if reply.status == 200 else f" (GET /models answers {reply.status}; not every server has it)"
-    return Check(name=name, status="ok", says=f"{row.base_url} answers{note}")
+    return Check(name=name, status="ok", says=f"{row.base_url} answers{through}{note}")
 
 
 def _unreachable(name: str, row: EndpointSection, why: str) -> Check:

@@ -132,7 +132,7 @@ def _running_gateway(loaded: Loaded) -> Gateway | None:
     try:
         pong = control.call(Ping(), Pong)
         if pong.listen is not None:
-            return Gateway(base_url(pong.listen), control, temporary=False)
+            return Gateway(base_url(pong.local or pong.listen), control, temporary=False)
     except ControlError:
         pass  # it went away between the two steps
     except BaseException:

@@ -52,6 +52,8 @@ class Settings:
     workers: int
     client_keys: ClientKeys = "all"
     quiet: bool = False
+    plain: bool = False
+    """No TLS on its address: it serves one command, on loopback."""
 
 
 @dataclass
@@ -148,7 +150,8 @@ class Supervisor:
         delay_s = BACKOFF_S_MIN
         while not self._stopping.is_set():
             began_s = time.monotonic()
-            child = children.worker(self._settings.loaded, self._settings.reservation.listen, slot.index)
+            settings = self._settings
+            child = children.worker(settings.loaded, settings.reservation.listen, slot.index, plain=settings.plain)
             await self._attend(slot, child, first)
             code = await _ended(child)
             self._samples.ended(slot.index)

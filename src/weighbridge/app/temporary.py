@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         loaded = load(given.config)
         listen = reserve(loaded, "server.listen", "127.0.0.1:0")
-        settings = Settings(loaded, listen, workers=1, client_keys="present", quiet=True)
+        settings = Settings(loaded, listen, workers=1, client_keys="present", quiet=True, plain=True)
         try:
             asyncio.run(_live(settings, parent, listen))
         finally:

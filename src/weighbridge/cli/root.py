@@ -19,6 +19,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "init": "init",
     "serve": "serve",
+    "reload": "reload",
     "doctor": "doctor",
     "scan": "scan",
     "exchanges": "exchanges",

@@ -34,6 +34,12 @@ TOKENS_MAX = 100_000_000
 BUDGET_USD_MAX = 1_000_000_000
 
 
+SPOKEN = ("openai", "azure", "bedrock", "vertex")
+OWN_KEYS: dict[str, tuple[str, ...]] = {
+    "api_version": ("azure",), "token": ("azure", "vertex"), "credentials": ("vertex",), "signing_region": ("bedrock",),
+}  # fmt: skip
+
+
 def check(loaded: Loaded) -> None:
     file, config = loaded.file, loaded.config
     for row_kind in ("endpoint", "arm", "route", "team", "key", "budget", "commitment"):
@@ -42,6 +48,9 @@ def check(loaded: Loaded) -> None:
     parse_address(file, "server.admin_listen", config.server.admin_listen)
     if not 1 <= config.server.workers <= 256:
         raise ConfigError(file, "server.workers", "is out of range", value=config.server.workers, allowed="1 to 256")
+    for key in ("tls_key", "tls_client_ca"):
+        if getattr(config.server, key) is not None and config.server.tls_cert is None:
+            raise ConfigError(file, f"server.{key}", "means nothing without server.tls_cert")
     if config.store.url is not None or config.store.log is not None:
         key = "store.url" if config.store.url is not None else "store.log"
         raise ConfigError(
@@ -144,10 +153,27 @@ def _check_capture(file: str, capture: CaptureSection) -> None:
 
 def _check_endpoint(file: str, endpoint: EndpointSection, workers: int) -> None:
     where = f"endpoint[{endpoint.name}]"
-    if endpoint.dialect != "openai":
+    if endpoint.dialect not in SPOKEN:
         raise ConfigError(
-            file, f"{where}.dialect", "is not spoken by this version", value=endpoint.dialect, allowed="openai"
+            file,
+            f"{where}.dialect",
+            "is not spoken by this version",
+            value=endpoint.dialect,
+            allowed=", ".join(SPOKEN),
         )
+    for key, dialects in OWN_KEYS.items():
+        if getattr(endpoint, key) is not None and endpoint.dialect not in dialects:
+            allowed = f"only with dialect {' or '.join(dialects)}"
+            raise ConfigError(
+                file, f"{where}.{key}", f"means nothing for dialect {endpoint.dialect!r}", allowed=allowed
+            )
+    if endpoint.dialect == "vertex" and endpoint.api_key is not None:
+        raise ConfigError(file, f"{where}.api_key", "is not how Vertex lets in; use credentials or token, or neither")
+    if endpoint.token is not None:
+        check_secret_form(file, f"{where}.token", endpoint.token)
+        if endpoint.api_key is not None or endpoint.credentials is not None:
+            other = "api_key" if endpoint.api_key is not None else "credentials"
+            raise ConfigError(file, f"{where}.token", f"stands beside {other}; give one of them")
     _check_base_url(file, f"{where}.base_url", endpoint.base_url)
     if endpoint.api_key is not None:
         check_secret_form(file, f"{where}.api_key", endpoint.api_key)
@@ -156,6 +182,11 @@ def _check_endpoint(file: str, endpoint: EndpointSection, workers: int) -> None:
     if endpoint.concurrency_max is not None:
         allowed = " (each worker takes its part, at least one)"
         _ranged(file, f"{where}.concurrency_max", endpoint.concurrency_max, workers, LIMIT_CONNECTIONS_MAX, allowed)
+    if endpoint.client_key is not None and endpoint.client_cert is None:
+        raise ConfigError(file, f"{where}.client_key", "means nothing without client_cert")
+    if endpoint.base_url.startswith("http://") and (endpoint.client_cert or endpoint.ca_file):
+        key = "client_cert" if endpoint.client_cert else "ca_file"
+        raise ConfigError(file, f"{where}.{key}", "means nothing without TLS; write https:// in base_url, or remove it")
     if endpoint.retention_days is not None:
         _ranged(file, f"{where}.retention_days", endpoint.retention_days, 0, DAYS_MAX, " (days: 100 years)")
 

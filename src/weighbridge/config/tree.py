@@ -36,6 +36,14 @@ class Server(Section, frozen=True, kw_only=True):
     """Gateway processes, 1 to 256; one keeps one core busy."""
     admin_listen: str = "127.0.0.1:8401"
     """Where the supervisor serves `/metrics` and `/healthz`. Keep it off public addresses."""
+    tls_cert: str | None = None
+    """PEM file of the certificate (with its chain) that `listen` is served with over TLS; without it: plain HTTP. Read
+    again with SIGHUP; open connections stay.
+    """
+    tls_key: str | None = None
+    """PEM file of its private key, unencrypted; may be left out where it stands in `tls_cert`."""
+    tls_client_ca: str | None = None
+    """PEM file of authorities: clients must then show a certificate that one of them has signed, besides a key."""
 
 
 class Store(Section, frozen=True, kw_only=True):
@@ -84,13 +92,31 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     name: str
     """How arms refer to it."""
     dialect: Dialect = "openai"
-    """The API it speaks; this version speaks `openai`."""
+    """The API it speaks: `openai` (chat completions, as most hosts have it), or the same at a cloud host with its own
+    URLs and authentication: `azure`, `bedrock` ([aws] extra), `vertex` ([gcp] extra).
+    """
     base_url: str
     """As for an OpenAI client, e.g. `https://api.openai.com/v1`. An IP literal or `localhost` is its own permission;
-    names that resolve to private addresses are refused.
+    names that resolve to private addresses are refused. `azure`: `https://NAME.openai.azure.com`. `bedrock`:
+    `https://bedrock-runtime.REGION.amazonaws.com`. `vertex`:
+    `https://REGION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/REGION`.
     """
     api_key: str | None = None
-    """Sent upstream, `env:NAME` or `file:PATH`; never the key itself."""
+    """Sent upstream, `env:NAME` or `file:PATH`; never the key itself. Without one `bedrock` signs with AWS
+    credentials.
+    """
+    api_version: str | None = None
+    """Only `azure`: a dated API version, e.g. `2024-10-21`; the arm's `model` is then the deployment in the URL.
+    Without it the undated `v1` API is spoken.
+    """
+    token: str | None = None
+    """`azure`, `vertex`: an access token (Entra ID, Google) that something else keeps fresh, `env:NAME` or `file:PATH`;
+    read again every 30 seconds. In place of `api_key`.
+    """
+    credentials: str | None = None
+    """Only `vertex`: file of a service account; without it Google's default chain is asked (environment, metadata)."""
+    signing_region: str | None = None
+    """Only `bedrock`: the AWS region that requests are signed for; without it that in the host's name."""
     provider: str | None = None
     """The provider's id in the price book, e.g. `openai`, `deepseek`."""
     region: str | None = None
@@ -104,7 +130,11 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     precision: str = "unknown"
     """Of the weights as served, e.g. `bf16`, `fp8`, `q4_k_m`: the same weights differ by host."""
     ca_file: str | None = None
-    """PEM file of certificate authorities to trust for this endpoint instead of the system's."""
+    """PEM file of authorities to trust for this endpoint instead of the system's. Read again with SIGHUP."""
+    client_cert: str | None = None
+    """PEM file of a client certificate (with its chain) to show to this endpoint."""
+    client_key: str | None = None
+    """PEM file of its private key, unencrypted; may be left out where it stands in `client_cert`."""
     concurrency_max: int | None = None
     """Requests open there at once, over all workers; at least `server.workers`. Absent: no limit."""
     queue_max: int = 100

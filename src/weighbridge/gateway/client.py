@@ -394,6 +394,18 @@ class Client(asyncio.Protocol):
             self._finish()
 
 
+class LocalClient(Client):
+    """On the address in the clear that commands of this machine use beside TLS: for trial tokens, not for keys."""
+
+    __slots__ = ()
+
+    def _let_in(self) -> Refusal | None:
+        if TRIAL in self._headers:
+            return super()._let_in()
+        message = "this address is for trials that `weighbridge` runs itself; send requests to the address with TLS"
+        return Refusal(status=403, code="tls_required", message=message)
+
+
 def _too_large(what: str, limit: int) -> Refusal:
     message = f"the {what} of the request is larger than {limit} bytes"
     return Refusal(status=413 if what == "body" else 431, code=f"{what}_too_large", message=message)

@@ -105,9 +105,11 @@ class Exchange:
             self.refuse(gate(lane) or unusable(lane))
             return
         pool = self.gateway.pool(lane.target)
-        # In place of a kept connection that was closed another kept one might be closed too.
+        # In place of a kept connection that was closed another kept one might be closed too. A proof that has to be
+        # fetched first is fetched while dialling.
         tries = self.tries
-        relay = pool.take() if self.attempt == 1 or (tries is not None and tries.closed == self.attempt - 1) else None
+        kept = self.attempt == 1 or (tries is not None and tries.closed == self.attempt - 1)
+        relay = pool.take() if kept and (lane.proof is None or lane.proof.ready()) else None
         if relay is not None:
             relay.send(self, reused=True)
         elif pool.open + pool.dialing >= pool.limit:

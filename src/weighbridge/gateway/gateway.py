@@ -126,7 +126,8 @@ class Gateway:
                 dialer = Dialer(
                     target.base,
                     address_is_own=target.address_is_own,
-                    ca_file=target.ca_file,
+                    tls=target.tls,
+                    proxy=target.proxy,
                     connect_s_max=target.connect_s_max,
                     receive_bytes_max=lanes.limits.stream_buffer_bytes_max // 4,
                 )
@@ -177,6 +178,8 @@ class Gateway:
         try:
             if known is None:
                 raise Unreachable("connect", "the route table was changed and does not know the endpoint any more")
+            if exchange.lane.proof is not None:
+                await exchange.lane.proof.prepare()
             relay = await known[0].connect(lambda: Relay(self, pool))
         except Unreachable as error:
             if not exchange.done:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from weighbridge.config.proxies import proxy_for
+from weighbridge.gateway.called import called
 from weighbridge.gateway.plan import Plan
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
-from weighbridge.upstream import BaseUrl
-from weighbridge.wire import openai
+from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
 
 OUTPUT_TOKENS_DEFAULT = 4096
 """Held for a request that names no limit, on a route without `max_tokens_default`. What comes on top is booked."""
@@ -42,7 +43,8 @@ class Target(msgspec.Struct, frozen=True):
 
     base: BaseUrl
     address_is_own: bool
-    ca_file: str | None
+    tls: TlsFiles
+    proxy: Proxy | None
     connections_max: int
     connect_s_max: float
 
@@ -52,8 +54,8 @@ class Lane:
 
     __slots__ = (
         "arm", "bound_input", "bound_output", "drains", "endpoint", "fallback_tag", "guard", "head", "later",
-        "max_tokens_default", "model", "model_json", "others", "plan", "price", "price_version", "refusal", "route",
-        "system_prompt", "table_number", "tag", "target", "unusable",
+        "max_tokens_default", "model", "model_json", "others", "path", "plan", "price", "price_version", "proof",
+        "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -69,7 +71,9 @@ class Lane:
         """The send gate, worked out once per table: why no prompt of this route may leave for this arm."""
         self.unusable: str | None = None
         self.target: Target | None = None
-        self.head = b""
+        self.head = self.path = b""
+        self.proof: Proof | None = None
+        """For endpoints whose authentication is not a static key."""
         try:
             self._address(table.limits, endpoint, secret)
         except (LookupError, ValueError) as error:
@@ -92,28 +96,30 @@ class Lane:
         """What stands before every send; set by the gateway that uses the table."""
 
     def _address(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
-        if endpoint.dialect != "openai":
-            raise ValueError(f"dialect {endpoint.dialect!r} is not spoken by this version; it speaks 'openai'")
+        if endpoint.dialect in ("openai-responses", "anthropic"):
+            raise ValueError(f"dialect {endpoint.dialect!r} is not spoken by this version")
         base = BaseUrl.parse(endpoint.base_url)
-        authorization = ""
-        if endpoint.api_key is not None:
-            value = secret(endpoint.api_key)
-            if not value.isascii() or not value.isprintable():
-                raise ValueError(f"the secret {endpoint.api_key} holds characters that cannot stand in a header")
-            authorization = f"authorization: Bearer {value}\r\n"
+        call = called(endpoint, base, self.model, secret)
+        proxy = proxy_for(endpoint.base_url)
         self.target = Target(
             base,
             endpoint.address_is_own,
-            endpoint.ca_file,
+            TlsFiles(endpoint.ca_file, endpoint.client_cert, endpoint.client_key, endpoint.tls_digest),
+            None if proxy is None else Proxy.parse(proxy),
             limits.upstream_connections_max,
             limits.connect_s_max,
         )
+        self.proof, self.path = call.proof, call.target.encode()
         # A gzip stream would hide the usage; no header of the client goes along, so none can leak or steer.
         self.head = (
-            f"POST {base.prefix}{openai.PATH} HTTP/1.1\r\nhost: {base.authority}\r\nuser-agent: {USER_AGENT}\r\n"
-            f"accept: application/json, text/event-stream\r\naccept-encoding: identity\r\n{authorization}"
-            "content-type: application/json\r\ncontent-length: "
-        ).encode().replace(b"%", b"%%") + b"%d\r\n\r\n"
+            f"POST {call.target} HTTP/1.1\r\nhost: {base.authority}\r\nuser-agent: {USER_AGENT}\r\n"
+            f"accept: application/json, text/event-stream\r\naccept-encoding: identity\r\n{call.headers}"
+        ).encode().replace(b"%", b"%%") + (b"" if call.proof is None else b"%b")
+        self.head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+    def proved(self, proof: Proof, body: bytes) -> bytes:
+        """The head of a call whose proof changes with time or with the body."""
+        return self.head % (proof.lines(self.path, body), len(body))
 
     def priced(self, time_ns: int) -> tuple[Price | None, str | None]:
         """The price for a request that started at `time_ns` (wall clock), and its version."""

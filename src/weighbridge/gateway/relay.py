@@ -81,7 +81,8 @@ class Relay(asyncio.Protocol):
         self.head_end = self.size = self.interim = 0
         self.headed = self.complete = self.stream = False
         body = exchange.body
-        head = exchange.lane.head % len(body)
+        lane = exchange.lane
+        head = lane.head % len(body) if lane.proof is None else lane.proved(lane.proof, body)
         exchange.relay, exchange.sent = self, True
         exchange.sent_ns = self.gateway.mono_ns()
         if len(body) < 65536:

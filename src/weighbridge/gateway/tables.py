@@ -1,6 +1,8 @@
 """The published route table as a worker finds it on disk."""
 
 import logging
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from weighbridge.config import secret
@@ -38,9 +40,15 @@ def _read(path: Path) -> RouteTable:
     return table
 
 
+@cache
+def _secrets_of(folder: Path) -> Callable[[str], str]:
+    """The same function for the same folder: tokens that were fetched with it stay good over tables."""
+    return lambda reference: secret(reference, folder)
+
+
 def compiled(table: RouteTable, folder: Path) -> Lanes:
     """Ready for the hot path. Secrets that are missing make their endpoint unusable, and are named."""
-    lanes = Lanes(table, lambda reference: secret(reference, folder))
+    lanes = Lanes(table, _secrets_of(folder))
     for lane in lanes.lanes():
         if lane.unusable is not None:
             log.error("arm %r: %s; its requests are answered 503", lane.arm, lane.unusable)

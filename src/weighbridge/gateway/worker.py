@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -22,16 +23,17 @@ from weighbridge.exchanges.framing import new_incarnation
 from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.channel import KeeperLine, SupervisorLine, WorkerReady
-from weighbridge.gateway.client import Client
+from weighbridge.gateway.client import Client, LocalClient
+from weighbridge.gateway.door import Door, listener, local_door
 from weighbridge.gateway.gateway import Gateway
 from weighbridge.gateway.tables import compiled, read_table
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import Hello
 from weighbridge.store.layout import Layout
+from weighbridge.upstream.tls import towards_clients
 
 log = logging.getLogger("worker")
 
-BACKLOG = 4096
 CUT_GRACE_S = 2.0
 """After the drain time: how long the last error events may take to leave."""
 
@@ -44,23 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     workers: int
     supervisor_fd: int
-
-
-def listener(host: str, port: int) -> socket.socket:
-    """Bound beside the other workers' sockets; the kernel spreads connections over them."""
-    family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
-    made = socket.socket(family, kind, number)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        made.bind(address)
-    except OSError as error:
-        made.close()
-        raise WeighbridgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    made.setblocking(False)
-    return made
+    plain: bool = False
+    """Without TLS, whatever the table says: a temporary gateway on loopback."""
 
 
 class Worker:
@@ -76,7 +63,7 @@ class Worker:
     async def run(self) -> None:
         options, loop = self._options, self._loop
         table = read_table(self._layout)
-        self._table_number = table.number
+        self._table_number, self._table = table.number, table
         name = new_incarnation()
         self._gateway = gateway = Gateway(
             compiled(table, options.folder),
@@ -114,10 +101,13 @@ class Worker:
         line.setblocking(False)
         await loop.create_connection(lambda: supervisor, sock=line)
         gateway.start_timers()
-        server = await loop.create_server(lambda: Client(gateway), sock=bound, backlog=BACKLOG)
+        tls = None if options.plain else self._tls(self._table)
+        door = self._door = Door(loop, bound, lambda: Client(gateway))
+        await door.open(tls)
+        local = None if tls is None else await local_door(loop, lambda: LocalClient(gateway))
         keeper = KeeperLine(
             self._layout,
-            Hello(incarnation=name, pid=os.getpid(), listen=listen),
+            Hello(incarnation=name, pid=os.getpid(), listen=listen, local=local),
             table_changed=self._table_changed,
             roll=gateway.log.roll,
         )
@@ -128,7 +118,7 @@ class Worker:
         gc.set_threshold(20_000, 20, 50)
         supervisor.say(WorkerReady(listen, name))
         await self._stop.wait()
-        server.close()
+        door.close()
         await self._drain()
         keeper_task.cancel()
 
@@ -173,9 +163,38 @@ class Worker:
             if table.number < self._table_number:
                 log.error("route table %d is offered after %d and not taken", table.number, self._table_number)
             return
+        self._renew_tls(table)
         self._gateway.use(compiled(table, self._options.folder))
-        self._table_number = table.number
+        self._table_number, self._table = table.number, table
         log.info("worker %d: route table %d", self._options.index, table.number)
+
+    @staticmethod
+    def _tls(table: RouteTable) -> ssl.SSLContext | None:
+        files = table.server_tls
+        if files is None:
+            return None
+        try:
+            return towards_clients(files.cert, files.key, files.client_ca)
+        except ValueError as error:
+            raise WeighbridgeError(f"cannot listen with TLS: {error}") from None
+
+    def _renew_tls(self, table: RouteTable) -> None:
+        """Other files, or another content of them: new connections get it, open ones stay."""
+        if self._options.plain or table.server_tls == self._table.server_tls:
+            return
+        if table.server_tls is None or self._table.server_tls is None:
+            log.error("server.tls_cert was added or removed: that takes a restart; the listener stays as it is")
+            return
+        try:
+            context = self._tls(table)
+        except WeighbridgeError as error:
+            log.error("going on with the certificate in use: %s", error)
+            return
+        self._opening = self._loop.create_task(self._open_anew(context))
+
+    async def _open_anew(self, context: ssl.SSLContext | None) -> None:
+        await self._door.open(context)
+        log.info("worker %d: new connections get the renewed certificate", self._options.index)
 
     def _sealer(self, table: RouteTable) -> BodySealer | None:
         """Ready even while capture is off: a new table may switch it on."""
@@ -197,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="how many there are: limits are divided over them")
     parser.add_argument("--supervisor-fd", type=int, required=True, help="an inherited socket; its end ends the worker")
+    parser.add_argument("--plain", action="store_true", help="no TLS: for a command, on loopback")
     given = parser.parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
@@ -211,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         index=given.index,
         workers=given.workers,
         supervisor_fd=given.supervisor_fd,
+        plain=given.plain,
     )
     loop = uvloop.new_event_loop()
     try:

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from weighbridge.records.table import (
     Limits,
     Route,
     RouteTable,
+    ServerTls,
     Share,
 )
 
@@ -88,10 +89,11 @@ def compile_table(
             encrypt_key=config.capture.encrypt_key,
         ),
         limits=msgspec.convert(msgspec.structs.asdict(config.limits), Limits),
-        endpoints=tuple(_endpoint(loaded, row) for row in config.endpoint),
+        endpoints=tuple(_endpoint(loaded, row, world, warnings) for row in config.endpoint),
         arms=tuple(_arm(loaded, row, answers[row.name], world) for row in config.arm),
         routes=tuple(_route(row, config.grader) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
+        server_tls=_server_tls(loaded, world, warnings),
     )
     warnings += _missing_upstream_keys(table, world)
     for arm in table.arms:
@@ -143,7 +145,7 @@ def _refuse_what_cannot_be_kept(loaded: Loaded, client_keys: ClientKeys, made_ke
             raise ConfigError(file, f"key[{key.name}]", "this name is kept for the replays of trials; choose another")
 
 
-def _endpoint(loaded: Loaded, row: EndpointSection) -> Endpoint:
+def _endpoint(loaded: Loaded, row: EndpointSection, world: World, warnings: list[str]) -> Endpoint:
     loopback, own = _address(row.base_url)
     return Endpoint(
         name=row.name,
@@ -158,13 +160,54 @@ def _endpoint(loaded: Loaded, row: EndpointSection) -> Endpoint:
         precision=row.precision,
         loopback=loopback,
         address_is_own=own,
-        ca_file=None if row.ca_file is None else str(loaded.path(row.ca_file)),
+        api_version=row.api_version,
+        token=row.token,
+        credentials=_path(loaded, row.credentials),
+        signing_region=row.signing_region,
+        ca_file=_path(loaded, row.ca_file),
+        client_cert=_path(loaded, row.client_cert),
+        client_key=_path(loaded, row.client_key),
+        tls_digest=_digest_of(
+            loaded, f"endpoint[{row.name}]", (row.ca_file, row.client_cert, row.client_key), world, warnings
+        ),
         concurrency_max=row.concurrency_max,
         queue_max=row.queue_max,
         queue_s_max=row.queue_s_max,
         cancel_stops_billing=(
             cancel_stops_billing(row.provider) if row.cancel_stops_billing is None else row.cancel_stops_billing
         ),
+    )
+
+
+def _path(loaded: Loaded, text: str | None) -> str | None:
+    return None if text is None else str(loaded.path(text))
+
+
+def _digest_of(loaded: Loaded, where: str, paths: tuple[str | None, ...], world: World, warnings: list[str]) -> str:
+    """Of what the files hold; a file that cannot be read is named now, and by whoever needs it."""
+    if not any(paths):
+        return ""
+    whole = sha256()
+    for path in paths:
+        try:
+            text = "" if path is None else world.text(path)
+        except (OSError, UnicodeDecodeError) as error:
+            warnings.append(f"{where}: {loaded.path(path or '')} cannot be read: {error}")
+            continue
+        whole.update(b"%d:" % len(text) + text.encode())
+    return whole.hexdigest()
+
+
+def _server_tls(loaded: Loaded, world: World, warnings: list[str]) -> ServerTls | None:
+    server = loaded.config.server
+    if server.tls_cert is None:
+        return None
+    files = (server.tls_cert, server.tls_key, server.tls_client_ca)
+    return ServerTls(
+        cert=str(loaded.path(server.tls_cert)),
+        key=_path(loaded, server.tls_key),
+        client_ca=_path(loaded, server.tls_client_ca),
+        digest=_digest_of(loaded, "server", files, world, warnings),
     )
 
 

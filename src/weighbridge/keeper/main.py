@@ -233,6 +233,7 @@ class Keeper:
             table=0 if table is None else table.number,
             workers=len(workers),
             listen=workers[0].listen if workers else None,
+            local=workers[0].local if workers else None,
             clients=self._server.clients,
         )
 
@@ -244,7 +245,8 @@ class Keeper:
                 "restart `weighbridge serve` to change it. The old route table stays."
             )
         published = self._publish(source)
-        if source.loaded.config.server != self._source.loaded.config.server:
+        after, before = source.loaded.config.server, self._source.loaded.config.server
+        if (after.listen, after.workers, after.admin_listen) != (before.listen, before.workers, before.admin_listen):
             log.warning("[server] was edited: listen, workers and admin_listen change with a restart only")
         for warning in published.warnings:
             log.warning("%s", warning)

@@ -40,6 +40,7 @@ class Worker:
     incarnation: str
     pid: int
     listen: str
+    local: str | None
     writer: asyncio.StreamWriter
     first_open: int | None = None
     """The first segment number that it has not closed; `None` until it said so."""
@@ -138,7 +139,7 @@ class ControlServer:
             _send(writer, Failed(message=f"not a request of the control socket: {error}"))
             return
         if isinstance(request, Hello):
-            self._workers[writer] = Worker(request.incarnation, request.pid, request.listen, writer)
+            self._workers[writer] = Worker(request.incarnation, request.pid, request.listen, request.local, writer)
             _send(writer, Done())
         elif isinstance(request, Rolled):
             worker = self._workers.get(writer)

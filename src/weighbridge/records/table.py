@@ -37,7 +37,19 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loopback: bool = False
     address_is_own: bool = False
     """The base URL names an IP literal or `localhost`: written down on purpose, so the address guard lets it pass."""
+    api_version: str | None = None
+    """Azure: a dated one names the deployment in the URL; `None` is its undated `v1` API."""
+    token: str | None = None
+    """A reference to a bearer token that somebody keeps fresh; read again and again."""
+    credentials: str | None = None
+    """Vertex: path of a service account's file; `None` is Google's default chain."""
+    signing_region: str | None = None
+    """Bedrock: the region that requests are signed for."""
     ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_digest: str = ""
+    """SHA-256 over the content of the three files, so that a renewed one makes another table."""
     concurrency_max: int | None = None
     """Attempts open there at once, over all workers of one gateway; `None`: no limit but that of connections."""
     queue_max: int = 100
@@ -45,6 +57,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_s_max: float = 5.0
     cancel_stops_billing: bool | None = None
     """Whether the provider bills only what it sent when a call is cancelled. `False`: it is read to its end instead."""
+
+
+class ServerTls(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """TLS towards clients: paths of PEM files, and a digest of their content."""
+
+    cert: str
+    key: str | None = None
+    client_ca: str | None = None
+    digest: str = ""
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -169,6 +190,7 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     arms: tuple[Arm, ...]
     routes: tuple[Route, ...]
     keys: tuple[Key, ...]
+    server_tls: ServerTls | None = None
     verdicts: tuple[str, ...] = ()
     """Digests of the verdicts that allowed the shares; empty while everything goes to the incumbents."""
 

@@ -44,6 +44,8 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     workers: int
     listen: str | None
     """HOST:PORT the workers listen on; `None` while nothing serves."""
+    local: str | None = None
+    """HOST:PORT for commands of this machine, where `listen` speaks TLS."""
     clients: int = 0
     """Open connections that are not workers, the asking one included."""
 
@@ -130,6 +132,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     incarnation: str
     pid: int
     listen: str
+    local: str | None = None
+    """HOST:PORT for commands of this machine, where `listen` speaks TLS; takes trial tokens only."""
 
 
 class Rolled(Message, frozen=True, kw_only=True, tag="rolled"):

@@ -10,7 +10,8 @@ checkpoint at once (https://sqlite.org/wal.html#walresetbug).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -108,6 +109,14 @@ def sqlite_problem(version: str) -> str | None:
     )
 
 
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise StoreError(f"the database {path} cannot be {what}: {error}") from error
+
+
 class Database:
     """The one connection of the keeper. Raises `StoreError` when the file cannot be opened, read or written.
 
@@ -126,7 +135,9 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
-        self.client_keys = client_keys.ClientKeyTable(self._db, self._told)
+        self.client_keys = client_keys.ClientKeyTable(
+            self._db, partial(_told, path)
+        )  # no cycle: it is closed when dropped
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
@@ -149,12 +160,8 @@ class Database:
                 self._db.execute(migrations[number])
                 self._db.execute(f"PRAGMA user_version = {number + 1}")
 
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except apsw.Error as error:
-            raise StoreError(f"the database {self._path} cannot be {what}: {error}") from error
+    def _told(self, what: str) -> AbstractContextManager[None]:
+        return _told(self._path, what)
 
     def _scalar(self, sql: str, bindings: tuple[SqlValue, ...] = ()) -> SqlValue:
         row = self._db.execute(sql, bindings).fetchone()

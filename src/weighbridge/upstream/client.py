@@ -13,6 +13,8 @@ from weighbridge.upstream.base_url import BaseUrl
 from weighbridge.upstream.dialer import Dialer
 from weighbridge.upstream.ending import ended_on_purpose
 from weighbridge.upstream.pool import Pool
+from weighbridge.upstream.proxy import Proxy
+from weighbridge.upstream.tls import SYSTEM, TlsFiles
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -43,13 +45,16 @@ class Client:
         base_url: str,
         *,
         address_is_own: bool | None = None,
-        ca_file: str | None = None,
+        tls: TlsFiles = SYSTEM,
+        proxy: Proxy | None = None,
         connect_s_max: float = 5.0,
         connections_max: int = 64,
         response_bytes_max: int = 64 << 20,
     ) -> None:
         self.base = BaseUrl.parse(base_url)
-        self._dialer = Dialer(self.base, address_is_own=address_is_own, ca_file=ca_file, connect_s_max=connect_s_max)
+        self._dialer = Dialer(
+            self.base, address_is_own=address_is_own, tls=tls, proxy=proxy, connect_s_max=connect_s_max
+        )
         self._pool: Pool[_Call] = Pool(connections_max)
         self._turn = asyncio.Semaphore(connections_max)
         self._response_bytes_max = response_bytes_max
