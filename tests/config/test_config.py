@@ -144,6 +144,10 @@ BAD = {
         edited("[capture]", "[capture]\nkeep_rows_days = 99999999999999999999999"),
         r"capture\.keep_rows_days: is out of range",
     ),
+    "a rate that lets nobody in": (
+        edited("secret = ", "requests_per_minute = 0\nsecret = "),
+        r"key\[bot\]\.requests_per_minute: is out of range \(found 0\)\. Allowed: 1 to ",
+    ),
     "an unknown fallback": (
         edited("incumbent = ", 'fallbacks = ["qwem"]\nincumbent = '),
         r"fallbacks: names something unknown; did you mean 'qwen'",

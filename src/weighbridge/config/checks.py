@@ -24,6 +24,7 @@ from weighbridge.config.tree import (
 )
 from weighbridge.errors import ConfigError
 
+PER_MINUTE_MAX = 1_000_000_000
 RETRIES_MAX = 10
 RETRY_WAIT_S_MAX = 30
 LIMIT_S_MAX = 86_400
@@ -282,6 +283,11 @@ def _check_graders(loaded: Loaded) -> None:
                 raise ConfigError(file, f"{where}.{key}", "is not a file", value=str(loaded.path(name)))
 
 
+def _per_minute(file: str, key: str, value: int | None) -> None:
+    if value is not None:
+        _ranged(file, key, value, 1, PER_MINUTE_MAX)
+
+
 def _check_keys(file: str, config: Config) -> None:
     teams, budgets = [row.name for row in config.team], [row.name for row in config.budget]
     for key in config.key:
@@ -291,6 +297,8 @@ def _check_keys(file: str, config: Config) -> None:
             _one_of(file, f"{where}.team", key.team, teams)
         if key.budget is not None:
             _one_of(file, f"{where}.budget", key.budget, budgets)
+        _per_minute(file, f"{where}.requests_per_minute", key.requests_per_minute)
+        _per_minute(file, f"{where}.tokens_per_minute", key.tokens_per_minute)
         for name in key.routes:
             if name != "*":
                 _one_of(file, f"{where}.routes", name, [row.name for row in config.route])

@@ -365,6 +365,10 @@ class KeySection(Section, frozen=True, kw_only=True):
     """Routes it may use; `["*"]` is every route."""
     budget: str | None = None
     """A `[[budget]]` by name."""
+    requests_per_minute: int | None = None
+    """Over all workers of the machine; what is over gets 429 with `retry-after`. Absent: no limit."""
+    tokens_per_minute: int | None = None
+    """Input and output. Taken before a call by size and `max_tokens`, settled after it by what the provider counted."""
 
 
 class BudgetSection(Section, frozen=True, kw_only=True):

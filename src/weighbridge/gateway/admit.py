@@ -5,7 +5,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from weighbridge.gateway.attempts import Tries
+from weighbridge.gateway.attempts import prepare
 from weighbridge.gateway.exchange import Exchange, gate, unusable
 from weighbridge.gateway.lanes import ClientKey, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
@@ -32,6 +32,8 @@ ITEM_CHARS_MAX = 128
 USER_CHARS_MAX = 256
 """A longer `user` field is kept as its digest."""
 MODEL_CHARS_SHOWN = 100
+BYTES_A_TOKEN = 4
+"""Taken from a key's tokens per minute before the provider has counted; what it was in fact is settled after."""
 LONG_TURN_BYTES, ENDS_BYTES = 2048, 256
 
 Headers = dict[bytes, bytes]
@@ -63,7 +65,8 @@ class Caller:
     """What the head of a request says: who asks, and what goes along. Holds for every request with the same head."""
 
     __slots__ = (
-        "conversation", "item", "key_bytes", "key_name", "lanes", "purpose", "slices", "tags", "team", "trial", "ways",
+        "conversation", "item", "key_bytes", "key_name", "lanes", "purpose", "rate", "slices", "tags", "team",
+        "trial", "ways",
     )  # fmt: skip
 
     def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
@@ -75,6 +78,7 @@ class Caller:
         self.team = key.team if key is not None else None
         self.ways = key.ways if key is not None else {}
         self.trial = trial
+        self.rate = key.rate if key is not None and trial is None else None
         self.purpose: Purpose = "user" if trial is None else trial.token.purpose
         self.tags = tags_of(headers.get(TAG, b""))
         self.conversation = headers.get(CONVERSATION)
@@ -161,6 +165,13 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         refusal = gate(lane) or unusable(lane)
     elif trial is not None:
         refusal = trial.hold(held)
+    rated = None
+    if caller.rate is not None and refusal is None:
+        tokens = len(body) // BYTES_A_TOKEN + (request.max_tokens or way.max_tokens_default or 0) * request.choices
+        limited = caller.rate.take(tokens, gateway.mono_ns())
+        if limited is not None:
+            return limited
+        rated = caller.rate, tokens
     capture = lanes.capture
     # What a trial paid for is kept whole: an interrupted one finds its answers in the log.
     keep = capture.bodies and (
@@ -177,10 +188,9 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         trial if refusal is None else None, held, keep, sent, edits, request.stream,
         not request.wants_usage,
     )  # fmt: skip
+    exchange.rated = rated
     if lane.plan is not None and trial is None:
-        gateway.retries.asked()
-        if lane.others:
-            exchange.tries = Tries(lane, held, request)
+        prepare(exchange, request)
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,

@@ -76,6 +76,13 @@ class Failed(NamedTuple):
     retry_after_s: float | None = None
 
 
+def prepare(exchange: "Exchange", request: ChatRequest) -> None:
+    """A request that may be retried comes in. What another lane would need of it is kept, where there is one."""
+    exchange.gateway.retries.asked()
+    if exchange.lane.others:
+        exchange.tries = Tries(exchange.lane, exchange.held, request)
+
+
 def tries_of(exchange: "Exchange") -> Tries:
     tries = exchange.tries
     if tries is None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
 from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass
 from weighbridge.records.frames import Attempted, Finished, Outcome, Posted, Purpose
@@ -30,9 +31,8 @@ class Exchange:
 
     __slots__ = (
         "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "id", "lane",
-        "purpose", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip",
-        "team",
-        "trial", "tries", "upstream_status", "wall_ns",
+        "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams",
+        "strip", "team", "trial", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,8 @@ class Exchange:
         self.response_bytes = 0
         self.reply: tuple[bytes, bool] = (b"", False)
         self._cost: int | None = 0
+        self.rated: tuple[Rate, int] | None = None
+        """The limits of its key, and the tokens that were taken from them."""
         self.tries: Tries | None = None
         """Only where another way than straight to the lane is possible, or was taken."""
 
@@ -240,6 +242,10 @@ class Exchange:
             log.append(frame)
         if self.trial is not None:
             self.trial.settle(self.held, total)
+        if self.rated is not None:
+            rate, tokens = self.rated
+            used = 0 if total == 0 else None
+            rate.settle(tokens, used if facts.usage is None else facts.usage.total, gateway.mono_ns())
         gateway.active.discard(self)
         counts = gateway.meter.counts(self.lane.route, self.lane.arm, self.purpose)
         counts.add(outcome, duration, first, facts.usage, total)

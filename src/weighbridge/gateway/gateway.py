@@ -1,7 +1,9 @@
 """What the connections of one worker share: table, log, pools, counts, and coarse timers."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.exchanges.writer import LogState, LogWriter
@@ -12,6 +14,7 @@ from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.outliers import Outliers
 from weighbridge.gateway.plan import RetryBudget
+from weighbridge.gateway.rates import RateBook, SharedMoments
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
 from weighbridge.gateway.slots import Slots, share_of
@@ -21,6 +24,8 @@ from weighbridge.upstream import Dialer, Pool, Unreachable
 
 if TYPE_CHECKING:
     from weighbridge.gateway.client import Client
+
+log = logging.getLogger("worker")
 
 TICK_S = 0.25
 """All timers are looked at this often; none is set per request."""
@@ -48,6 +53,7 @@ class Gateway:
         mono_ns: Callable[[], int],
         workers: int = 1,
         index: int = 0,
+        rates_file: Path | None = None,
     ) -> None:
         self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
@@ -56,7 +62,8 @@ class Gateway:
         self.retries, self.outliers = RetryBudget(), Outliers()
         self.tick = 0
         self.sequence = 0
-        self._workers, self._index = workers, index
+        self._workers, self._index, self._rates_file = workers, index, rates_file
+        self._rates: RateBook | None = None
         self._slots: dict[str, Slots[Exchange]] = {}
         self.draining = False
         self.drained = asyncio.Event()
@@ -70,6 +77,7 @@ class Gateway:
         self.lanes = lanes
         self._connect_to(lanes)
         self._guard(lanes)
+        self._rate(lanes)
 
     def next_id(self) -> str:
         self.sequence += 1
@@ -83,6 +91,7 @@ class Gateway:
             return False
         self._connect_to(lanes)
         self._guard(lanes)
+        self._rate(lanes)
         self.lanes = lanes
         wanted = {lane.target for lane in lanes.lanes()}
         for target in [target for target in self._pools if target not in wanted]:
@@ -135,6 +144,20 @@ class Gateway:
                 lane.close(str(error))
             else:
                 self._pools[target] = (dialer, Pool(target.connections_max))
+
+    def _rate(self, lanes: Lanes) -> None:
+        """The limits of keys that have any. The first such table maps the file that the workers share."""
+        keys = [key for key in lanes.keys.values() if key.requests_per_minute or key.tokens_per_minute]
+        if keys and self._rates is None:
+            try:
+                moments = SharedMoments(self._rates_file)
+            except OSError as error:
+                log.error("%s cannot be used (%s): this worker counts rate limits by itself", self._rates_file, error)
+                moments = SharedMoments(None)
+            self._rates = RateBook(moments)
+        for key in keys:
+            if self._rates is not None:
+                key.rate = self._rates.rate(key.name, key.requests_per_minute, key.tokens_per_minute)
 
     def _guard(self, lanes: Lanes) -> None:
         """What stands before the sends of this table's lanes. What is known of an endpoint goes on."""
@@ -279,6 +302,8 @@ class Gateway:
             client.transport.abort()
         for _, pool in self._pools.values():
             pool.close()
+        if self._rates is not None:
+            self._rates.moments.close()
 
     # --- metrics ------------------------------------------------------------------------------------------------------
 
@@ -301,6 +326,8 @@ class Gateway:
             rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
             rows.append(("weighbridge_upstream_connections", labels, pool.open))
         rows += self.drains.samples()
+        if self._rates is not None:
+            rows.append(("weighbridge_rate_collisions_total", {}, self._rates.moments.collisions))
         rows.append(("weighbridge_retries_refused_total", {}, self.retries.refused))
         for name, endpoint in self.outliers.endpoints.items():
             labels = {"endpoint": name}

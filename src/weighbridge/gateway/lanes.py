@@ -14,7 +14,7 @@ from weighbridge.config.proxies import proxy_for
 from weighbridge.gateway.called import called
 from weighbridge.gateway.plan import Plan
 from weighbridge.records.permission import arm_refusal
-from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Limits, Route, RouteTable
+from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
 from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
 
@@ -36,6 +36,7 @@ Secret = Callable[[str], str]
 
 if TYPE_CHECKING:
     from weighbridge.gateway.attempts import Guard
+    from weighbridge.gateway.rates import Rate
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -218,10 +219,13 @@ class Way:
 class ClientKey:
     """Who is asking, and what they may ask for: model names and aliases -> route."""
 
-    __slots__ = ("digest", "name", "team", "ways")
+    __slots__ = ("digest", "name", "rate", "requests_per_minute", "team", "tokens_per_minute", "ways")
 
-    def __init__(self, name: str, digest: bytes, team: str | None, ways: dict[str, Way]) -> None:
-        self.name, self.digest, self.team, self.ways = name, digest, team, ways
+    def __init__(self, key: Key, ways: dict[str, Way]) -> None:
+        self.name, self.digest, self.team, self.ways = key.name, bytes.fromhex(key.digest), key.team, ways
+        self.requests_per_minute, self.tokens_per_minute = key.requests_per_minute, key.tokens_per_minute
+        self.rate: Rate | None = None
+        """Set by the gateway that uses the table: its workers share what is counted."""
 
 
 class Lanes:
@@ -250,7 +254,7 @@ class Lanes:
             if "*" not in key.routes:
                 mine = set(key.routes)
                 allowed = {model: way for model, way in self.by_model.items() if way.name in mine}
-            compiled = ClientKey(key.name, digest, key.team, allowed)
+            compiled = ClientKey(key, allowed)
             self.keys[digest[:8]] = self.keys_by_name[key.name] = compiled
 
     def expired(self, now_ns: int) -> "Lanes":

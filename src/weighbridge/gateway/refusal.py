@@ -14,6 +14,7 @@ _KIND = {
     401: "invalid_request_error",
     403: "permission_error",
     404: "invalid_request_error",
+    429: "rate_limit_error",
 }
 
 
@@ -27,6 +28,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int | None = None
     allow: str | None = None
     """Methods, for 405."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -53,7 +55,7 @@ def refusal_reply(
         head.append(b"allow: %b\r\n" % refusal.allow.encode())
     if not keep:
         head.append(b"connection: close\r\n")
-    for name, value in extra:
+    for name, value in (*refusal.headers, *extra):
         head.append(b"%b: %b\r\n" % (name, value))
     return b"".join((*head, b"\r\n", content if body else b""))
 

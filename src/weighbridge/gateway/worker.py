@@ -73,6 +73,7 @@ class Worker:
             mono_ns=time.perf_counter_ns,
             workers=options.workers,
             index=options.index,
+            rates_file=self._layout.rates,
         )
         gateway.log = LogWriter(
             self._layout,

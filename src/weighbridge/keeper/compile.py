@@ -300,7 +300,17 @@ def _keys(
                 f"is the same secret as that of key {seen[hashed]!r}; each needs its own",
             )
         seen[hashed] = row.name
-        keys.append(Key(name=row.name, digest=hashed, team=row.team, routes=row.routes, budget=row.budget))
+        keys.append(
+            Key(
+                name=row.name,
+                digest=hashed,
+                team=row.team,
+                routes=row.routes,
+                budget=row.budget,
+                requests_per_minute=row.requests_per_minute,
+                tokens_per_minute=row.tokens_per_minute,
+            )
+        )
     return tuple(keys)
 
 

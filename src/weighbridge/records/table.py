@@ -127,6 +127,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: str | None = None
     expires_ns: int | None = None
     """From then on it lets nobody in, whether or not a newer table says so."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -25,6 +25,7 @@ class Layout:
         self.objects = root / "objects"
         self.trials = root / "trials"
         self.run = root / "run"
+        self.rates = root / "run" / "rates"
 
     def folders(self) -> tuple[Path, ...]:
         return (
