@@ -109,7 +109,7 @@ def test_the_model_that_applications_send_now_is_an_alias() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--provider", "openay"], "known are openai, together"),
+        (["--provider", "openay"], "known are openai, anthropic, together"),
         (["--base-url", "http://127.0.0.1:1/v1"], "--base-url needs --model"),
         (["--base-url", "not a url", "--model", "m"], "endpoint[upstream].base_url"),
     ],

@@ -50,25 +50,31 @@ def first_run(file: Path, upstream: Upstream) -> Made:
             f"{file} exists, and init never overwrites. Edit it, remove it, or name another file with --config."
         )
     text = config_text(upstream)
+    store, secret_file, secret = write_first(file, text.config)
+    return Made(
+        config=str(file),
+        store=store,
+        client_key_file=secret_file,
+        client_key=secret,
+        upstream_key_variable=text.upstream_key_variable,
+        route=ROUTE,
+    )
+
+
+def write_first(file: Path, config: str) -> tuple[str, str, str | None]:
+    """Write a first configuration, its store, signing key and client key: (store, file of the key, the key if made)."""
     folder = file.resolve().parent
     layout = Layout(folder / STORE)
-    loads(text.config, file=str(file), folder=folder)  # what init writes must load
+    loads(config, file=str(file), folder=folder)  # what is written must load
     try:
         layout.create()
         signing_key(layout)
         secret_file = layout.root / "keys" / f"{CLIENT}.key"
         secret = _first_client_key(secret_file)
-        write_durably(file, text.config.encode(), 0o644)
+        write_durably(file, config.encode(), 0o644)
     except OSError as error:
         raise StoreError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
-    return Made(
-        config=str(file),
-        store=str(layout.root),
-        client_key_file=str(secret_file),
-        client_key=secret,
-        upstream_key_variable=text.upstream_key_variable,
-        route=ROUTE,
-    )
+    return str(layout.root), str(secret_file), secret
 
 
 def _first_client_key(path: Path) -> str | None:
@@ -103,14 +109,14 @@ def config_text(upstream: Upstream) -> Text:
         provider = known[name]
         model = upstream.model or provider.example
         variable = upstream.key_variable or provider.key_variable
-        endpoint = _known_endpoint(name, provider, variable)
+        endpoint = known_endpoint(name, provider, variable)
         weights = provider.weights
     else:
         if upstream.model is None:
             raise UsageError("--base-url needs --model: the name that this server knows its model by")
         name, model, variable, weights = upstream.provider or "upstream", upstream.model, upstream.key_variable, None
         endpoint = _own_endpoint(name, upstream.base_url, variable, upstream.provider)
-    arm = _name_of(model)
+    arm = name_of(model)
     template = files("weighbridge.app").joinpath("first.toml").read_text(encoding="utf-8")
     text = Template(template).substitute(
         endpoint=endpoint,
@@ -125,14 +131,15 @@ def config_text(upstream: Upstream) -> Text:
     return Text(text, variable)
 
 
-def _name_of(model: str) -> str:
+def name_of(model: str) -> str:
     """An arm's name from a model's: the last part of its path."""
     return (
         "".join(char if char.isalnum() or char in "._-:" else "-" for char in model.rpartition("/")[2]) or "incumbent"
     )
 
 
-def _known_endpoint(name: str, provider: KnownProvider, variable: str) -> str:
+def known_endpoint(name: str, provider: KnownProvider, variable: str) -> str:
+    """The keys of an `[[endpoint]]`, with what is recorded of the provider's data terms."""
     facts = {
         "region": provider.region,
         "retention_days": provider.retention_days,

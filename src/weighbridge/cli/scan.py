@@ -3,16 +3,20 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from weighbridge.cli import scan_output
 from weighbridge.cli.options import Json
+from weighbridge.cli.outside import outside
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.licenses import load_profile
 from weighbridge.licenses.profile import EMPTY
+
+if TYPE_CHECKING:
+    from weighbridge.scan.scan import Scan
 
 EPILOG = (
     "Examples: `weighbridge scan spend_logs.jsonl`, `weighbridge scan usage-*.json --html bill.html`, "
@@ -42,6 +46,10 @@ def scan(
         Path | None,
         typer.Option(metavar="FILE", help="A TOML file with [organization], for the licences.", dir_okay=False),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a weighbridge.toml there, with the routes, arms and candidates found."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read usage files: what was spent, what is wasted, what else there is, and what it would cost to decide.
@@ -65,12 +73,27 @@ def scan(
     if html is not None:
         html.write_text(render(found), "utf-8")
         print(f"wrote {html}", file=sys.stderr)
+    if init is not None:
+        _init(init, found)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
         scan_output.show(found)
     if any(file.problem or file.skipped for file in found.files):
         raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def _init(folder: Path, found: "Scan") -> None:
+    from weighbridge.app.found import write_found
+
+    made = write_found(folder, found)
+    routes = f"{len(made.routes)} route{'s' if len(made.routes) != 1 else ''}"
+    notes = [f"wrote {made.config}: {routes} ({', '.join(map(outside, made.routes))})"]
+    if made.client_key is not None:
+        notes.append(f"made a client key, shown this once: {made.client_key}")
+    notes += [f"left out: {outside(one)}" for one in made.left_out]
+    notes.append(f"next: set {', '.join(made.key_variables)}, then `weighbridge doctor --config {made.config}`")
+    print("\n".join(notes), file=sys.stderr)
 
 
 def _mapping(given: list[str]) -> dict[str, str]:
