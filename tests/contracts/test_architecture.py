@@ -23,7 +23,7 @@ NOT_IN_A_WORKER = (
 
 DOORS = {
     "apsw": {"store"},
-    "duckdb": {"exchanges", "grading", "reports", "scan", "trials"},
+    "duckdb": {"exchanges", "grading", "ledger", "reports", "scan", "trials"},
     "genai_prices": {"ledger"},
     "huggingface_hub": {"licenses"},
     "license_expression": {"licenses"},
@@ -31,7 +31,7 @@ DOORS = {
     "jinja2": {"reports", "scan"},
     "botocore": {"upstream"},
     "google": {"upstream"},
-    "numpy": {"stats", "trials"},
+    "numpy": {"ledger", "stats", "trials"},
     "prometheus_client": {"app"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "verify",
     "license": "license",
     "price": "price",
+    "budget": "budget",
     "key": "key",
     "demo": "demo",
 }

@@ -319,3 +319,10 @@ def _reading(path: Path) -> Iterator[apsw.Connection | None]:
             db.close()
     except apsw.Error as error:
         raise StoreError(f"the database {path} cannot be read: {error}") from error
+
+
+def published_tables(path: Path) -> list[tuple[int, bytes]]:
+    """Every route table that was ever published, by number, read beside a running keeper. Raises `StoreError`."""
+    with _reading(path) as db:
+        rows = [] if db is None else db.execute("SELECT number, body FROM route_table ORDER BY number").fetchall()
+    return msgspec.convert(rows, list[tuple[int, bytes]])
