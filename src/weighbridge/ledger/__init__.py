@@ -1,7 +1,8 @@
 """Money: what endpoints charge, what was spent, and on whom it lands.
 
 - a *price* is compiled to integers here, by the keeper, so that a gateway worker only multiplies. `prices` answers from
-  `stated` rows (configuration, and `stored` in the signed log) and from the installed `book`; `compare` shows who says what
+  `stated` rows (configuration, and `stored` in the signed log) and from the installed `book`; `compare` shows who says
+  what
 - a *price version* says where the price comes from; it is stored with every cost
 - unknown is unknown: a price that nobody stated is never 0, and another tier's price is nobody's statement
 - a *posting* is one attempt with its cost; an *adjustment* adds to it (`adjust`), nothing that was booked is changed
