@@ -108,9 +108,9 @@ def test_a_temporary_gateway_takes_no_request_without_a_token(loaded: Loaded) ->
 
 
 def test_a_configuration_that_cannot_be_published_is_an_error_and_leaves_nothing(file: Path) -> None:
-    file.write_text(file.read_text() + '[[budget]]\nname = "all"\nlimit_usd = "1"\nhard = true\n')
+    file.write_text(file.read_text().replace('name = "app"', 'name = "trial"'))
     loaded = load(file)
-    with pytest.raises(WeighbridgeError, match=r"budget\[all\]\.hard") as caught, gateway_of(loaded):
+    with pytest.raises(WeighbridgeError, match=r"key\[trial\]") as caught, gateway_of(loaded):
         pass
     assert caught.value.exit_code == ConfigError.exit_code
     assert not Layout(loaded.store_path).control.exists()

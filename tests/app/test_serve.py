@@ -258,13 +258,6 @@ def test_a_missing_client_secret_is_refused_as_a_configuration_error(file: Path)
     assert "app.key cannot be read" in line
 
 
-def test_a_hard_budget_is_refused(file: Path) -> None:
-    file.write_text(file.read_text() + '[[budget]]\nname = "all"\nlimit_usd = "1"\nhard = true\n')
-    code, line = refused(file)
-    assert code == 64
-    assert "budget[all].hard: this version does not enforce budgets" in line
-
-
 def test_a_worker_that_cannot_start_ends_everything_with_its_reason(file: Path) -> None:
     edit(file, "[capture]", '[capture]\nencrypt_key = "env:WB_TEST_NOT_SET"')
     code, line = refused(file)

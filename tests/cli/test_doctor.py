@@ -86,10 +86,6 @@ def _no_encryption_key(file: Path) -> None:
     edit(file, "[capture]", '[capture]\nencrypt_key = "env:WB_TEST_NOT_SET"')
 
 
-def _hard_budget(file: Path) -> None:
-    file.write_text(file.read_text() + '[[budget]]\nname = "all"\nlimit_usd = "1"\nhard = true\n')
-
-
 @contextmanager
 def refusing_server() -> Iterator[str]:
     """Answers 401 to everything."""
@@ -116,7 +112,6 @@ def refusing_server() -> Iterator[str]:
     [
         (_bad_config, "configuration", "fail", "route[assistant].incumbent"),
         (_no_client_key, "route table", "fail", "key[app].secret"),
-        (_hard_budget, "route table", "fail", "budget[all].hard"),
         (_no_upstream_key, "endpoint provider", "fail", "WB_TEST_NOT_SET is not set"),
         (_no_server, "endpoint provider", "fail", "127.0.0.2"),
         (_no_price, "price candidate", "warn", "states no price"),

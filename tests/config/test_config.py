@@ -221,6 +221,14 @@ BAD = {
         edited('"100.00"', '"lots"'),
         r"budget\[all\]\.limit_usd: is not an amount \(found 'lots'\)",
     ),
+    "a budget in a circle": (
+        edited('name = "all"\n', 'name = "all"\nparent = "all"\n'),
+        r"budget\[all\]\.parent: a budget cannot contain itself: all in all",
+    ),
+    "a budget named like those of tokens": (
+        edited('name = "all"\n', 'name = "trial-token"\n').replace('budget = "all"', 'budget = "trial-token"'),
+        r"budget\[trial-token\]: this name is kept",
+    ),
     "a budget past all budgets": (edited('"100.00"', '"1e999999"'), r"budget\[all\]\.limit_usd: .*at most 1000000000"),
     "a time zone that is none": (
         edited("Europe/Berlin", "CET+1"),

@@ -24,10 +24,15 @@ from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.client import Client
 from weighbridge.gateway.gateway import Gateway
 from weighbridge.gateway.lanes import Lanes
+from weighbridge.keeper.bank import Bank
+from weighbridge.records.budget import Budget
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted
 from weighbridge.records.table import SCHEMA, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable, Share
 from weighbridge.records.usage import Price
+from weighbridge.store.control import CallBack, Event, Funds, Released, Void
 from weighbridge.store.layout import Layout
+from weighbridge.store.ledger import LedgerStore
+from weighbridge.store.sql import SqliteSql
 
 KEY = "sk-test-key"
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -56,6 +61,7 @@ def table(
     limits: Limits | None = None,
     capture: Capture | None = None,
     durability: Any = "process",
+    budgets: Sequence[Budget] = (),
 ) -> RouteTable:
     """Route `assistant` (alias `gpt-4o`) with incumbent `closed` (model `model-a`) and candidate `open` (`model-b`)."""
     return RouteTable(
@@ -88,7 +94,26 @@ def table(
         keys=tuple(keys)
         if keys is not None
         else (Key(name="tests", digest=key_digest(KEY), team="qa", routes=("*",)),),
+        budgets=tuple(budgets),
     )
+
+
+class PurseLine:
+    """The worker's end of the line to the keeper, without a socket."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self.incarnation = gateway, gateway.incarnation
+
+    def send(self, message: Funds | Event) -> None:
+        purse = self._gateway.purse
+        if isinstance(message, Funds):
+            purse.funds(message)
+        elif isinstance(message, CallBack):
+            purse.call_back(message)
+        elif isinstance(message, Released):
+            purse.released(message.leases)
+        elif isinstance(message, Void):
+            purse.void(message.leases)
 
 
 class Running:
@@ -103,11 +128,14 @@ class Running:
         files: FileDoor | None = None,
         segment_bytes_max: int = 64 << 20,
         chunk_bytes: int = 4 << 20,
+        keeper: bool = True,
     ) -> None:
+        """`keeper=False`: the worker's line to the keeper is down, and no lease can be had."""
         self.layout = Layout(store)
         self.layout.create()
         self._table, self._secret, self._files = route_table, secret, files
         self._segment_bytes_max, self._chunk_bytes = segment_bytes_max, chunk_bytes
+        self._has_keeper = keeper
         self.errors: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
@@ -162,6 +190,12 @@ class Running:
             chunk_bytes=self._chunk_bytes,
             files=self._files,
         )
+        bank: Bank | None = None
+        if self._has_keeper:
+            line = PurseLine(gateway)
+            store = LedgerStore(SqliteSql(self.layout.ledger, time.time_ns))
+            self.bank = bank = Bank(store, "local", lines=lambda: (line,))
+            gateway.purse.connected(lambda said: bank.hear(line, said))
         bound = socket.socket()
         bound.bind(("127.0.0.1", 0))
         bound.setblocking(False)
@@ -173,6 +207,8 @@ class Running:
         server.close()
         gateway.close()
         gateway.log.close()
+        if bank is not None:
+            await bank.close()
 
     def _on_state(self, state: LogState, reason: str) -> None:
         self.gateway.log_state(state)

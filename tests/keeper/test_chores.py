@@ -216,7 +216,7 @@ def test_bodies_and_rows_past_their_days_are_retired_once_a_day(served: Serving,
     served.end()
     layout, clock, database = served.layout, JumpingClock(time.time_ns()), Database(served.layout.database)
     chores = Chores(layout, database, clock, load(file))
-    server = ControlServer(layout, _no_answer)
+    server = ControlServer(layout, _no_answer, lambda worker, said: None)
 
     def after(days: float) -> tuple[int, int]:
         """Folders of bodies and sealed segments that are left."""

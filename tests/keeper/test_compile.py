@@ -163,11 +163,42 @@ def test_a_system_prompt_file_that_is_not_text_is_refused(tmp_path: Path) -> Non
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_hard_budget_is_refused_until_it_is_enforced() -> None:
-    budget = '[[budget]]\nname = "all"\nlimit_usd = "10"\nhard = true\n'
-    with pytest.raises(ConfigError, match=r"budget\[all\]\.hard: this version does not enforce budgets"):
-        compiled(BASE + budget)
-    assert any("counts no budgets" in warning for warning in compiled(BASE + budget.replace("true", "false")).warnings)
+BUDGETS = """[[budget]]
+name = "company"
+limit_usd = "10.5"
+hard = true
+window = "day"
+time_zone = "Europe/Berlin"
+per_user_usd = "0.0000000019"
+[[budget]]
+name = "support"
+limit_usd = "1"
+parent = "company"
+[[team]]
+name = "care"
+budget = "support"
+"""
+
+
+def test_budgets_are_compiled_to_integers_and_never_to_more_than_was_written() -> None:
+    company, support = compiled(BASE + BUDGETS).table.budgets
+    assert (10_500_000_000, 1, True, "day Europe/Berlin") == (
+        company.limit_nanousd, company.per_user_nanousd, company.hard, company.span,
+    )  # fmt: skip
+    assert ("company", False) == (support.parent, support.hard)
+
+
+def test_a_key_without_a_budget_has_that_of_its_team() -> None:
+    (key,) = compiled(BASE + 'team = "care"\n' + BUDGETS).table.keys
+    assert "support" == key.budget
+    (key,) = compiled(BASE + 'team = "care"\nbudget = "company"\n' + BUDGETS).table.keys
+    assert "company" == key.budget
+
+
+def test_a_budget_that_nothing_names_is_said() -> None:
+    found = compiled(BASE + BUDGETS).warnings
+    assert any("budget 'support' counts nothing" in warning for warning in found)
+    assert not any("budget 'company'" in warning for warning in found)
 
 
 def test_no_route_and_no_key_are_refused_with_the_next_step() -> None:

@@ -23,6 +23,7 @@ from weighbridge.config.tree import (
     RouteSection,
 )
 from weighbridge.errors import ConfigError
+from weighbridge.records.budget import TOKEN_BUDGET
 
 PER_MINUTE_MAX = 1_000_000_000
 RETRIES_MAX = 10
@@ -221,6 +222,7 @@ def _check_arms(loaded: Loaded) -> None:
     for arm in config.arm:
         where = f"arm[{arm.name}]"
         _one_of(file, f"{where}.endpoint", arm.endpoint, endpoints)
+        _check_budget_name(file, config, f"{where}.budget", arm.budget)
         if arm.price is not None and (problem := amounts_problem(arm.price)) is not None:
             raise ConfigError(file, f"{where}.price.{problem[0]}", problem[1])
         if arm.system_prompt_file is not None and not loaded.path(arm.system_prompt_file).is_file():
@@ -252,6 +254,7 @@ def _check_routes(file: str, config: Config) -> None:
             days = route.allow_retention_days
             _ranged(file, f"{where}.allow_retention_days", days, 0, DAYS_MAX, ' (days), or "any"')
         _check_retries(file, where, route, arms)
+        _check_budget_name(file, config, f"{where}.budget", route.budget)
         if route.max_tokens_default is not None:
             _ranged(file, f"{where}.max_tokens_default", route.max_tokens_default, 1, TOKENS_MAX, " (tokens)")
 
@@ -289,23 +292,41 @@ def _per_minute(file: str, key: str, value: int | None) -> None:
 
 
 def _check_keys(file: str, config: Config) -> None:
-    teams, budgets = [row.name for row in config.team], [row.name for row in config.budget]
+    teams = [row.name for row in config.team]
+    for team in config.team:
+        _check_budget_name(file, config, f"team[{team.name}].budget", team.budget)
     for key in config.key:
         where = f"key[{key.name}]"
         check_secret_form(file, f"{where}.secret", key.secret)
         if key.team is not None:
             _one_of(file, f"{where}.team", key.team, teams)
-        if key.budget is not None:
-            _one_of(file, f"{where}.budget", key.budget, budgets)
+        _check_budget_name(file, config, f"{where}.budget", key.budget)
         _per_minute(file, f"{where}.requests_per_minute", key.requests_per_minute)
         _per_minute(file, f"{where}.tokens_per_minute", key.tokens_per_minute)
         for name in key.routes:
             if name != "*":
                 _one_of(file, f"{where}.routes", name, [row.name for row in config.route])
+    _check_budgets(file, config)
+
+
+def _check_budget_name(file: str, config: Config, key: str, name: str | None) -> None:
+    if name is not None:
+        _one_of(file, key, name, [row.name for row in config.budget])
+
+
+def _check_budgets(file: str, config: Config) -> None:
+    parents = {row.name: row.parent for row in config.budget}
     for budget in config.budget:
         where = f"budget[{budget.name}]"
-        if budget.parent is not None:
-            _one_of(file, f"{where}.parent", budget.parent, budgets)
+        if budget.name == TOKEN_BUDGET:
+            raise ConfigError(file, where, "this name is kept for the budgets of trial tokens; choose another")
+        _check_budget_name(file, config, f"{where}.parent", budget.parent)
+        above, name = [budget.name], budget.parent
+        while name is not None and parents.get(name) is not None and name not in above:
+            above.append(name)
+            name = parents[name]
+        if name in above:
+            raise ConfigError(file, f"{where}.parent", f"a budget cannot contain itself: {' in '.join((*above, name))}")
         for name in ("limit_usd", "per_user_usd"):
             text = getattr(budget, name)
             if text is not None:

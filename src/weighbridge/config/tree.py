@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.records.budget import BudgetPurpose, FailMode, WindowKind
 from weighbridge.records.table import Dialect, Limits, Weights
 
 GRADER_KINDS = (
@@ -255,6 +256,8 @@ class ArmSection(Section, frozen=True, kw_only=True):
     """Overrides the price book; see `[arm.price]`."""
     system_prompt_file: str | None = None
     """Replaces the request's system prompt for this arm. A declared edit, recorded with every attempt."""
+    budget: str | None = None
+    """A `[[budget]]` that everything sent to this arm is charged to, whatever its purpose."""
 
 
 class RouteSection(Section, frozen=True, kw_only=True):
@@ -298,6 +301,8 @@ class RouteSection(Section, frozen=True, kw_only=True):
     """
     retry_wait_s_max: float = 2.0
     """The longest wait before the same arm is asked again, in seconds; a provider that asks for more is not."""
+    budget: str | None = None
+    """A `[[budget]]` that everything users send to this route is charged to, besides those of its key."""
 
 
 class GraderSection(Section, frozen=True, kw_only=True):
@@ -350,6 +355,8 @@ class TeamSection(Section, frozen=True, kw_only=True):
 
     name: str
     """How keys refer to it; bodies are encrypted with a key per team and day."""
+    budget: str | None = None
+    """A `[[budget]]` by name, for those of its keys that name none."""
 
 
 class KeySection(Section, frozen=True, kw_only=True):
@@ -372,7 +379,9 @@ class KeySection(Section, frozen=True, kw_only=True):
 
 
 class BudgetSection(Section, frozen=True, kw_only=True):
-    """A cap on spending over a window. This version reads and checks budgets; it does not enforce them yet."""
+    """A cap on spending over a window: of keys, teams, routes, arms or purposes, each by naming it. A budget over a
+    minute or an hour is a limit on the rate of spending.
+    """
 
     name: str
     """How keys and other budgets refer to it."""
@@ -380,16 +389,22 @@ class BudgetSection(Section, frozen=True, kw_only=True):
     """The cap over one window, in USD as a string."""
     parent: str | None = None
     """A budget that contains this one."""
-    window: Literal["minute", "hour", "day", "week", "month", "year", "total"] = "month"
+    window: WindowKind = "month"
     """When the cap starts anew."""
     time_zone: str = "UTC"
-    """IANA name; where a day or month begins."""
+    """IANA name; where a day, week, month or year begins. Minutes and hours are those of UTC."""
     hard: bool = False
-    """Refuse what would exceed it. `serve` does not start with `true` while budgets are not enforced."""
-    on_ledger_loss: Literal["closed", "open"] = "closed"
-    """What happens when the ledger cannot be asked."""
+    """Refuse what might exceed it, over all workers exactly. `false` counts and alerts only."""
+    on_ledger_loss: FailMode = "closed"
+    """What happens to a request under a hard budget when the ledger cannot be asked and the lease in hand does not
+    cover it: `closed` refuses it, `open` lets it through and books it later.
+    """
     per_user_usd: str | None = None
-    """A cap for each end user, by the request's `user` field."""
+    """A cap for each end user, by the request's `user` field, over the same window. Requests without one share one."""
+    purposes: tuple[BudgetPurpose, ...] = ()
+    """Everything sent for these purposes is charged here, e.g. `["trial", "judge"]`; keys and routes are charged for
+    what users send only.
+    """
 
 
 Band = float | tuple[str | float, str | float]

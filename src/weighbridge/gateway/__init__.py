@@ -8,7 +8,8 @@
 - `admit`: parse, key or trial token, route, arm, send gate, hold; gives an `Exchange` or a `Refusal`
 - `exchange`: one request on its way, and its one exit
 - `relay`: one connection to a provider; passes the provider's bytes on
-- `trials`: checks trial tokens and keeps their budgets
+- `purse`: holds against leases of budgets, and asks the keeper for more
+- `trials`: checks trial tokens
 - `meter`: what is counted
 - `gateway`: what all of these share: table, log, pools, timers
 - `channel`: the lines to the supervisor and to the keeper

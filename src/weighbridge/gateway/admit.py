@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from weighbridge.gateway.attempts import prepare
-from weighbridge.gateway.exchange import Exchange, gate, unusable
-from weighbridge.gateway.lanes import ClientKey, Lanes, Way
+from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
+from weighbridge.gateway.lanes import ClientKey, Lane, Lanes, Way
+from weighbridge.gateway.purse import Chain, Hold, Purse, cost_unknown
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass, lane_of
+from weighbridge.records.budget import chain_of, starts_of
 from weighbridge.records.frames import Held, Purpose
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 from weighbridge.records.table import SHARE_WHOLE
@@ -65,8 +67,8 @@ class Caller:
     """What the head of a request says: who asks, and what goes along. Holds for every request with the same head."""
 
     __slots__ = (
-        "conversation", "item", "key_bytes", "key_name", "lanes", "purpose", "rate", "slices", "tags", "team",
-        "trial", "ways",
+        "budget", "chains", "conversation", "funded", "item", "key_bytes", "key_name", "lanes", "purpose", "rate",
+        "slices", "tags", "team", "trial", "ways",
     )  # fmt: skip
 
     def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
@@ -85,6 +87,10 @@ class Caller:
         self.item = None
         if trial is not None:
             self.item = headers.get(ITEM, b"").decode("latin-1")[:ITEM_CHARS_MAX] or None
+        self.budget = key.budget if key is not None and trial is None else None
+        self.funded = bool(lanes.budgets) or (trial is not None and trial.budget is not None)
+        """Whether anything that it sends is charged to a budget; most gateways have none."""
+        self.chains: dict[Lane, Chain] = {}
         self.slices: dict[Way, str] = {}
         """Of the routes whose slices follow from key and tags alone."""
 
@@ -97,6 +103,15 @@ class Caller:
             return slice_of(way.slice_by, SliceFacts(self.key_name, self.tags, turns.system, tools, schema))
         name = self.slices[way] = slice_of(way.slice_by, SliceFacts(self.key_name, self.tags))
         return name
+
+    def chain_for(self, lane: Lane, purse: Purse) -> Chain:
+        """The budgets that what it sends on this lane is charged to."""
+        known = self.lanes.budgets
+        starts = starts_of(known.values(), self.purpose, key=self.budget, route=lane.route_budget, arm=lane.arm_budget)
+        budgets, trial = chain_of(known, starts), self.trial
+        chain = purse.chain(budgets) if trial is None else purse.chain(budgets, trial.budget, trial.subject)
+        self.chains[lane] = chain
+        return chain
 
 
 def caller_of(gateway: "Gateway", headers: Headers) -> Caller | Refusal:
@@ -160,11 +175,10 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
     held = lane.held_nanousd(sent, request.max_tokens or way.max_tokens_default, request.choices)
-    refusal = None
+    user = request.user and short_user(request.user)
+    refusal = hold = waits = None
     if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others)):
         refusal = gate(lane) or unusable(lane)
-    elif trial is not None:
-        refusal = trial.hold(held)
     rated = None
     if caller.rate is not None and refusal is None:
         tokens = len(body) // BYTES_A_TOKEN + (request.max_tokens or way.max_tokens_default or 0) * request.choices
@@ -172,6 +186,8 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         if limited is not None:
             return limited
         rated = caller.rate, tokens
+    if caller.funded and refusal is None:
+        hold, waits, refusal = fund(gateway, caller, lane, user, held)
     capture = lanes.capture
     # What a trial paid for is kept whole: an interrupted one finds its answers in the log.
     keep = capture.bodies and (
@@ -179,13 +195,10 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         or capture.sample_basis_points >= SHARE_WHOLE
         or conversation % SHARE_WHOLE < capture.sample_basis_points
     )
-    user = request.user
-    if user is not None and len(user) > USER_CHARS_MAX:
-        user = "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
     gateway.sequence += 1
     exchange = Exchange(
         gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team,
-        trial if refusal is None else None, held, keep, sent, edits, request.stream,
+        hold, held, keep, sent, edits, request.stream,
         not request.wants_usage,
     )  # fmt: skip
     exchange.rated = rated
@@ -195,8 +208,12 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
         caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
-        None if trial is None else trial.token.trial, caller.item,
+        None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
     )  # fmt: skip
+    if waits is not None:
+        exchange.opening = Opening(frame, body if keep else None)
+        gateway.purse.wait(exchange, waits, user, held)
+        return exchange
     if keep:
         log.capture(frame, caller.team, body, capture.redact)
     else:
@@ -205,6 +222,23 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         gateway.meter.refused(refusal.code)
         exchange.refuse(refusal)
     return exchange
+
+
+def short_user(user: str) -> str:
+    return user if len(user) <= USER_CHARS_MAX else "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
+
+
+def fund(
+    gateway: "Gateway", caller: Caller, lane: Lane, user: str | None, held: int | None
+) -> tuple[Hold | None, Chain | None, Refusal | None]:
+    """Hold the bound of a request: the hold, or the chain of budgets that has to be waited for, or why neither."""
+    chain = caller.chains.get(lane) or caller.chain_for(lane, gateway.purse)
+    if held is None and chain.hard:
+        return None, None, cost_unknown(chain, lane)
+    if not chain.accounts:
+        return None, None, None
+    hold = gateway.purse.hold(chain, user, held, gateway.mono_ns())
+    return hold, chain if hold is None else None, None
 
 
 def conversation_of(caller: Caller, request: ChatRequest) -> int:

@@ -94,7 +94,7 @@ def enter(exchange: "Exchange") -> None:
     """Before an attempt at a guarded lane: past endpoints that are out, then through its limit, then on."""
     tries = tries_of(exchange)
     gateway, guard = exchange.gateway, exchange.lane.guard
-    if exchange.attempt == 0 and len(tries.chain) > 1 and exchange.trial is None:
+    if exchange.attempt == 0 and len(tries.chain) > 1 and exchange.purpose == "user":
         now = gateway.mono_ns() / NANO
         outliers = guard.outliers if guard is not None else None
         usable = exchange.lane.target is not None
@@ -190,7 +190,7 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
     The failed attempt is posted. Only before the first byte of an answer went to the client.
     """
     gateway = exchange.gateway
-    if exchange.done or exchange.trial is not None or exchange.client is None:
+    if exchange.done or exchange.purpose != "user" or exchange.client is None:
         return False
     tries = tries_of(exchange)
     plan = tries.chain[0].plan

@@ -3,19 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from weighbridge.gateway.meter import Sample
+from weighbridge.gateway.purse import Purse
 from weighbridge.store.control import (
     Answer,
+    CallBack,
     Event,
     Failed,
+    Funds,
     Hello,
     Message,
+    Released,
     Rolled,
     RollSegments,
     TableChanged,
+    Void,
     socket_address,
 )
 from weighbridge.store.layout import Layout
@@ -89,9 +95,16 @@ class KeeperLine:
     """Says hello to the keeper and hears of new tables. Without one the worker goes on, and tries again quietly."""
 
     def __init__(
-        self, layout: Layout, hello: Hello, *, table_changed: Callable[[], object], roll: Callable[[], int]
+        self,
+        layout: Layout,
+        hello: Hello,
+        *,
+        table_changed: Callable[[], object],
+        roll: Callable[[], int],
+        purse: Purse,
     ) -> None:
         self._layout, self._hello, self._table_changed, self._roll = layout, hello, table_changed, roll
+        self._purse = purse
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -106,6 +119,7 @@ class KeeperLine:
                 continue
             try:
                 _write(writer, self._hello)
+                self._purse.connected(partial(_write, writer))
                 self._table_changed()  # what was published while nobody told us
                 while line := await reader.readline():
                     delay_s = RETRY_S_MIN
@@ -113,12 +127,21 @@ class KeeperLine:
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 log.warning("the line to the keeper broke: %s", error)
             finally:
+                self._purse.lost()
                 writer.close()
             await asyncio.sleep(delay_s)
 
     def _hear(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         said = _PUSHED.decode(line)
-        if isinstance(said, TableChanged):
+        if isinstance(said, Funds):
+            self._purse.funds(said)
+        elif isinstance(said, CallBack):
+            self._purse.call_back(said)
+        elif isinstance(said, Released):
+            self._purse.released(said.leases)
+        elif isinstance(said, Void):
+            self._purse.void(said.leases)
+        elif isinstance(said, TableChanged):
             self._table_changed()
         elif isinstance(said, RollSegments):
             _write(writer, Rolled(incarnation=self._hello.incarnation, segment=self._roll()))

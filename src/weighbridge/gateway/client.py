@@ -292,7 +292,7 @@ class Client(asyncio.Protocol):
             self.refuse(admitted)
             return
         self.exchange = admitted
-        if not admitted.done:
+        if not admitted.done and admitted.opening is None:
             admitted.begin()
 
     # --- answers ------------------------------------------------------------------------------------------------------

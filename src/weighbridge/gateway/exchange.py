@@ -1,13 +1,16 @@
 """One request on its way through the gateway, and its one exit."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
 from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.purse import Hold
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
-from weighbridge.gateway.trials import TrialPass
-from weighbridge.records.frames import Attempted, Finished, Outcome, Posted, Purpose
+from weighbridge.ledger.life import charge
+from weighbridge.records.frames import Attempted, Finished, Held, Outcome, Posted, Purpose
 from weighbridge.records.usage import cost_nanousd
 from weighbridge.upstream import Unreachable
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, plain_usage, word
@@ -23,6 +26,14 @@ CLIENT_CLOSED: Final = 499
 OVERLOADED_RETRY_S = 1
 
 
+class Opening(NamedTuple):
+    """What is written when a request that waits for money has it, or has not got it."""
+
+    frame: Held
+    body: bytes | None
+    """To be captured; in the same turn of the loop as the frame."""
+
+
 class Exchange:
     """Admitted: it has an id, a lane, and a `held` frame on its way to the log.
 
@@ -30,9 +41,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "id", "lane",
-        "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams",
-        "strip", "team", "trial", "tries", "upstream_status", "wall_ns",
+        "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "hold", "id",
+        "lane", "opening", "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns",
+        "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +54,7 @@ class Exchange:
         lane: Lane,
         purpose: Purpose,
         team: str | None,
-        trial: TrialPass | None,
+        hold: Hold | None,
         held: int | None,
         capture: bool,
         body: bytes,
@@ -53,7 +64,7 @@ class Exchange:
     ) -> None:
         self.gateway, self.id, self.lane, self.purpose, self.team = gateway, exchange_id, lane, purpose, team
         self.client: Client | None = client
-        self.trial, self.held, self.capture, self.body, self.edits = trial, held, capture, body, edits
+        self.hold, self.held, self.capture, self.body, self.edits = hold, held, capture, body, edits
         self.streams, self.strip = streams, strip
         self.started_ns = self.sent_ns = gateway.mono_ns()
         self.wall_ns = gateway.wall_ns()
@@ -70,6 +81,31 @@ class Exchange:
         """The limits of its key, and the tokens that were taken from them."""
         self.tries: Tries | None = None
         """Only where another way than straight to the lane is possible, or was taken."""
+        self.opening: Opening | None = None
+        """While it waits for room on a budget: it has not begun."""
+
+    # --- money --------------------------------------------------------------------------------------------------------
+
+    def funded(self, hold: Hold) -> None:
+        """Its budgets have room for it now."""
+        self.hold = hold
+        self.open(hold.names)
+        self.begin()
+
+    def not_funded(self, refusal: Refusal) -> None:
+        self.gateway.meter.refused(refusal.code)
+        self.refuse(refusal)
+
+    def open(self, leases: tuple[int | str, ...] = ()) -> None:
+        """Log that it was held, which waited for this."""
+        opening, self.opening = self.opening, None
+        if opening is not None:
+            frame, body = opening
+            frame, log = msgspec.structs.replace(frame, leases=leases), self.gateway.log
+            if body is None:
+                log.append(frame)
+            else:
+                log.capture(frame, self.team, body, self.gateway.lanes.capture.redact)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -88,7 +124,12 @@ class Exchange:
         self.attempt += 1
         time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
         fallback = tries is not None and tries.at > 0
-        log.append(Attempted(self.id, self.attempt, time_ns, lane.arm, lane.endpoint, lane.model, self.edits, fallback))
+        held = None if self.attempt == 1 or self.hold is None else self.hold.nanousd
+        log.append(
+            Attempted(
+                self.id, self.attempt, time_ns, lane.arm, lane.endpoint, lane.model, self.edits, fallback, held,
+            )
+        )  # fmt: skip
         log.when_written(self.send, self.not_written)
 
     def place_given(self) -> None:
@@ -159,6 +200,9 @@ class Exchange:
 
     def hold_to(self, nanousd: int | None) -> bool:
         """Hold so much for the whole request; `None`: what it may cost is not known. False: there is not that much."""
+        hold = self.hold
+        if hold is not None and not self.gateway.purse.hold_to(hold, nanousd):
+            return False
         if nanousd is not None and self.held is not None:
             self.held = max(self.held, nanousd)
         return True
@@ -223,6 +267,8 @@ class Exchange:
                 # Read to its end for nobody. What it says of its usage is whole; where it says nothing, it was cut.
                 outcome, billed = "client_gone", "client_gone" if facts.usage is None else "ok"
         log, tries = gateway.log, self.tries
+        if self.opening is not None:
+            self.open()
         if self.lane.guard is not None:
             left(self, sign(outcome, self.upstream_status))
         cost: int | None = 0
@@ -234,14 +280,14 @@ class Exchange:
         first = None if self.first_ns is None else self.first_ns - self.started_ns
         frame = Finished(
             self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, None,
-            total, error,
+            total, error, None if total is not None or self.hold is None else charge(self.hold.nanousd, None),
         )  # fmt: skip
         if self.capture and body:
             log.capture(frame, self.team, body, gateway.lanes.capture.redact)
         else:
             log.append(frame)
-        if self.trial is not None:
-            self.trial.settle(self.held, total)
+        if self.hold is not None:
+            gateway.purse.settle(self.hold, total)
         if self.rated is not None:
             rate, tokens = self.rated
             used = 0 if total == 0 else None

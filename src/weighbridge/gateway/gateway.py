@@ -14,6 +14,7 @@ from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.outliers import Outliers
 from weighbridge.gateway.plan import RetryBudget
+from weighbridge.gateway.purse import Purse
 from weighbridge.gateway.rates import RateBook, SharedMoments
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
@@ -60,6 +61,7 @@ class Gateway:
         self.meter, self.trials = Meter(), TrialDesk()
         self.drains = Drains()
         self.retries, self.outliers = RetryBudget(), Outliers()
+        self.purse = Purse(mono_ns, wall_ns, loop.call_soon)
         self.tick = 0
         self.sequence = 0
         self._workers, self._index, self._rates_file = workers, index, rates_file
@@ -93,6 +95,7 @@ class Gateway:
         self._guard(lanes)
         self._rate(lanes)
         self.lanes = lanes
+        self.purse.forget_chains()
         wanted = {lane.target for lane in lanes.lanes()}
         for target in [target for target in self._pools if target not in wanted]:
             self._pools.pop(target)[1].close()
@@ -238,6 +241,7 @@ class Gateway:
         self.drains.sweep(tick)
         for slots in tuple(self._slots.values()):
             slots.expire(tick)
+        self.purse.sweep()
         receive, keepalive = ticks(limits.request_receive_s_max), ticks(limits.keepalive_idle_s_max)
         for client in tuple(self.clients):
             client.sweep(tick, receive, keepalive, stall)

@@ -54,14 +54,15 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "arm", "bound_input", "bound_output", "drains", "endpoint", "fallback_tag", "guard", "head", "later",
-        "max_tokens_default", "model", "model_json", "others", "path", "plan", "price", "price_version", "proof",
-        "refusal", "route", "system_prompt", "table_number", "tag", "target", "unusable",
+        "arm", "arm_budget", "bound_input", "bound_output", "drains", "endpoint", "fallback_tag", "guard", "head",
+        "later", "max_tokens_default", "model", "model_json", "others", "path", "plan", "price", "price_version",
+        "proof", "refusal", "route", "route_budget", "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
         self.route, self.arm, self.endpoint = route.name, arm.name, endpoint.name
         self.table_number = table.number
+        self.route_budget, self.arm_budget = route.budget, arm.budget
         self.model, self.model_json = arm.model, msgspec.json.encode(arm.model)
         self.system_prompt = arm.system_prompt
         self.price, self.price_version = arm.price, arm.price_version
@@ -219,10 +220,11 @@ class Way:
 class ClientKey:
     """Who is asking, and what they may ask for: model names and aliases -> route."""
 
-    __slots__ = ("digest", "name", "rate", "requests_per_minute", "team", "tokens_per_minute", "ways")
+    __slots__ = ("budget", "digest", "name", "rate", "requests_per_minute", "team", "tokens_per_minute", "ways")
 
     def __init__(self, key: Key, ways: dict[str, Way]) -> None:
         self.name, self.digest, self.team, self.ways = key.name, bytes.fromhex(key.digest), key.team, ways
+        self.budget = key.budget
         self.requests_per_minute, self.tokens_per_minute = key.requests_per_minute, key.tokens_per_minute
         self.rate: Rate | None = None
         """Set by the gateway that uses the table: its workers share what is counted."""
@@ -237,6 +239,7 @@ class Lanes:
         self.capture: Capture = table.capture
         self.trial_key = bytes.fromhex(table.trial_key)
         self.limited = tuple(row for row in table.endpoints if row.concurrency_max is not None)
+        self.budgets = {budget.name: budget for budget in table.budgets}
         ways = {route.name: Way(table, route, secret) for route in table.routes}
         self.ways = ways
         self.by_model: dict[str, Way] = {}

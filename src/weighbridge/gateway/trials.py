@@ -1,20 +1,19 @@
 """Trial tokens: the only way for a request to have its arm chosen, and the budget that comes with it.
 
-Each worker keeps a token within its budget by itself: held + posted never exceed it there. The cap over all workers is
-the trial's own purse, which holds the upper bound of a replay before it sends it; an honest trial meets no other limit.
-The workers' part bounds what anybody else who has the token can spend, to its budget times the number of workers that
-run before it expires (one that is started anew begins at zero). A split of the budget among the workers would refuse
-honest trials early: a kept connection sends all of its replays to one worker.
+The budget of a token is an account of the ledger like any other (`gateway.purse`): over all workers, and over restarts,
+what is held and what was spent under it stay within it.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from hashlib import blake2b
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from weighbridge.gateway.lanes import Lane, Lanes, Way
 from weighbridge.gateway.refusal import Refusal
+from weighbridge.records.budget import TOKEN_BUDGET, Budget
 from weighbridge.records.canonical import parse
 from weighbridge.records.trial import TOKEN_BYTES_MAX, TOKEN_HEADER, TrialToken
 
@@ -22,41 +21,17 @@ PASSES_MAX = 256
 
 
 class TrialPass:
-    """A verified token and what was spent under it in this worker: held + posted never exceed its budget."""
+    """A verified token, and the account that its budget is."""
 
-    __slots__ = ("held_nanousd", "posted_nanousd", "proof", "token")
+    __slots__ = ("budget", "proof", "subject", "token")
 
-    def __init__(self, token: TrialToken, proof: tuple[bytes, bytes]) -> None:
+    def __init__(self, token: TrialToken, proof: tuple[bytes, bytes], payload: bytes) -> None:
         self.token, self.proof = token, proof
-        self.held_nanousd = self.posted_nanousd = 0
-
-    def hold(self, nanousd: int | None) -> Refusal | None:
-        budget = self.token.budget_nanousd
-        if budget is None:
-            self.held_nanousd += nanousd or 0
-            return None
-        if nanousd is None:
-            return Refusal(
-                status=403,
-                code="trial_cost_unknown",
-                message=f"trial {self.token.trial} has a budget, and what this request may cost on arm "
-                f"{self.token.arm!r} is unknown; give the arm a price, or run the trial without a budget",
-            )
-        if self.held_nanousd + self.posted_nanousd + nanousd > budget:
-            left = max(0, budget - self.held_nanousd - self.posted_nanousd)
-            return Refusal(
-                status=403,
-                code="trial_budget_exhausted",
-                message=f"the budget of trial {self.token.trial} does not cover this request: it may cost up to "
-                f"{nanousd} nano-dollars, and {left} of {budget} are left",
-            )
-        self.held_nanousd += nanousd
-        return None
-
-    def settle(self, held: int | None, posted: int | None) -> None:
-        """The request is over. Where its cost is unknown, what was held counts as spent."""
-        self.held_nanousd -= held or 0
-        self.posted_nanousd += (held or 0) if posted is None else posted
+        limit = token.budget_nanousd
+        self.budget = (
+            None if limit is None else Budget(name=TOKEN_BUDGET, limit_nanousd=limit, window="total", hard=True)
+        )
+        self.subject = f"{token.trial}:{blake2b(payload, digest_size=16).hexdigest()}"
 
 
 class TrialDesk:
@@ -77,9 +52,9 @@ class TrialDesk:
             if isinstance(token, str):
                 return _refused(token)
             if known is not None:
-                known.proof = proof  # the keeper has another key now; what was spent stays spent
+                known.proof = proof  # the keeper has another key now
             else:
-                known = TrialPass(token, proof)
+                known = TrialPass(token, proof, payload)
                 if now_ns < token.expires_ns:
                     refusal = self._keep(payload, known, now_ns)
                     if refusal is not None:
@@ -92,7 +67,7 @@ class TrialDesk:
         if len(self._passes) >= PASSES_MAX:
             self._drop_expired(now_ns)
         if len(self._passes) >= PASSES_MAX:
-            # Forgetting a live one would forget what was spent under it.
+            # Each is a signature to check anew: whoever floods us with tokens must not make that the rule.
             return Refusal(
                 status=503,
                 code="trial_tokens_max",

@@ -111,6 +111,7 @@ class Worker:
             Hello(incarnation=name, pid=os.getpid(), listen=listen, local=local),
             table_changed=self._table_changed,
             roll=gateway.log.roll,
+            purse=gateway.purse,
         )
         keeper_task = loop.create_task(keeper.run())
         # What is alive now stays; the collector need not look at it again.

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from hashlib import blake2b, sha256
 from typing import Literal
 from urllib.parse import urlsplit
@@ -9,10 +10,18 @@ from urllib.parse import urlsplit
 import msgspec
 
 from weighbridge.config import Loaded
-from weighbridge.config.tree import ArmSection, EndpointSection, GraderSection, KeySection, RouteSection
+from weighbridge.config.tree import (
+    ArmSection,
+    BudgetSection,
+    EndpointSection,
+    GraderSection,
+    KeySection,
+    RouteSection,
+)
 from weighbridge.errors import ConfigError
 from weighbridge.ledger.cancel import cancel_stops_billing
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
+from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical, digest
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import (
@@ -28,6 +37,7 @@ from weighbridge.records.table import (
     ServerTls,
     Share,
 )
+from weighbridge.records.usage import NANOUSD
 
 TRIAL_KEY_NAME = "trial"
 """The client key name that trial exchanges are booked on; no configured key may have it."""
@@ -94,6 +104,7 @@ def compile_table(
         routes=tuple(_route(row, config.grader) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
         server_tls=_server_tls(loaded, world, warnings),
+        budgets=tuple(map(_budget, config.budget)),
     )
     warnings += _missing_upstream_keys(table, world)
     for arm in table.arms:
@@ -107,8 +118,7 @@ def compile_table(
                 if refused:
                     warnings.append(f"{kind} {name!r} gets no prompt: {refused}")
         warnings += fallback_problems(table, route)
-    for budget in config.budget:
-        warnings.append(f"budget {budget.name!r} is written down, but this version counts no budgets")
+    warnings += _unused_budgets(table)
     if not config.capture.bodies:
         warnings.append(
             "prompts and answers are not captured, so nothing can be tried on them: set capture.bodies = true with a "
@@ -131,15 +141,6 @@ def _refuse_what_cannot_be_kept(loaded: Loaded, client_keys: ClientKeys, made_ke
             "there is none, so no client could be let in; make one with `weighbridge key create NAME`, or add a "
             "[[key]] with a secret (env:NAME or file:PATH)",
         )
-    for budget in config.budget:
-        if budget.hard:
-            raise ConfigError(
-                file,
-                f"budget[{budget.name}].hard",
-                "this version does not enforce budgets, and a hard one that is not enforced would be a false promise; "
-                "set hard = false until it does (the --max-usd of a trial is enforced)",
-                value=True,
-            )
     for key in config.key:
         if key.name == TRIAL_KEY_NAME:
             raise ConfigError(file, f"key[{key.name}]", "this name is kept for the replays of trials; choose another")
@@ -237,6 +238,7 @@ def _arm(loaded: Loaded, row: ArmSection, answer: PriceAnswer, world: World) -> 
         price_version=None if known is None else known.version,
         later=() if known is None else known.later,
         system_prompt=_system_prompt(loaded, row, world),
+        budget=row.budget,
     )
 
 
@@ -275,7 +277,37 @@ def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
         retry_on=row.retry_on,
         retry_ambiguous=row.retry_ambiguous,
         retry_wait_s_max=row.retry_wait_s_max,
+        budget=row.budget,
     )
+
+
+def _budget(row: BudgetSection) -> Budget:
+    return Budget(
+        name=row.name,
+        limit_nanousd=_nanousd(row.limit_usd),
+        parent=row.parent,
+        window=row.window,
+        time_zone=row.time_zone,
+        hard=row.hard,
+        on_ledger_loss=row.on_ledger_loss,
+        per_user_nanousd=None if row.per_user_usd is None else _nanousd(row.per_user_usd),
+        purposes=row.purposes,
+    )
+
+
+def _nanousd(usd: str) -> int:
+    """Rounded down: a cap is never more than what was written."""
+    return int(Decimal(usd) * NANOUSD)
+
+
+def _unused_budgets(table: RouteTable) -> list[str]:
+    named = {row.budget for rows in (table.keys, table.routes, table.arms) for row in rows}
+    named |= {row.parent for row in table.budgets}
+    return [
+        f"budget {row.name!r} counts nothing: no key, team, route, arm or purpose names it"
+        for row in table.budgets
+        if row.name not in named and not row.purposes
+    ]
 
 
 def key_digest(secret: str) -> str:
@@ -288,6 +320,7 @@ def _keys(
 ) -> tuple[Key, ...]:
     keys: list[Key] = []
     seen = {key.digest: key.name for key in made_keys}
+    of_team = {team.name: team.budget for team in loaded.config.team}
     for row in loaded.config.key:
         secret = _client_secret(loaded, row, world, client_keys, warnings)
         if secret is None:
@@ -300,13 +333,14 @@ def _keys(
                 f"is the same secret as that of key {seen[hashed]!r}; each needs its own",
             )
         seen[hashed] = row.name
+        budget = row.budget or (None if row.team is None else of_team.get(row.team))
         keys.append(
             Key(
                 name=row.name,
                 digest=hashed,
                 team=row.team,
                 routes=row.routes,
-                budget=row.budget,
+                budget=budget,
                 requests_per_minute=row.requests_per_minute,
                 tokens_per_minute=row.tokens_per_minute,
             )

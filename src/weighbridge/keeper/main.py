@@ -17,6 +17,7 @@ from weighbridge.clock import Clock, SystemClock
 from weighbridge.config import DEFAULT_FILE
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.keeper import client_keys
+from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
@@ -54,10 +55,13 @@ from weighbridge.store.control import (
 )
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
+from weighbridge.store.ledger import LedgerStore
+from weighbridge.store.sql import SqliteSql
 
 log = logging.getLogger("keeper")
 
 TICK_S = 1.0
+SITE = "local"
 RETRY_S = 60
 
 
@@ -94,7 +98,9 @@ class Keeper:
         self._source = source or accepted(self._database) or from_file(options.config)
         self._chores = Chores(self._layout, self._database, clock, self._source.loaded)
         self._publisher = Publisher(self._layout, self._database, clock, self._chores.public_key)
-        self._server = ControlServer(self._layout, self._answer)
+        store = LedgerStore(SqliteSql(self._layout.ledger, clock.wall_ns))
+        self._bank = Bank(store, SITE, lines=lambda: self._server.workers)
+        self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
@@ -153,6 +159,7 @@ class Keeper:
         except (WeighbridgeError, OSError) as error:
             log.error("the log is sealed at the next start: %s", error)
         finally:
+            await self._bank.close()
             self._server.close()
             self._chores.close()
             self._database.close()

@@ -16,6 +16,8 @@ from weighbridge.store.control import (
     Done,
     Event,
     Failed,
+    Funds,
+    FundsRequest,
     Hello,
     Message,
     Request,
@@ -46,12 +48,24 @@ class Worker:
     """The first segment number that it has not closed; `None` until it said so."""
     rolled: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def send(self, message: Funds | Event) -> None:
+        _send(self.writer, message)
+
 
 class ControlServer:
-    """`answer` does the work of every request but `Hello` and `Rolled`, which are about the connection itself."""
+    """`answer` does the work of every request but `Hello` and `Rolled`, which are about the connection itself.
 
-    def __init__(self, layout: Layout, answer: Callable[[Request], Awaitable[Answer]]) -> None:
-        self._layout, self._answer = layout, answer
+    `funds` takes what a worker says about money, and answers on its line when it can: a worker that waits for money
+    must be heard meanwhile, because others may wait for what it has.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        answer: Callable[[Request], Awaitable[Answer]],
+        funds: Callable[[Worker, FundsRequest], object],
+    ) -> None:
+        self._layout, self._answer, self._funds = layout, answer, funds
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._left = asyncio.Event()
@@ -146,6 +160,12 @@ class ControlServer:
             if worker is not None:
                 worker.first_open = request.segment
                 worker.rolled.set()
+        elif isinstance(request, FundsRequest):
+            worker = self._workers.get(writer)
+            if worker is None:
+                _send(writer, Failed(message=f"{type(request).__name__} is for gateway workers, after Hello"))
+            else:
+                self._funds(worker, request)
         else:
             _send(writer, await self._answered(request))
             await writer.drain()

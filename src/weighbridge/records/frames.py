@@ -60,6 +60,9 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """In a trial: the id of the exchange that is replayed."""
     redacted: bool = False
     """Redaction changed the captured request: what lies on disk is not what was sent."""
+    leases: tuple[int | str, ...] = ()
+    """What `held_nanousd` is held of: the leases of all budgets of this request, by id. A name stands for a budget that
+    no lease could be had of (`on_ledger_loss = "open"`)."""
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -72,6 +75,8 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     edits: tuple[str, ...]
     """Declared edits of the request, e.g. `("model", "stream_options")`."""
     fallback: bool = False
+    held_nanousd: int | None = None
+    """What is held for the whole request from this attempt on, where that is not what its `held` frame says."""
 
 
 class Posted(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
@@ -105,6 +110,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     response: BodyRef | None
     cost_nanousd: int | None
     error: str | None = None
+    charged_nanousd: int | None = None
+    """What its budgets were charged where nobody knows the cost: all that was held. `None`: the cost itself."""
 
 
 Frame = Held | Attempted | Posted | Finished

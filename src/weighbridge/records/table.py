@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.records.budget import Budget
 from weighbridge.records.usage import Price, PriceFrom
 
 SCHEMA = "route-table/1"
@@ -83,6 +84,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Known changes of the price, in order: dated ones, and hours of the day. The request's start decides."""
     system_prompt: str | None = None
     """Replaces the request's system prompt, or is added where there is none. A declared edit."""
+    budget: str | None = None
+    """Everything sent to this arm is charged there, whatever the purpose."""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +116,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_ambiguous: bool = False
     """Also after a request was sent and no whole answer came: it may be billed twice."""
     retry_wait_s_max: float = 2.0
+    budget: str | None = None
+    """Everything that users send to this route is charged there too."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -193,6 +198,7 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     keys: tuple[Key, ...]
     server_tls: ServerTls | None = None
+    budgets: tuple[Budget, ...] = ()
     verdicts: tuple[str, ...] = ()
     """Digests of the verdicts that allowed the shares; empty while everything goes to the incumbents."""
 

@@ -16,6 +16,7 @@ import msgspec
 
 from weighbridge.errors import ControlError
 from weighbridge.records.trial import TrialPurpose
+from weighbridge.store.funds import Ask, Given
 from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
@@ -108,6 +109,15 @@ class KeyList(Message, frozen=True, kw_only=True, tag="keys"):
     rows: tuple[KeyRow, ...]
 
 
+class Funds(Message, frozen=True, kw_only=True, tag="funds"):
+    """Answer to `AskFunds`, which may come after other answers."""
+
+    call: int
+    given: tuple[Given, ...] = ()
+    problem: str | None = None
+    """The ledger cannot be asked; the written fail mode decides."""
+
+
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
 
 
@@ -117,6 +127,25 @@ class TableChanged(Message, frozen=True, kw_only=True, tag="table_changed"):
 
 class RollSegments(Message, frozen=True, kw_only=True, tag="roll_segments"):
     """Close the segments in use and go on in new ones, then answer `Rolled`: the keeper wants to seal or erase."""
+
+
+class CallBack(Message, frozen=True, kw_only=True, tag="call_back"):
+    """Give back what is not held of these leases, then answer `GiveBack` with the same number: others need it."""
+
+    number: int
+    leases: tuple[int, ...]
+
+
+class Released(Message, frozen=True, kw_only=True, tag="released"):
+    """What a worker said in `Release` is stored: it need not say it again."""
+
+    leases: tuple[int, ...]
+
+
+class Void(Message, frozen=True, kw_only=True, tag="void"):
+    """These leases hold no more: a backup was put back, or they were written off. Nothing may be spent of them."""
+
+    leases: tuple[int, ...]
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -142,6 +171,41 @@ class Rolled(Message, frozen=True, kw_only=True, tag="rolled"):
     incarnation: str
     segment: int
     """The first segment number that is still open; all before it may be sealed."""
+
+
+class AskFunds(Message, frozen=True, kw_only=True, tag="ask_funds"):
+    """A worker needs room on budgets. Answer: `Funds`, when it is decided; other calls are answered meanwhile."""
+
+    call: int
+    asks: tuple[Ask, ...]
+
+
+class GiveBack(Message, frozen=True, kw_only=True, tag="give_back"):
+    """Parts of leases that a worker does not need; they are the keeper's again. Not answered."""
+
+    number: int
+    """Of the `CallBack`; 0 where nobody asked."""
+    leases: tuple[tuple[int, int], ...]
+    """Lease and nano-dollars."""
+
+
+class Release(Message, frozen=True, kw_only=True, tag="release"):
+    """Leases that a worker is done with, and what it spent of each. Not answered."""
+
+    leases: tuple[tuple[int, int], ...]
+
+
+class Overdrawn(Message, frozen=True, kw_only=True, tag="overdrawn"):
+    """A provider charged more than was held: the lease has this much more, whatever the cap says. Not answered."""
+
+    lease: int
+    nanousd: int
+
+
+class Holding(Message, frozen=True, kw_only=True, tag="holding"):
+    """After `Hello`: the leases that the worker has, and how much of each it was granted. Not answered."""
+
+    leases: tuple[tuple[int, int], ...]
 
 
 class Reload(Message, frozen=True, kw_only=True, tag="reload"):
@@ -230,13 +294,15 @@ class Stop(Message, frozen=True, kw_only=True, tag="stop"):
 KeyAnswer = KeyRow | KeyList
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer
+    | KeyAnswer | Funds
 )  # fmt: skip
-Event = TableChanged | RollSegments
+Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
+FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
+"""What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest
+    | KeyRequest | FundsRequest
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -11,6 +11,7 @@ class Layout:
         self.lock = root / "keeper.lock"
         self.control = root / "control.sock"
         self.database = root / "keeper.db"
+        self.ledger = root / "ledger.db"
         self.signing_key = root / "keys" / "signing.key"
         self.signing_public = root / "keys" / "signing.pub"
         self.master_key = root / "keys" / "master.key"
