@@ -249,8 +249,6 @@ def nginx_proxy(folder: Path, mock: int, streams: bool) -> Iterator[Started]:
     began = time.perf_counter()
     text = PROXY.format(upstream=mock, port=port, buffering="off" if streams else "on")
     with nginx(folder, "proxy", text, port) as process:
-        folder, "proxy", PROXY.format(upstream=mock, port=port, buffering="off" if streams else "on"), port
-    ) as process:
         while not answers(port, Front({}), streams=streams):
             time.sleep(0.005)
         yield Started(process.pid, port, Front({}), time.perf_counter() - began)
