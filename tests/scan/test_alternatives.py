@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from weighbridge.scan import assumptions
-from weighbridge.scan.alternatives import Prices, elsewhere, family, own_gpus
+from weighbridge.scan.alternatives import Prices, elsewhere, family, open_models, own_gpus
 from weighbridge.scan.assumptions import Assumptions
 from weighbridge.scan.traffic import Part, Traffic
 
@@ -58,6 +58,61 @@ def test_on_a_heavily_cached_agent_mix_one_open_model_is_dearer_and_another_a_fo
     assert 1.1 == round(cost("moonshotai", "kimi-k3", rows) / opus, 1)
     assert 45 == round(opus / cost("deepseek", "deepseek-v4-flash", rows))
     assert 22 == int(opus / cost("deepseek", "deepseek-v4-flash", rows, hour=PEAK))
+
+
+# A published table of the same mix, made from two price tables in November 2026: times cheaper than Opus 5.5.
+PUBLISHED = {
+    ("anthropic", "claude-haiku-5-5"): 26,
+    ("deepseek", "deepseek-v4-flash"): 45,
+    ("deepseek", "deepseek-v4-pro"): 8.8,
+    ("minimax", "minimax-m3"): 5.5,
+    ("moonshotai", "kimi-k2.7-code"): 1.7,
+    ("zai", "GLM-5.3"): 1.3,
+    ("openai", "gpt-5.6-sol"): 0.7,
+    ("moonshotai", "kimi-k3.1-pro"): 1.4,
+    ("moonshotai", "kimi-k3"): 0.9,
+}
+
+
+@pytest.mark.parametrize(("provider", "model"), PUBLISHED)
+def test_the_published_mix_is_recomputed_for_each_model(provider: str, model: str) -> None:
+    rows = neutral()
+    ratio = cost("anthropic", "claude-opus-5-5", rows) / cost(provider, model, rows)
+    expected = PUBLISHED[provider, model]
+    assert expected == round(ratio, 0 if expected >= 10 else 1)
+
+
+def test_an_open_model_is_priced_at_every_host_that_the_book_lists_cheapest_first() -> None:
+    rows = neutral()
+    found = next(one for one in open_models(agent_mix(), Prices(NOW), rows) if one.title.startswith("Kimi-K3 "))
+    hosts = {host.provider: host for host in found.hosts}
+    assert {"moonshotai", "together", "openrouter"} <= set(hosts)
+    assert found.cost_nanousd == hosts["moonshotai"].cost_nanousd
+    costs = [host.cost_nanousd.value for host in found.hosts if host.cost_nanousd.value is not None]
+    assert sorted(costs) == costs
+    assert len(costs) > 5
+    # A host without a price for cached input pays it in full, which this mix feels.
+    assert costs[-1] > 2 * costs[0]
+
+
+def test_where_no_hours_are_known_a_price_by_the_hour_gives_a_range_that_names_its_assumption() -> None:
+    rows = neutral()
+    found = elsewhere(
+        agent_mix(hour=None), "deepseek", "deepseek-v4-pro", Prices(NOW), rows, kind="open_api", growth="output.open",
+        title="",
+    ).cost_nanousd  # fmt: skip
+    assert "hours.dear" == found.driver
+    assert found.low == pytest.approx(cost("deepseek", "deepseek-v4-pro", rows, hour=OFF_PEAK))
+    assert found.high == pytest.approx(cost("deepseek", "deepseek-v4-pro", rows, hour=PEAK))
+    share = rows.get("hours.dear").value
+    assert found.low is not None
+    assert found.high is not None
+    assert found.value == pytest.approx(found.low + share * (found.high - found.low))
+    without = elsewhere(
+        agent_mix(hour=None), "deepseek", "deepseek-v4-pro", Prices(NOW), rows.without("hours.dear"), kind="open_api",
+        growth="output.open", title="",
+    ).cost_nanousd  # fmt: skip
+    assert (None, True) == (without.value, "hours.dear" in str(without.why))
 
 
 def test_the_range_lies_around_the_value_and_names_what_moves_it_most() -> None:

@@ -18,7 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from weighbridge.ledger.prices import PriceFound
+from weighbridge.ledger.prices import PriceFound, listed_models
+from weighbridge.licenses import catalogue
 from weighbridge.records.usage import MILLION, NANOUSD, Price
 from weighbridge.scan.assumptions import Assumptions, Reading
 from weighbridge.scan.figure import Figure, exact, figure, unknown
@@ -56,6 +57,18 @@ class Slopes(msgspec.Struct, frozen=True, kw_only=True):
     uncached: float
     """Of the same input at the full price."""
     output: float
+    dear_hours: bool | None = None
+    """Where the hour of the requests is not known and the price depends on it: these are at the dearest hours' price
+    (true), or at that of the others (false), and count for the share of requests made then."""
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider of the price book that serves an open model."""
+
+    provider: str
+    id: str
+    cost_nanousd: Figure
+    price: str
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +91,8 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True):
     """Own GPUs: the share of full load at which they cost what the present model does for the same tokens."""
     load: Figure | None = None
     """Own GPUs: the share of full load that this traffic would be."""
+    hosts: tuple[Host, ...] = ()
+    """Open models: everyone in the price book who serves it, cheapest first, with the same assumptions."""
 
 
 @cache
@@ -160,7 +175,7 @@ def elsewhere(
             ratio = 1.0 if own == f"tokens.{slope.family}" else read(own) / read(f"tokens.{slope.family}")
             kept = 1.0 if same or slope.cached == slope.uncached == 0 else read("cache.kept")
             given = slope.input + kept * slope.cached + (1 - kept) * slope.uncached
-            total += ratio * (given + read(growth) * slope.output)
+            total += _weight(slope, read) * ratio * (given + read(growth) * slope.output)
         return total + per_request * (traffic.requests or 0)
 
     return Alternative(
@@ -190,22 +205,34 @@ def _not_at(traffic: Traffic, limit: int | None, per_request: int) -> str | None
     return None
 
 
+def _weight(slope: Slopes, read: Reading) -> float:
+    if slope.dear_hours is None:
+        return 1.0
+    return read("hours.dear") if slope.dear_hours else 1 - read("hours.dear")
+
+
 def _slopes(traffic: Traffic, hours: list[Price]) -> tuple[Slopes, ...]:
-    sums: dict[str, list[float]] = {}
+    dearest = max(price.input for price in hours)
+    dear = [price for price in hours if price.input == dearest]
+    others = [price for price in hours if price.input != dearest]
+    sums: dict[tuple[str, bool | None], list[float]] = {}
     for part in traffic.parts:
-        at = hours if part.hour is None else [hours[part.hour]]
-        into = sums.setdefault(family(part.model), [0.0, 0.0, 0.0, 0.0])
-        for price in at:
-            # Without a price for cache writes they are billed as input; without one for reads, nothing is saved.
-            write = price.input if price.cache_write is None else price.cache_write
-            read = price.input if price.cache_read is None else price.cache_read
-            into[0] += (part.fresh * price.input + part.cache_write * write) / MILLION / len(at)
-            into[1] += part.cache_read * read / MILLION / len(at)
-            into[2] += part.cache_read * price.input / MILLION / len(at)
-            into[3] += part.output * price.output / MILLION / len(at)
+        at: tuple[tuple[bool | None, list[Price]], ...] = ((None, hours[:1]),)
+        if others:
+            at = ((True, dear), (False, others)) if part.hour is None else ((None, [hours[part.hour]]),)
+        for when, prices in at:
+            into = sums.setdefault((family(part.model), when), [0.0, 0.0, 0.0, 0.0])
+            for price in prices:
+                # Without a price for cache writes they are billed as input; without one for reads, nothing is saved.
+                write = price.input if price.cache_write is None else price.cache_write
+                read = price.input if price.cache_read is None else price.cache_read
+                into[0] += (part.fresh * price.input + part.cache_write * write) / MILLION / len(prices)
+                into[1] += part.cache_read * read / MILLION / len(prices)
+                into[2] += part.cache_read * price.input / MILLION / len(prices)
+                into[3] += part.output * price.output / MILLION / len(prices)
     return tuple(
-        Slopes(family=name, input=one[0], cached=one[1], uncached=one[2], output=one[3])
-        for name, one in sorted(sums.items())
+        Slopes(family=name, input=one[0], cached=one[1], uncached=one[2], output=one[3], dear_hours=when)
+        for (name, when), one in sorted(sums.items(), key=str)
     )
 
 
@@ -248,21 +275,40 @@ def siblings(traffic: Traffic, prices: Prices, rows: Assumptions) -> list[Altern
 
 def open_models(traffic: Traffic, prices: Prices, rows: Assumptions) -> list[Alternative]:
     """Each open candidate at its provider, cheapest first; those with an unknown cost last."""
-    found = [
-        elsewhere(
-            traffic,
-            one.provider,
-            one.id,
-            prices,
-            rows,
-            kind="open_api",
-            growth="output.open",
-            title=f"{one.model} through {one.provider}",
-        )
-        for one in choices().open
-        if one.id != traffic.main.model
-    ]
+
+    def at(model: str, provider: str, ident: str) -> Alternative:
+        return elsewhere(
+            traffic, provider, ident, prices, rows, kind="open_api", growth="output.open",
+            title=f"{model} through {provider}",
+        )  # fmt: skip
+
+    found = []
+    for one in choices().open:
+        if one.id == traffic.main.model:
+            continue
+        hosts = []
+        for provider, ident in served_by(one.model):
+            there = at(one.model, provider, ident)
+            if there.price is not None:
+                hosts.append(Host(provider=provider, id=ident, cost_nanousd=there.cost_nanousd, price=there.price))
+        hosts.sort(key=lambda host: (host.cost_nanousd.value is None, host.cost_nanousd.value or 0.0, host.provider))
+        found.append(msgspec.structs.replace(at(one.model, one.provider, one.id), hosts=tuple(hosts)))
     return sorted(found, key=lambda one: (one.cost_nanousd.value is None, one.cost_nanousd.value or 0.0))
+
+
+@cache
+def served_by(model: str) -> tuple[tuple[str, str], ...]:
+    """(provider, its id of the model) of everyone in the price book who lists it, under any name on record for it."""
+    meant = catalogue.find(model)
+    if meant is None:
+        return ()
+    found: dict[str, str] = {}
+    for provider, models in listed_models().items():
+        for ident in models:
+            known = catalogue.find(ident)
+            if known is not None and known.name == meant.name:
+                found.setdefault(provider, ident)
+    return tuple(sorted(found.items()))
 
 
 def own_gpus(traffic: Traffic, days: int | None, rows: Assumptions, *, all_rows: Assumptions) -> list[Alternative]:

@@ -1,20 +1,18 @@
 """Red flags of an open candidate: licence, hosts and their data terms, price changes, an announced end."""
 
 from datetime import datetime, time, timedelta
-from functools import cache
 from typing import Literal
 
 import msgspec
 
 from weighbridge.ledger import book
-from weighbridge.ledger.prices import listed_models
 from weighbridge.ledger.providers import known_providers
 from weighbridge.licenses import catalogue
 from weighbridge.licenses.finding import finding
 from weighbridge.licenses.profile import EMPTY, Profile
 from weighbridge.records.evidence import LicenseWord
 from weighbridge.records.table import Weights
-from weighbridge.scan.alternatives import OpenChoice
+from weighbridge.scan.alternatives import OpenChoice, served_by
 
 Colour = Literal["red", "amber", "none"]
 _YEAR = timedelta(days=365)
@@ -52,7 +50,7 @@ def candidate(choice: OpenChoice, now: datetime, profile: Profile = EMPTY) -> Ca
     found = finding(_Arm(choice.model, choice.model), now.date().isoformat(), profile)
     model = catalogue.find(choice.model)
     maker = None if model is None else catalogue.makers().get(model.maker or "")
-    hosts = () if model is None else _hosts().get(model.name, ())
+    hosts = tuple(provider for provider, _ in served_by(choice.model))
     reason = found.reasons[0] if found.reasons else "no reason is recorded"
     flags = [
         Flag(
@@ -77,18 +75,6 @@ def candidate(choice: OpenChoice, now: datetime, profile: Profile = EMPTY) -> Ca
         country=None if maker is None else maker.country,
         flags=tuple(flags),
     )
-
-
-@cache
-def _hosts() -> dict[str, tuple[str, ...]]:
-    """Recorded model -> providers of the price book that list it, under any name that the records take for it."""
-    found: dict[str, set[str]] = {}
-    for provider, models in listed_models().items():
-        for model in models:
-            meant = catalogue.find(model)
-            if meant is not None:
-                found.setdefault(meant.name, set()).add(provider)
-    return {name: tuple(sorted(providers)) for name, providers in found.items()}
 
 
 def _data_terms(provider: str) -> Flag:

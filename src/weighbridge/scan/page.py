@@ -63,7 +63,8 @@ def render(scan: Scan) -> str:
 
 def _assumptions_of(cost: _Cost) -> set[str]:
     families = {f"tokens.{one.family}" for one in cost.slopes} | {f"tokens.{cost.family}"}
-    return families | {cost.growth} | (set() if cost.keeps_cache else {"cache.kept"})
+    hours = {"hours.dear"} if any(one.dear_hours is not None for one in cost.slopes) else set()
+    return families | hours | {cost.growth} | (set() if cost.keeps_cache else {"cache.kept"})
 
 
 def _top(scan: Scan) -> str:

@@ -6,6 +6,7 @@ whether the base context tier holds.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import duckdb
 import msgspec
@@ -87,6 +88,7 @@ def at_price(connection: duckdb.DuckDBPyConnection, now: datetime, assumptions: 
     return Pricing(rates=tuple(rates.values()), named=named)
 
 
+@lru_cache(maxsize=1 << 16)
 def price_of(provider: str, model: str, at: datetime) -> PriceFound | str:
     """A book price at a moment, or why there is none."""
     answer = compile_price(

@@ -15,10 +15,12 @@
       const needed = [one.growth, ...(own === theirs ? [] : [own, theirs])];
       const cached = !one.keeps_cache && (s.cached !== 0 || s.uncached !== 0);
       if (cached) needed.push("cache.kept");
+      if (s.dear_hours !== null) needed.push("hours.dear");
       if (needed.some((ident) => !(ident in rows))) return null;
       const ratio = own === theirs ? 1 : rows[own] / rows[theirs];
       const kept = cached ? rows["cache.kept"] : 1;
-      total += ratio * (s.input + kept * s.cached + (1 - kept) * s.uncached + rows[one.growth] * s.output);
+      const share = s.dear_hours === null ? 1 : s.dear_hours ? rows["hours.dear"] : 1 - rows["hours.dear"];
+      total += share * ratio * (s.input + kept * s.cached + (1 - kept) * s.uncached + rows[one.growth] * s.output);
     }
     return total;
   };
