@@ -32,6 +32,7 @@ COMMANDS = {
     "price": "price",
     "budget": "budget",
     "key": "key",
+    "endpoint": "endpoint",
     "demo": "demo",
 }
 """Command -> module of this package. A module has `app` (a group) or a function of the command's name."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, cast
 
@@ -70,25 +70,33 @@ class Client:
     async def aclose(self) -> None:
         self._pool.close()
 
-    async def post(self, path: str, headers: Headers, body: bytes, timeout_s: float) -> Reply:
+    async def post(
+        self,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        timeout_s: float,
+        on_piece: Callable[[bytes], None] | None = None,
+    ) -> Reply:
+        """`on_piece` gets each piece of the answer's body as it comes, besides the whole at the end."""
         head = _head(b"POST", self.base, path, [*headers, (b"content-length", b"%d" % len(body))])
-        return await self._call(head + body, timeout_s)
+        return await self._call(head + body, timeout_s, on_piece)
 
     async def get(self, path: str, headers: Headers, timeout_s: float) -> Reply:
         return await self._call(_head(b"GET", self.base, path, headers), timeout_s)
 
-    async def _call(self, message: bytes, timeout_s: float) -> Reply:
+    async def _call(self, message: bytes, timeout_s: float, on_piece: Callable[[bytes], None] | None = None) -> Reply:
         async with asyncio.timeout(timeout_s), self._turn:
             reused = self._pool.take()
             if reused is not None:
                 try:
-                    return await reused.exchange(message)
+                    return await reused.exchange(message, on_piece)
                 except _Stale:
                     pass  # closed by the server while idle, before it answered anything: once more, on a new connection
             self._pool.opened += 1
             call = await self._dialer.connect(lambda: _Call(self.base, self._pool, self._response_bytes_max))
             try:
-                return await call.exchange(message)
+                return await call.exchange(message, on_piece)
             except _Stale as error:
                 raise Broken(str(error)) from None
 
@@ -129,11 +137,12 @@ class _Call(asyncio.Protocol):
         self._headed = self._complete = self._keep = self._ended = False
         self._status = 0
 
-    async def exchange(self, message: bytes) -> Reply:
+    async def exchange(self, message: bytes, on_piece: Callable[[bytes], None] | None) -> Reply:
         transport = self._transport
         if transport is None or transport.is_closing():
             raise _Stale("the connection was closed while idle")
         self._reset()
+        self._on_piece = on_piece
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._answer = answer
         transport.write(message)
@@ -223,6 +232,8 @@ class _Call(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         self._pieces.append(piece)
+        if self._on_piece is not None:
+            self._on_piece(piece)
 
     def on_message_complete(self) -> None:
         if self._status < 200:
