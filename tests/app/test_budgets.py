@@ -3,14 +3,18 @@
 import asyncio
 import json
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.app.serving import CLIENT_KEY, ask, serving, write_config
+from tests.fakes import postgres
 from tests.fakes.provider import FakeProvider, Script
 from weighbridge.exchanges.reader import read
+from weighbridge.store.ledger import LedgerStore
+from weighbridge.store.postgres import PostgresSql
 
 CLIENTS = 500
 FITS = 37
@@ -95,6 +99,48 @@ def test_of_500_at_once_exactly_the_37_that_fit_are_let_in(tmp_path: Path, worke
     assert "it starts anew at " in refused["message"]
     held = [one.held_nanousd or 0 for one in read(served.layout) if one.outcome == "ok"]
     assert (FITS, True) == (len(held), sum(held) <= limit)
+
+
+def test_two_gateways_on_one_postgresql_share_a_cap_exactly(tmp_path: Path, bound: int) -> None:
+    limit = FITS * bound + bound - 1
+    with postgres.server() as server, FakeProvider() as provider, ExitStack() as running:
+        provider.answers["model-a"] = Script(delay_s=4.0)
+        url = postgres.database(server)
+        budgets = budget("company", 10 * limit) + budget("support", limit, parent="company")
+        gateways = []
+        for name in ("one", "two"):
+            file = configured(tmp_path / name, provider.url, budgets, workers=2)
+            (file.parent / "ledger.url").write_text(url)
+            file.write_text(file.read_text() + '[store]\nurl = "file:ledger.url"\n')
+            gateways.append(running.enter_context(serving(file)))
+        answers = at_once([one.listen for one in gateways])
+        for one in gateways:
+            assert one.end() == 0
+        assert {200: FITS, 429: CLIENTS - FITS} == Counter(status for status, _ in answers)
+        assert FITS == len(provider.seen)
+        store = LedgerStore(PostgresSql(url, "audit"))
+        assert [] == store.leases()
+        for window in store.windows():
+            assert window.posted_nanousd == window.used_nanousd <= limit
+            assert FITS == window.requests
+        store.close()
+
+
+def test_what_one_gateway_holds_idle_can_be_spent_by_the_other(tmp_path: Path, bound: int) -> None:
+    """A large cap is leased ahead; the last of it must still be found by whoever needs it."""
+    limit = 500 * bound
+    with postgres.server() as server, FakeProvider() as provider, ExitStack() as running:
+        url = postgres.database(server)
+        gateways = []
+        for name in ("one", "two"):
+            file = configured(tmp_path / name, provider.url, budget("support", limit))
+            (file.parent / "ledger.url").write_text(url)
+            file.write_text(file.read_text() + '[store]\nurl = "file:ledger.url"\n')
+            gateways.append(running.enter_context(serving(file)))
+        assert [200] == [status for status, _ in at_once([gateways[0].listen], 1)]  # leases ten holds ahead
+        provider.answers["model-a"] = Script(delay_s=4.0)
+        answers = at_once([gateways[1].listen], 500)
+        assert 499 <= Counter(status for status, _ in answers)[200] <= 500
 
 
 def test_what_was_held_and_not_used_can_be_spent_by_any_worker(tmp_path: Path, bound: int) -> None:

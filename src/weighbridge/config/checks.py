@@ -53,11 +53,12 @@ def check(loaded: Loaded) -> None:
     for key in ("tls_key", "tls_client_ca"):
         if getattr(config.server, key) is not None and config.server.tls_cert is None:
             raise ConfigError(file, f"server.{key}", "means nothing without server.tls_cert")
-    if config.store.url is not None or config.store.log is not None:
-        key = "store.url" if config.store.url is not None else "store.log"
+    if config.store.log is not None:
         raise ConfigError(
-            file, key, "this version keeps its store in local files only; remove the key and use store.path"
+            file, "store.log", "this version keeps its log in local files only; remove the key and use store.path"
         )
+    if config.store.url is not None:
+        _check_store_url(file, config.store.url)
     _check_limits(file, config.limits)
     _check_capture(file, config.capture)
     for endpoint in config.endpoint:
@@ -69,6 +70,19 @@ def check(loaded: Loaded) -> None:
     _check_keys(file, config)
     for name in config.organization.roles:
         _one_of(file, "organization.roles", name, ROLES)
+
+
+def _check_store_url(file: str, url: str) -> None:
+    if url.startswith(("postgresql://", "postgres://")):
+        if urlsplit(url).password:
+            raise ConfigError(
+                file,
+                "store.url",
+                "holds a password (it is not shown here); keep the whole URL in a variable or a file",
+                allowed="env:NAME or file:PATH, or postgresql://… without a password",
+            )
+    else:
+        check_secret_form(file, "store.url", url)
 
 
 def _check_limits(file: str, limits: LimitsSection) -> None:

@@ -53,7 +53,10 @@ class Store(Section, frozen=True, kw_only=True):
     path: str = "weighbridge-data"
     """The folder that holds everything Weighbridge writes; relative to this file."""
     url: str | None = None
-    """Reserved for a shared database; refused by this version."""
+    """A PostgreSQL database for the ledger (`[postgres]` extra): gateways on several machines that name the same one
+    share their caps exactly. `env:NAME`, `file:PATH`, or `postgresql://…` without a password. Everything else stays in
+    `path`.
+    """
     log: str | None = None
     """Reserved for an object store; refused by this version."""
     durability: Literal["process", "power"] = "process"

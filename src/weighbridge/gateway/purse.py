@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.ledger.life import charge
-from weighbridge.records.budget import TOKEN_BUDGET, Budget
+from weighbridge.records.budget import SUBJECT_MARK, TOKEN_BUDGET, Budget
 from weighbridge.records.usage import usd
 from weighbridge.store.control import AskFunds, CallBack, Funds, FundsRequest, GiveBack, Holding, Overdrawn, Release
 from weighbridge.store.funds import Ask, Short, Want
@@ -64,7 +64,7 @@ class Account:
     @property
     def name(self) -> str:
         """Stands in the log where there is no lease to name."""
-        return f"{self.budget.name}\x1f{self.subject}" if self.subject else self.budget.name
+        return f"{self.budget.name}{SUBJECT_MARK}{self.subject}" if self.subject else self.budget.name
 
     def want(self) -> Want:
         lease, budget = self.lease, self.budget

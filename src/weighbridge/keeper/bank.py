@@ -214,6 +214,10 @@ class Bank:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
 
+    async def alone(self, work: Callable[[], None]) -> None:
+        """Run `work` in the ledger's thread, outside a transaction."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def close(self) -> None:
         """Finish what is under way."""
         if self._tasks:

@@ -20,12 +20,15 @@ from weighbridge.keeper import client_keys
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys
+from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
 from weighbridge.keeper.parent import Ready, Refused, Start
+from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.tokens import signed, trial_token
+from weighbridge.records.budget import Budget
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.store.control import (
     Answer,
@@ -55,13 +58,10 @@ from weighbridge.store.control import (
 )
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
-from weighbridge.store.ledger import LedgerStore
-from weighbridge.store.sql import SqliteSql
 
 log = logging.getLogger("keeper")
 
 TICK_S = 1.0
-SITE = "local"
 RETRY_S = 60
 
 
@@ -98,8 +98,10 @@ class Keeper:
         self._source = source or accepted(self._database) or from_file(options.config)
         self._chores = Chores(self._layout, self._database, clock, self._source.loaded)
         self._publisher = Publisher(self._layout, self._database, clock, self._chores.public_key)
-        store = LedgerStore(SqliteSql(self._layout.ledger, clock.wall_ns))
-        self._bank = Bank(store, SITE, lines=lambda: self._server.workers)
+        ledger = open_ledger(self._layout, self._source.loaded, clock)
+        self._neighbours = ledger.neighbours
+        self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
+        self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._ended = asyncio.Event()
         self._abandoned = False
@@ -122,6 +124,8 @@ class Keeper:
                 if self._options.resume is None or self._publisher.current is None:
                     raise
                 log.error("going on with the last route table: %s", error)
+        if self._neighbours is not None:
+            self._neighbours.start(asyncio.get_running_loop(), self._bank.alone, self._bank.call_back_for)
         await self._server.start()
         table = self._publisher.current
         return Ready(table=0 if table is None else table.number, warnings=warnings)
@@ -155,10 +159,14 @@ class Keeper:
         ticking.cancel()
         self._server.turn_away()
         try:
+            await projected(self._projecting)  # workers are gone: what they did not spend is free for the next start
             await self._chores.finish()
         except (WeighbridgeError, OSError) as error:
             log.error("the log is sealed at the next start: %s", error)
         finally:
+            self._projecting.close()
+            if self._neighbours is not None:
+                self._neighbours.close()
             await self._bank.close()
             self._server.close()
             self._chores.close()
@@ -173,7 +181,12 @@ class Keeper:
             except Exception:  # the edge of the process: what goes wrong with a chore must not end the others
                 log.exception("a chore failed, it is tried again")
 
+    def _budget(self, name: str) -> Budget | None:
+        table = self._publisher.current
+        return None if table is None else next((row for row in table.budgets if row.name == name), None)
+
     async def _tick(self) -> None:
+        await projected(self._projecting)
         now_ns = self._clock.wall_ns()
         if self._until_ns is not None and now_ns >= self._until_ns:
             try:

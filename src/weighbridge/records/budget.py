@@ -11,6 +11,8 @@ BudgetPurpose = Literal["user", "trial", "shadow", "judge", "drill"]
 
 TOKEN_BUDGET = "trial-token"  # noqa: S105 (the name of an account, not a secret)
 """The account of a trial token's own budget; no configured budget may have this name."""
+SUBJECT_MARK = "\x1f"
+"""Between a budget's name and one user of it, where a request could be charged to no lease and the log names both."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ class Layout:
         self.control = root / "control.sock"
         self.database = root / "keeper.db"
         self.ledger = root / "ledger.db"
+        self.site = root / "site"
         self.signing_key = root / "keys" / "signing.key"
         self.signing_public = root / "keys" / "signing.pub"
         self.master_key = root / "keys" / "master.key"

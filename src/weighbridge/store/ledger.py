@@ -60,10 +60,9 @@ SCHEMA: tuple[str, ...] = (
         exchange TEXT PRIMARY KEY,
         owner TEXT NOT NULL,
         site TEXT NOT NULL,
+        time_ns INTEGER NOT NULL,
         held_nanousd INTEGER,
         posted_nanousd INTEGER NOT NULL,
-        attempts INTEGER NOT NULL,
-        known INTEGER NOT NULL,
         leases TEXT NOT NULL
     );
     CREATE INDEX open_hold_owner ON open_hold(owner);
@@ -132,11 +131,11 @@ class OpenHold(msgspec.Struct, frozen=True):
     exchange: str
     owner: str
     site: str
+    time_ns: int
+    """When it began."""
     held_nanousd: int | None
     posted_nanousd: int
-    attempts: int
-    known: int
-    """Attempts that were posted with a known cost."""
+    """What its attempts were posted at so far."""
     leases: tuple[int | str, ...]
 
 
@@ -204,6 +203,14 @@ class LedgerStore:
             f"SELECT {_WINDOW} FROM budget_window WHERE budget = ? AND subject = ? AND span = ? "  # noqa: S608 (names of ours)
             "ORDER BY start_ns DESC LIMIT 1",
             budget, subject, span,
+        )  # fmt: skip
+        return _window(found[0]) if found else None
+
+    def window_at(self, budget: str, subject: str, span: str, start_ns: int) -> WindowRow | None:
+        found = self.sql.run(
+            f"SELECT {_WINDOW} FROM budget_window "  # noqa: S608 (names of ours)
+            "WHERE budget = ? AND subject = ? AND span = ? AND start_ns = ?",
+            budget, subject, span, start_ns,
         )  # fmt: skip
         return _window(found[0]) if found else None
 
@@ -332,6 +339,10 @@ class LedgerStore:
         )  # fmt: skip
         self.sql.run("DELETE FROM lease WHERE id = ?", row.id)
 
+    def is_used(self) -> bool:
+        """Whether there is anything that a projection could be about."""
+        return bool(self.sql.run("SELECT 1 FROM budget_window LIMIT 1"))
+
     # --- projection ---------------------------------------------------------------------------------------------------
 
     def projected(self, site: str) -> dict[str, tuple[int, int]]:
@@ -348,24 +359,24 @@ class LedgerStore:
 
     def open_holds(self, owner: str) -> list[OpenHold]:
         found = self.sql.run(
-            "SELECT exchange, owner, site, held_nanousd, posted_nanousd, attempts, known, leases "
+            "SELECT exchange, owner, site, time_ns, held_nanousd, posted_nanousd, leases "
             "FROM open_hold WHERE owner = ? ORDER BY exchange",
             owner,
         )
         return [
             OpenHold(
-                str(row[0]), str(row[1]), str(row[2]), None if row[3] is None else _int(row[3]), _int(row[4]),
-                _int(row[5]), _int(row[6]), msgspec.json.decode(str(row[7]), type=tuple[int | str, ...]),
+                str(row[0]), str(row[1]), str(row[2]), _int(row[3]), None if row[4] is None else _int(row[4]),
+                _int(row[5]), msgspec.json.decode(str(row[6]), type=tuple[int | str, ...]),
             )
             for row in found
         ]  # fmt: skip
 
     def put_open_hold(self, hold: OpenHold) -> None:
         self.sql.run(
-            "INSERT INTO open_hold(exchange, owner, site, held_nanousd, posted_nanousd, attempts, known, leases) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(exchange) DO UPDATE SET "
-            "posted_nanousd = excluded.posted_nanousd, attempts = excluded.attempts, known = excluded.known",
-            hold.exchange, hold.owner, hold.site, hold.held_nanousd, hold.posted_nanousd, hold.attempts, hold.known,
+            "INSERT INTO open_hold(exchange, owner, site, time_ns, held_nanousd, posted_nanousd, leases) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(exchange) DO UPDATE SET "
+            "held_nanousd = excluded.held_nanousd, posted_nanousd = excluded.posted_nanousd",
+            hold.exchange, hold.owner, hold.site, hold.time_ns, hold.held_nanousd, hold.posted_nanousd,
             msgspec.json.encode(hold.leases).decode(),
         )  # fmt: skip
 

@@ -1,0 +1,32 @@
+"""A real PostgreSQL for tests, without root rights: one server a test run, one database a test."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from pgserver.postgres_server import get_server
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of a server that ends with the context; to be given to `database`."""
+    with TemporaryDirectory(prefix="pg") as folder:
+        running = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield running.get_uri()
+        finally:
+            running.cleanup()
+
+
+def database(url: str) -> str:
+    """A new, empty database on the server; returns its URL."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"CREATE DATABASE {name}".encode())
+    before, _, query = url.partition("?")
+    return f"{before.rpartition('/')[0]}/{name}?{query}"
