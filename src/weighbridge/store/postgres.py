@@ -1,8 +1,8 @@
 """The ledger in PostgreSQL, for gateways on several machines that share caps (`[postgres]` extra).
 
 Each gateway keeps its own store folder, exchange log and keeper; the database holds the ledger alone. A keeper acts
-for its *site* under a session lock, so that a copied folder does not act twice. `NOTIFY` asks the keepers of other sites
-to call back what lies idle with their workers; if it is lost, a request is refused 200 ms later, and nothing else.
+for its *site* under a session lock, so that a copied folder does not act twice. `NOTIFY` asks the keepers of other
+sites to call back what lies idle with their workers; if it is lost, a request is refused 200 ms later, nothing else.
 """
 
 import asyncio
