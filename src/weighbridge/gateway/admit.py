@@ -7,8 +7,10 @@ from zlib import crc32
 
 from weighbridge.gateway.attempts import prepare
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
+from weighbridge.gateway.idempotency import KEY_CHARS_MAX, token_of
 from weighbridge.gateway.lanes import ClientKey, Lane, Lanes, Way
 from weighbridge.gateway.purse import Chain, Hold, Purse, cost_unknown
+from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass, lane_of
 from weighbridge.records.budget import chain_of, starts_of
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 AUTHORIZATION, API_KEY, X_API_KEY = b"authorization", b"api-key", b"x-api-key"
 TRIAL, ITEM = TOKEN_HEADER.encode(), ITEM_HEADER.encode()
+IDEMPOTENCY = b"idempotency-key"
 TAG, CONVERSATION = b"x-weighbridge-tag", b"x-conversation-id"
 
 TAGS_MAX = 16
@@ -67,12 +70,12 @@ class Caller:
     """What the head of a request says: who asks, and what goes along. Holds for every request with the same head."""
 
     __slots__ = (
-        "budget", "chains", "conversation", "funded", "item", "key_bytes", "key_name", "lanes", "purpose", "rate",
-        "slices", "tags", "team", "trial", "ways",
+        "budget", "chains", "conversation", "funded", "idempotency", "item", "key_bytes", "key_name", "lanes",
+        "purpose", "rate", "slices", "tags", "team", "trial", "ways",
     )  # fmt: skip
 
     def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
-        """Raises `BadRequest` for tags that are none."""
+        """Raises `BadRequest` for tags or an idempotency key that are none."""
         self.lanes = lanes
         """The table that the key was found in."""
         self.key_name = trial.token.key if trial is not None else key.name if key is not None else ""
@@ -80,6 +83,7 @@ class Caller:
         self.team = key.team if key is not None else None
         self.ways = key.ways if key is not None else {}
         self.trial = trial
+        self.idempotency = None if trial is not None else _idempotency(headers.get(IDEMPOTENCY))
         self.rate = key.rate if key is not None and trial is None else None
         self.purpose: Purpose = "user" if trial is None else trial.token.purpose
         self.tags = tags_of(headers.get(TAG, b""))
@@ -112,6 +116,18 @@ class Caller:
         chain = purse.chain(budgets) if trial is None else purse.chain(budgets, trial.budget, trial.subject)
         self.chains[lane] = chain
         return chain
+
+
+def _idempotency(header: bytes | None) -> str | None:
+    if header is None:
+        return None
+    token = token_of(header)
+    if token is None:
+        raise BadRequest(
+            f"the header Idempotency-Key must be 1 to {KEY_CHARS_MAX} visible ASCII characters",
+            code="invalid_idempotency_key",
+        )
+    return token
 
 
 def caller_of(gateway: "Gateway", headers: Headers) -> Caller | Refusal:
@@ -179,13 +195,9 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     refusal = hold = waits = None
     if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others)):
         refusal = gate(lane) or unusable(lane)
-    rated = None
-    if caller.rate is not None and refusal is None:
-        tokens = len(body) // BYTES_A_TOKEN + (request.max_tokens or way.max_tokens_default or 0) * request.choices
-        limited = caller.rate.take(tokens, gateway.mono_ns())
-        if limited is not None:
-            return limited
-        rated = caller.rate, tokens
+    rated = None if caller.rate is None or refusal is not None else take_rate(gateway, caller.rate, way, request)
+    if isinstance(rated, Refusal):
+        return rated
     if caller.funded and refusal is None:
         hold, waits, refusal = fund(gateway, caller, lane, user, held)
     capture = lanes.capture
@@ -204,6 +216,8 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
     exchange.rated = rated
     if lane.plan is not None and trial is None:
         prepare(exchange, request)
+    if caller.idempotency is not None:
+        exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, body)
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
@@ -226,6 +240,13 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
 
 def short_user(user: str) -> str:
     return user if len(user) <= USER_CHARS_MAX else "blake2b:" + blake2b(user.encode(), digest_size=16).hexdigest()
+
+
+def take_rate(gateway: "Gateway", rate: Rate, way: Way, request: ChatRequest) -> tuple[Rate, int] | Refusal:
+    """Take a request, and the tokens that it may use, from the limits of its key."""
+    longest = (request.max_tokens or way.max_tokens_default or 0) * request.choices
+    tokens = len(request.raw.body) // BYTES_A_TOKEN + longest
+    return rate.take(tokens, gateway.mono_ns()) or (rate, tokens)
 
 
 def fund(

@@ -15,6 +15,7 @@ from weighbridge.gateway.admit import (
     API_KEY,
     AUTHORIZATION,
     CONVERSATION,
+    IDEMPOTENCY,
     ITEM,
     TAG,
     TRIAL,
@@ -39,7 +40,21 @@ LINGER_TICKS = 20
 _HOST, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 _EXPECT, _ENCODING = b"expect", b"content-encoding"
 _WANTED = frozenset(
-    (AUTHORIZATION, API_KEY, X_API_KEY, CONVERSATION, TAG, TRIAL, ITEM, _HOST, _LENGTH, _CODING, _EXPECT, _ENCODING)
+    (
+        AUTHORIZATION,
+        API_KEY,
+        X_API_KEY,
+        CONVERSATION,
+        IDEMPOTENCY,
+        TAG,
+        TRIAL,
+        ITEM,
+        _HOST,
+        _LENGTH,
+        _CODING,
+        _EXPECT,
+        _ENCODING,
+    )
 )
 _CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
+from weighbridge.gateway.idempotency import Held as Claim
+from weighbridge.gateway.idempotency import marked
 from weighbridge.gateway.lanes import Lane
 from weighbridge.gateway.purse import Hold
 from weighbridge.gateway.rates import Rate
@@ -25,6 +27,9 @@ CLIENT_CLOSED: Final = 499
 
 OVERLOADED_RETRY_S = 1
 
+CLAIM_TICKS = 4 * 86_400
+"""A request that waits for another one with the same idempotency key is not forgotten: that one has its own limits."""
+
 
 class Opening(NamedTuple):
     """What is written when a request that waits for money has it, or has not got it."""
@@ -41,9 +46,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cost", "attempt", "body", "capture", "client", "done", "edits", "first_ns", "gateway", "held", "hold", "id",
-        "lane", "opening", "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns",
-        "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
+        "_cost", "attempt", "body", "capture", "claim", "client", "done", "edits", "first_ns", "gateway", "held",
+        "hold", "id", "lane", "opening", "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent",
+        "sent_ns", "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +82,8 @@ class Exchange:
         self.response_bytes = 0
         self.reply: tuple[bytes, bool] = (b"", False)
         self._cost: int | None = 0
+        self.claim: Claim | None = None
+        """On an idempotency key. Nothing is sent before it is granted."""
         self.rated: tuple[Rate, int] | None = None
         """The limits of its key, and the tokens that were taken from them."""
         self.tries: Tries | None = None
@@ -113,6 +120,10 @@ class Exchange:
         """Make an attempt, as soon as the lane has a place for it."""
         if self.done:
             return  # the client left while another attempt was due
+        if self.claim is not None and not self.claim.granted:
+            self.seen_tick = self.gateway.tick + CLAIM_TICKS
+            self.claim.ask()
+            return
         if self.lane.guard is None:
             self.go()
         else:
@@ -122,6 +133,7 @@ class Exchange:
         """Log an attempt, then send. The call goes out only when its frame is written."""
         lane, log, tries = self.lane, self.gateway.log, self.tries
         self.attempt += 1
+        self.seen_tick = self.gateway.tick
         time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
         fallback = tries is not None and tries.at > 0
         held = None if self.attempt == 1 or self.hold is None else self.hold.nanousd
@@ -224,7 +236,9 @@ class Exchange:
         """
         self.client = None
         relay = self.relay
-        if self.lane.drains and relay is not None and self.gateway.drains.begin(self, self._status_so_far(relay)):
+        # An answer with an idempotency key is what its next request gets.
+        drains = self.lane.drains or self.claim is not None
+        if drains and relay is not None and self.gateway.drains.begin(self, self._status_so_far(relay)):
             relay.read_for_nobody()
         else:
             self.cancel()
@@ -261,6 +275,7 @@ class Exchange:
         self.done = True
         gateway = self.gateway
         billed: Outcome = outcome
+        whole = outcome == "ok"
         if self.client is None:
             status = gateway.drains.end(self) or status
             if outcome == "ok":
@@ -288,6 +303,8 @@ class Exchange:
             log.append(frame)
         if self.hold is not None:
             gateway.purse.settle(self.hold, total)
+        if self.claim is not None:
+            self.claim.ended(outcome, whole=whole, cost=total, status=self.upstream_status)
         if self.rated is not None:
             rate, tokens = self.rated
             used = 0 if total == 0 else None
@@ -330,6 +347,25 @@ class Exchange:
 
     def deliver(self) -> None:
         """The end is in the log: now the client may have the last of its answer."""
+        if self.claim is None or not self.claim.keeps(self.reply[0], self._deliver):
+            self._deliver()
+
+    def replay(self, answer: bytes) -> None:
+        """Another request with the same idempotency key was answered so."""
+        client = self.client
+        if self.done or client is None:
+            return
+        status, data = marked(answer, close=client.close_after)
+        self.finish("replayed", status)
+        self.reply = data, False
+        self.gateway.log.when_durable(self.deliver)
+
+    def refuse_unless_done(self, refusal: Refusal) -> None:
+        if not self.done:
+            self.gateway.meter.refused(refusal.code)
+            self.refuse(refusal)
+
+    def _deliver(self) -> None:
         client, self.client = self.client, None
         if client is not None:
             client.answered(*self.reply)

@@ -10,6 +10,7 @@ from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.attempts import Guard
 from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.idempotency import ClaimDesk, Held
 from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.outliers import Outliers
@@ -21,6 +22,7 @@ from weighbridge.gateway.relay import Relay
 from weighbridge.gateway.slots import Slots, share_of
 from weighbridge.gateway.trials import TrialDesk
 from weighbridge.records.table import Limits
+from weighbridge.store.layout import Layout
 from weighbridge.upstream import Dialer, Pool, Unreachable
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Gateway:
         workers: int = 1,
         index: int = 0,
         rates_file: Path | None = None,
+        layout: Layout | None = None,
     ) -> None:
         self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
@@ -66,6 +69,7 @@ class Gateway:
         self.sequence = 0
         self._workers, self._index, self._rates_file = workers, index, rates_file
         self._rates: RateBook | None = None
+        self._desk = ClaimDesk(layout)
         self._slots: dict[str, Slots[Exchange]] = {}
         self.draining = False
         self.drained = asyncio.Event()
@@ -147,6 +151,14 @@ class Gateway:
                 lane.close(str(error))
             else:
                 self._pools[target] = (dialer, Pool(target.connections_max))
+
+    # --- idempotency keys ---------------------------------------------------------------------------------------------
+
+    def claim(self, exchange: Exchange, key: str, token: str, body: bytes) -> Held:
+        """Before it sends anything, the exchange asks the keeper whether it is the one to carry this request out."""
+        limits = self.lanes.limits
+        self._desk.asking_max = limits.idempotent_waits_max
+        return Held(self._desk, exchange, key, token, body, limits.idempotent_answer_bytes_max)
 
     def _rate(self, lanes: Lanes) -> None:
         """The limits of keys that have any. The first such table maps the file that the workers share."""
@@ -308,6 +320,7 @@ class Gateway:
             pool.close()
         if self._rates is not None:
             self._rates.moments.close()
+        self._desk.close()
 
     # --- metrics ------------------------------------------------------------------------------------------------------
 
@@ -330,6 +343,9 @@ class Gateway:
             rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
             rows.append(("weighbridge_upstream_connections", labels, pool.open))
         rows += self.drains.samples()
+        rows += [
+            ("weighbridge_idempotent_total", {"answer": answer}, count) for answer, count in self._desk.outcomes.items()
+        ]
         if self._rates is not None:
             rows.append(("weighbridge_rate_collisions_total", {}, self._rates.moments.collisions))
         rows.append(("weighbridge_retries_refused_total", {}, self.retries.refused))

@@ -12,6 +12,7 @@ import httptools
 
 from weighbridge.gateway.attempts import NOT_OURS_TO_RETRY, REFUSED_US, Failed, again, retry_after_s
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.idempotency import Write
 from weighbridge.gateway.plan import Failure
 from weighbridge.gateway.refusal import STATUS_LINE, Refusal, status_line
 from weighbridge.records.frames import Outcome
@@ -264,16 +265,17 @@ class Relay(asyncio.Protocol):
         self.hold = EventHold(limits.stream_buffer_bytes_max // 4)
         self._parts_max = limits.response_bytes_max if exchange.capture else 2 * TAIL_BYTES
         self.strip = exchange.strip and not _ENCODED.search(self.head, 0, self.head_end + 2)
-        self.plain = client is None or client.plain
-        if client is None:
-            self.write = _nowhere
+        self.plain = client is not None and client.plain
+        self.write: Write = _nowhere if client is None else client.transport.write
+        if exchange.claim is not None:
+            self.write = exchange.claim.tee(self.write)
+        elif client is None:
             return
-        self.write = client.transport.write
-        if self.plain:
+        if self.plain and client is not None:
             client.close_after = True
         self.write(self._client_head(exchange) + (b"\r\n" if self.plain else b"transfer-encoding: chunked\r\n\r\n"))
         self.head = self.head[: self.head_end + 4]
-        if client.paused:
+        if client is not None and client.paused:
             self.transport.pause_reading()
 
     def _whole_events(self, piece: bytes) -> bytes:
@@ -369,8 +371,9 @@ class Relay(asyncio.Protocol):
 
     def read_for_nobody(self) -> None:
         """The client is gone, and the provider bills all of it: read on, for the usage at the end."""
-        if self.stream:
-            self.write = _nowhere
+        exchange = self.exchange
+        if self.stream and exchange is not None:
+            self.write = _nowhere if exchange.claim is None else exchange.claim.tee(_nowhere)
             self.transport.resume_reading()
 
     def drop(self) -> None:

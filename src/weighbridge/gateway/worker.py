@@ -74,6 +74,7 @@ class Worker:
             workers=options.workers,
             index=options.index,
             rates_file=self._layout.rates,
+            layout=self._layout,
         )
         gateway.log = LogWriter(
             self._layout,

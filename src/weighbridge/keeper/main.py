@@ -8,18 +8,21 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from weighbridge.clock import Clock, SystemClock
-from weighbridge.config import DEFAULT_FILE
+from weighbridge.config import DEFAULT_FILE, secret
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
+from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys
+from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
 from weighbridge.keeper.parent import Ready, Refused, Start
@@ -32,6 +35,7 @@ from weighbridge.records.budget import Budget
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.store.control import (
     Answer,
+    Claim,
     CreateKey,
     Done,
     Erase,
@@ -49,6 +53,7 @@ from weighbridge.store.control import (
     RotateKey,
     Seal,
     SealedCount,
+    SettleClaim,
     Signature,
     SignStatement,
     Stop,
@@ -103,6 +108,7 @@ class Keeper:
         self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
         self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
+        self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
@@ -198,6 +204,7 @@ class Keeper:
             self._publish_keys()
         except WeighbridgeError as error:
             log.error("a client key was changed, but the new route table was not published: %s", error)
+        self._claims.tick(worker.incarnation for worker in self._server.workers)
         try:
             await self._chores.tick(self._server)
         except (WeighbridgeError, OSError) as error:
@@ -241,10 +248,23 @@ class Keeper:
                 stored = self._database.client_keys.all()
                 rows = client_keys.listed(stored, self._source.loaded.config, self._clock.wall_ns())
                 return KeyList(rows=rows)
+            case Claim():
+                return await self._claims.claim(request)
+            case SettleClaim():
+                return self._claims.settle(request)
             case Stop():
                 return self._stop()
             case _:
                 raise ControlError(f"{type(request).__name__} is not a call")
+
+    def _vault(self) -> Vault:
+        loaded = self._source.loaded
+        reference = loaded.config.capture.encrypt_key
+        try:
+            given = None if reference is None else secret(reference, loaded.folder).encode()
+        except LookupError as error:
+            raise ControlError(f"answers cannot be encrypted: {error.args[0]} (capture.encrypt_key)") from None
+        return Vault(master_key(self._layout, given))
 
     def _pong(self) -> Pong:
         table, workers = self._publisher.current, self._server.workers

@@ -22,6 +22,7 @@ Outcome = Literal[
     "upstream_cut",  # the provider's answer broke off after its first byte
     "timeout",
     "client_gone",
+    "replayed",  # answered with what the first request of this idempotency key got; nothing was sent
     "lost",  # never finished: the worker died. Only the reader says so, no worker writes it
 ]
 

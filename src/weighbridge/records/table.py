@@ -177,6 +177,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long one of them is read."""
     drain_s_max: float = 30.0
     """From SIGTERM until running requests are cut off."""
+    idempotent_waits_max: int = 1_000
+    """Requests with an idempotency key that wait for the keeper, per worker."""
+    idempotent_answer_bytes_max: int = 8 << 20
+    """An answer kept for its idempotency key. A larger one is sent, not kept; who repeats it is told so."""
     stream_buffer_bytes_max: int = 256 << 10
     """Waiting for one slow reader before the upstream is paused."""
 

@@ -24,6 +24,9 @@ LINE_BYTES_MAX = 256 << 20
 ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment"]
 
 
+ClaimEnd = Literal["answered", "released", "lost"]
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
     """Base of every line."""
 
@@ -116,6 +119,23 @@ class Funds(Message, frozen=True, kw_only=True, tag="funds"):
     given: tuple[Given, ...] = ()
     problem: str | None = None
     """The ledger cannot be asked; the written fail mode decides."""
+
+
+class Claimed(Message, frozen=True, kw_only=True, tag="claimed"):
+    """It is yours to carry out; tell its end with `SettleClaim`."""
+
+
+class Replayed(Message, frozen=True, kw_only=True, tag="replayed"):
+    answer: bytes
+    """The whole HTTP answer that the first one got."""
+
+
+class ClaimMismatch(Message, frozen=True, kw_only=True, tag="claim_mismatch"):
+    """The same idempotency key came with another request."""
+
+
+class ClaimLost(Message, frozen=True, kw_only=True, tag="claim_lost"):
+    """The first one may have been carried out, and nobody knows its answer."""
 
 
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
@@ -287,14 +307,38 @@ class ListKeys(Message, frozen=True, kw_only=True, tag="list_keys"):
     """Answer: `KeyList`."""
 
 
+class Claim(Message, frozen=True, kw_only=True, tag="claim"):
+    """May this exchange carry out the request? Answer: `Claimed`, `Replayed`, `ClaimMismatch` or `ClaimLost`; while the
+    first request with this idempotency key is under way there is no answer yet.
+    """
+
+    client_key: str
+    token: str
+    body: str
+    """SHA-256 of the request's body, 64 hex digits."""
+    owner: str
+    """The exchange."""
+
+
+class SettleClaim(Message, frozen=True, kw_only=True, tag="settle_claim"):
+    """The claimed request has ended. Answer: `Done`; then its answer is kept, on disk."""
+
+    client_key: str
+    token: str
+    owner: str
+    end: ClaimEnd
+    answer: bytes = b""
+
+
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
 
 
 KeyAnswer = KeyRow | KeyList
+ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | Funds
+    | KeyAnswer | ClaimAnswer | Funds
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -302,7 +346,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest | FundsRequest
+    | KeyRequest | FundsRequest | Claim | SettleClaim
 )  # fmt: skip
 
 A = TypeVar("A")

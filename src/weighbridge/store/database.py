@@ -18,7 +18,7 @@ import apsw
 import msgspec
 
 from weighbridge.errors import StoreError
-from weighbridge.store import client_keys
+from weighbridge.store import client_keys, idempotency
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
@@ -60,6 +60,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # 3
     client_keys.MIGRATION,
+    # 4
+    idempotency.MIGRATION,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 
@@ -138,6 +140,7 @@ class Database:
         self.client_keys = client_keys.ClientKeyTable(
             self._db, partial(_told, path)
         )  # no cycle: it is closed when dropped
+        self.idempotency = idempotency.IdempotencyTable(self._db, partial(_told, path))
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
