@@ -70,6 +70,7 @@ SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
     r"reports/templates/[a-z]+\.(html\.j2|css|svg)": text,
     r"scan/(assumptions|candidates)\.toml": toml_document,
     r"scan/templates/scan\.(html\.j2|css|js)": text,
+    r"admin/static/[a-z]+\.(css|js)": text,
     r"samples/[a-z_]+\.jsonl": json_lines,
     r"samples/[a-z_.]+\.json": json_document,
     r"py\.typed": text,

@@ -18,11 +18,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 NOT_IN_A_WORKER = (
     "apsw", "botocore", "duckdb", "google", "genai_prices", "huggingface_hub", "jinja2", "jsonschema",
-    "license_expression", "numpy", "openai", "prometheus_client", "psycopg", "pydantic", "rich", "typer", "xllamacpp",
+    "license_expression", "numpy", "openai", "prometheus_client", "psycopg", "pydantic", "rich", "starlette",
+    "typer", "uvicorn", "xllamacpp",
 )  # fmt: skip
 
 DOORS = {
     "apsw": {"store"},
+    "starlette": {"admin"},
+    "uvicorn": {"admin"},
     "psycopg": {"store"},
     "duckdb": {"exchanges", "grading", "ledger", "reports", "scan", "trials"},
     "genai_prices": {"ledger"},

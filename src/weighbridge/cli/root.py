@@ -25,6 +25,7 @@ COMMANDS = {
     "exchanges": "exchanges",
     "gold": "gold",
     "trial": "trial",
+    "label": "label",
     "verdict": "verdict",
     "report": "report",
     "verify": "verify",

@@ -9,6 +9,7 @@
 - `judging`: a panel's opinion on a pair, through the gateway; `recall`: answers of earlier calls in place of new ones
 - `walk`: feeds finished outcomes to the tests in the planned order and says which items are still wanted; pure
 - `conclude`: walk -> evidence and verdict, with reasons in plain words; pure
+- `labels`, `labelbook`, `labelled`: people label a drawn sample of a judged trial; the rows that a verdict reads
 - `quote`: what a trial would take, before it
 - `run`: all of it together; `stored`: verdicts read back
 """

@@ -77,8 +77,7 @@ def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list
     foreign = known.keys() - {name for unit in plan.units for name in unit.items}
     if foreign:
         return [f"{len(foreign)} pairs are not in the plan, {min(foreign)} for one"]
-    walk = Walk(plan)
-    walk.advance(_outcomes(plan, evidence))
+    walk = walked(plan, evidence)
     if [one.item for _, scored in walk.taken for one in scored] != [pair.item for pair in evidence.pairs]:
         return ["the pairs are not those that the planned order gives"]
     if walk.gone > evidence.span.left_out.get(ERASED_MEANWHILE, 0):
@@ -100,6 +99,13 @@ def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list
         may_decide = walk.whole_possible and not evidence.failed
         found += _compare(verdict.overall, walk.decider.overall(CANDIDATE), may_decide=may_decide)
     return found
+
+
+def walked(plan: TrialPlan, evidence: Evidence) -> Walk:
+    """The walk of a trial that has ended, from its plan and its pairs."""
+    walk = Walk(plan)
+    walk.advance(_outcomes(plan, evidence))
+    return walk
 
 
 def _outcomes(plan: TrialPlan, evidence: Evidence) -> dict[str, Outcome]:

@@ -1,0 +1,47 @@
+"""Listening: one address, no log of requests, an end on SIGTERM or Ctrl-C."""
+
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from weighbridge.errors import WeighbridgeError
+
+GRACE_S = 5
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens at an address. Raises `WeighbridgeError` where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        raise WeighbridgeError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --listen") from None
+    with found:
+        yield found
+
+
+def hosts_of(sock: socket.socket, host: str) -> Collection[str]:
+    """How browsers may name an address: as given, and every spelling of loopback where it is one."""
+    port = sock.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    names = {shown}
+    if host in ("127.0.0.1", "::1", "localhost"):
+        names |= {"localhost", "127.0.0.1", "[::1]"}
+    return {f"{name}:{port}" for name in names} | ({shown} if port == 80 else set())
+
+
+def run(app: ASGIApp, sock: socket.socket) -> None:
+    """Serve until a signal says stop."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, date_header=False, lifespan="off",
+        timeout_graceful_shutdown=GRACE_S, limit_concurrency=200,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[sock])
