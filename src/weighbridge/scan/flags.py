@@ -1,5 +1,6 @@
 """Red flags of an open candidate: licence, hosts and their data terms, price changes, an announced end."""
 
+from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Literal
 
@@ -66,6 +67,7 @@ def candidate(choice: OpenChoice, now: datetime, profile: Profile = EMPTY) -> Ca
             source="installed price book",
         ),
         _data_terms(choice.provider),
+        *_other_hosts(choice.provider, hosts),
         *_prices(choice, now),
     ]
     return Candidate(
@@ -94,6 +96,32 @@ def _data_terms(provider: str) -> Flag:
     text = ", ".join(f"{name} {value or 'unknown'}" for name, value in said.items())
     colour: Colour = "red" if row.trains_on_data else "amber" if None in said.values() else "none"
     return Flag(colour=colour, about="data_terms", text=f"{row.title}: {text}.", source=f"{row.source}, {row.read}")
+
+
+def _other_hosts(provider: str, hosts: Sequence[str]) -> list[Flag]:
+    """What is recorded of the other hosts, who may be the reason to take an open model: a region, no retention."""
+    others = [host for host in hosts if host != provider]
+    if not others:
+        return []
+    recorded = {one.price_book: one for one in known_providers().values()}
+    said = []
+    for host in others:
+        row = recorded.get(host)
+        if row is not None:
+            kept = "retention unknown" if row.retention_days is None else f"keeps {row.retention_days} days"
+            trains = {None: "training unknown", True: "trains on it", False: "does not train on it"}[row.trains_on_data]
+            said.append(f"{row.title} ({row.region or 'region unknown'}, {kept}, {trains})")
+    rest = len(others) - len(said)
+    if rest:
+        said.append(f"nothing is recorded of {rest} more")
+    return [
+        Flag(
+            colour="none" if not rest else "amber",
+            about="data_terms",
+            text=f"Other hosts: {'; '.join(said)}.",
+            source="provider records of this version",
+        )
+    ]
 
 
 def _prices(choice: OpenChoice, now: datetime) -> list[Flag]:

@@ -47,6 +47,7 @@ def render(scan: Scan) -> str:
     )
     used = sorted({ident for cost in costs for ident in _assumptions_of(cost)} & set(scan.assumptions))
     data = msgspec.json.encode({"costs": costs, "rows": {ident: scan.assumptions[ident].value for ident in used}})
+    prices = _prices(scan)
     template = environment.from_string((folder / "scan.html.j2").read_text("utf-8"))
     return template.render(
         scan=scan,
@@ -54,6 +55,10 @@ def render(scan: Scan) -> str:
         rules=RULES,
         changeable=used,
         top=_top(scan),
+        short=_short(scan),
+        # Footnotes: assumptions by number, prices by number behind P.
+        numbers={ident: number for number, ident in enumerate(scan.assumptions, 1)},
+        prices={price: number for number, price in enumerate(prices, 1)},
         # Our own files, which hold no data; and JSON without a character that could end the element it stands in.
         css=markupsafe.Markup((folder / "scan.css").read_text("utf-8")),  # noqa: S704
         script=markupsafe.Markup((folder / "scan.js").read_text("utf-8")),  # noqa: S704
@@ -65,6 +70,49 @@ def _assumptions_of(cost: _Cost) -> set[str]:
     families = {f"tokens.{one.family}" for one in cost.slopes} | {f"tokens.{cost.family}"}
     hours = {"hours.dear"} if any(one.dear_hours is not None for one in cost.slopes) else set()
     return families | hours | {cost.growth} | (set() if cost.keeps_cache else {"cache.kept"})
+
+
+def _prices(scan: Scan) -> list[str]:
+    """Every price that an alternative was computed with, once, in the order of the page."""
+    found: dict[str, None] = {}
+    for application in scan.applications:
+        for one in application.alternatives:
+            found |= dict.fromkeys([one.price] if one.price else []) | dict.fromkeys(host.price for host in one.hosts)
+    return list(found)
+
+
+def _short(scan: Scan) -> list[str]:
+    """The page in a few sentences; each is about figures that stand below with their basis."""
+    said = []
+    first = next((line for line in scan.bill.by["application"] if line.name is not None), None)
+    total = scan.bill.total.cost_nanousd
+    if first is not None and total and len(scan.bill.by["application"]) > 1:
+        share = words.percent(first.sum.cost_nanousd / total)
+        said.append(f"{first.name} spends the most: {words.money(first.sum.cost_nanousd)}, {share} of what is known.")
+    sure = [one for one in scan.waste if one.saving_nanousd.value]
+    if sure:
+        one = sure[0]
+        said.append(
+            f"The largest waste that a rule found: {words.span(one.saving_nanousd)} in {words.name(one.application)} "
+            f"({RULES[one.rule].lower()})."
+        )
+    worth = [one for one in scan.applications if one.reading.startswith("Worth")]
+    stay = [one for one in scan.applications if one.reading.startswith("Do not move")]
+    count = len(scan.applications)
+    said.append(
+        f"Open models cost less over the whole range for {len(worth)} of {count} applications"
+        + (f"; for {len(stay)} they cost more, so do not move those for the price." if stay else ".")
+        + " Whether their answers are good enough, only a test shows."
+    )
+    if scan.quote.steps:
+        last = scan.quote.steps[-1]
+        many = f"{last.trials} application{'s' if last.trials != 1 else ''}"
+        said.append(
+            f"A test of {many} would cost about ${last.usd:,.2f} and {words.minutes(last.minutes)}, and "
+            f"{words.hours(last.reviewer_hours)} of reviewers where no program can check the answers. It would decide "
+            f"{words.percent(last.share)} of the spend."
+        )
+    return said
 
 
 def _top(scan: Scan) -> str:

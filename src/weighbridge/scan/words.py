@@ -83,5 +83,29 @@ def minutes(value: float | None) -> str:
     return f"{value:.0f} min" if value >= 1 else "under 1 min"
 
 
+def hours(value: float) -> str:
+    return f"{value:.0f} hours" if value >= 10 else f"{value:.1f} hours"
+
+
+_SHORT = (
+    ("tokens.", "how it counts tokens"),
+    ("output.", "how long its answers are"),
+    ("cache.", "its cache"),
+    ("hours.", "the hours of the requests"),
+    ("batch.", "what can wait"),
+    ("gpu.rent", "the rent"),
+    ("gpu.own", "the cost of owning"),
+    ("gpu.node", "GPUs bought together"),
+    ("speed.", "how fast a GPU serves it"),
+    ("waste.prefix", "how much of prompts is shared"),
+    ("waste.", "where the rule draws its line"),
+)
+
+
+def short(ident: str) -> str:
+    """An assumption in a few words, for a narrow column; its row has the sentence."""
+    return next((words for start, words in _SHORT if ident.startswith(start)), ident)
+
+
 def anchor(ident: str) -> str:
     return "a-" + re.sub(r"[^a-zA-Z0-9]+", "-", ident)
