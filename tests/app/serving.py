@@ -118,7 +118,7 @@ class Serving:
 
     def children(self) -> dict[str, list[int]]:
         """Pids of the keeper and the workers, by a word in their command line."""
-        found: dict[str, list[int]] = {"weighbridge.keeper": [], "weighbridge.gateway.worker": []}
+        found: dict[str, list[int]] = {"weighbridge.app.keeper": [], "weighbridge.gateway.worker": []}
         for pid in _descendants(self.process.pid):
             command = _command(pid)
             for word in found:
@@ -130,7 +130,7 @@ class Serving:
         return self.children()["weighbridge.gateway.worker"]
 
     def keeper_pid(self) -> int:
-        return self.children()["weighbridge.keeper"][0]
+        return self.children()["weighbridge.app.keeper"][0]
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

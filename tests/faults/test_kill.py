@@ -110,7 +110,7 @@ def kill(victim: str, running: list[Serving], file: Path) -> None:
     else:
         # A pid of the dead one is no victim for the next kill.
         deadline = time.monotonic() + 30
-        while len(running[-1].worker_pids()) < 2 or not running[-1].children()["weighbridge.keeper"]:
+        while len(running[-1].worker_pids()) < 2 or not running[-1].children()["weighbridge.app.keeper"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

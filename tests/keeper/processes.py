@@ -79,7 +79,7 @@ def start_keeper(file: Path, *options: str) -> KeeperProcess:
         [
             sys.executable,
             "-m",
-            "weighbridge.keeper",
+            "weighbridge.app.keeper",
             "--config",
             str(file),
             "--parent-fd",

@@ -86,7 +86,7 @@ def keeper(
     quiet: bool = False,
 ) -> Child:
     """Start a keeper; `resume` and `for_command` are those of `keeper.main.Options`."""
-    arguments = ["-m", "weighbridge.keeper", "--config", config, "--client-keys", client_keys]
+    arguments = ["-m", "weighbridge.app.keeper", "--config", config, "--client-keys", client_keys]
     arguments += ["--resume", str(resume)] if resume is not None else []
     arguments += ["--for-command"] if for_command else []
     return spawn([*arguments, *(["--quiet"] if quiet else [])], "--parent-fd")

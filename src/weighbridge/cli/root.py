@@ -27,6 +27,7 @@ COMMANDS = {
     "trial": "trial",
     "label": "label",
     "verdict": "verdict",
+    "ramp": "ramp",
     "report": "report",
     "verify": "verify",
     "license": "license",

@@ -14,7 +14,9 @@ from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
-from weighbridge.store.database import Remembered, remembered
+from weighbridge.ramp.custody import Custody
+from weighbridge.ramp.custody import check as check_custody
+from weighbridge.store.database import Remembered, remembered, stored_tables
 from weighbridge.store.layout import Layout
 from weighbridge.trials.rederive import Rederived, rederive
 
@@ -30,6 +32,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     derived: int
     """Verdicts of trials whose figures were derived again from their pairs."""
+    ramp_changes: int
+    """Changes of ramps, each walked back to the verdict and the approvals that allowed it."""
+    route_tables: int
+    """Stored route tables whose shares were held against the change that they name."""
     notes: tuple[str, ...]
 
 
@@ -54,14 +60,22 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     report = verify_store(layout, master=master, known=_known(layout, notes))
     # Stored bytes may all be as written and a verdict still not follow from them.
     derived = rederive(layout) if report.ok else Rederived(verdicts=0, disagreements=())
-    broken = tuple(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements)
+    custody = _custody(layout, notes) if report.ok else None
+    broken = (
+        *(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements),
+        *(Problem(where=one.where, what=one.what) for one in (() if custody is None else custody.broken)),
+    )
     shape = Verified(
         ok=report.ok and not broken,
-        summary=report.summary if not broken else f"NOT intact: {len(broken)} figures do not follow from their pairs",
+        summary=report.summary
+        if not broken
+        else f"NOT intact: {len(broken)} figures or shares do not follow from what they name",
         problems=(*report.problems, *broken),
         signing_key=None if report.signing_key is None else fingerprint(report.signing_key),
         counts=report.counts,
         derived=derived.verdicts,
+        ramp_changes=0 if custody is None else custody.changes,
+        route_tables=0 if custody is None else custody.tables,
         notes=(*notes, *report.notes),
     )
     if json:
@@ -70,6 +84,16 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         _print(report, shape)
     if not shape.ok:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _custody(layout: Layout, notes: list[str]) -> Custody:
+    """Who allowed which share."""
+    try:
+        tables = stored_tables(layout.database)
+    except StoreError as error:
+        notes.append(f"route tables were not held against the ramps that allowed them: {error}")
+        tables = ()
+    return check_custody(layout, tables)
 
 
 def _known(layout: Layout, notes: list[str]) -> Remembered | None:
@@ -100,6 +124,11 @@ def _print(report: VerifyReport, shape: Verified) -> None:
     )
     if shape.derived and shape.ok:
         print(f"{shape.derived:,} verdicts of trials were derived again from their pairs and agree")
+    if shape.ramp_changes and shape.ok:
+        print(
+            f"{shape.ramp_changes:,} changes of ramps lead back to their verdicts, and {shape.route_tables:,} route "
+            "tables hold the shares that were allowed"
+        )
     if counts.exchanges_lost:
         print(f"{counts.exchanges_lost:,} exchanges have no end: their worker was gone before it")
     if counts.unsigned_bytes:

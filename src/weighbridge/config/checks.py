@@ -10,6 +10,7 @@ import msgspec
 
 from weighbridge.config.loaded import Loaded
 from weighbridge.config.price_checks import amounts_problem, check_prices
+from weighbridge.config.ramps import check_ramps
 from weighbridge.config.secrets import check_secret_form
 from weighbridge.config.tree import (
     GRADER_KINDS,
@@ -67,6 +68,7 @@ def check(loaded: Loaded) -> None:
     check_prices(file, config)
     _check_routes(file, config)
     _check_graders(loaded)
+    check_ramps(file, config)
     _check_keys(file, config)
     for name in config.organization.roles:
         _one_of(file, "organization.roles", name, ROLES)

@@ -353,6 +353,84 @@ class GraderSection(Section, frozen=True, kw_only=True):
     """For `code`: bytes of memory one run may use; 512 MiB where absent."""
 
 
+class RampSection(Section, frozen=True, kw_only=True):
+    """How a candidate's traffic grows. Fixed into a ramp's plan when it is proposed; a later edit is for the next ramp.
+
+    Tables by stage take the stages `shadow`, `canary`, `few`, `quarter`, `half` and `all`.
+    """
+
+    route: str = "*"
+    """A `[[route]]` by name, or `*` for those without a table of their own."""
+    shares: dict[str, float] = {}
+    """Percent of the route's conversations by stage, growing to 100; default 1 in `canary`, 5 in `few`, 25, 50, 100."""
+    hold_s: dict[str, float] = {}
+    """Seconds that a stage lasts at least; default an hour, a day for `half` and `all`."""
+    conversations_min: dict[str, int] = {}
+    """Conversations on the candidate before a stage may be left upwards; default 100, 50 in `shadow`, 500 in `half` and
+    `all`.
+    """
+    pairs_min: dict[str, int] = {}
+    """Judged pairs (or answers, see `quality`) before a stage may be left upwards; default 20. Without a grader for the
+    route nothing can be judged: set 0 for each stage, and quality is not watched.
+    """
+    alpha: float = 0.05
+    """The chance of any false rollback over the whole ramp, all streams together."""
+    margin: float | None = None
+    """How much worse the candidate may be on average, in score; default the verdict's."""
+    guardrails: tuple[str, ...] = ()
+    """What is watched beside quality: `errors`, `refusals`, `broken`, `schema`, `tools`, `first_byte`, `latency`,
+    `cost`, `tokens`, `turns`. Default: all, without `schema` and `tools` where bodies are not captured.
+    """
+    events_planned: int = 1000
+    """Bad events of one guardrail, on both arms, over the whole ramp. Past it the ramp is watched less sharply."""
+    slow_planned: int = 3000
+    """The same for guardrails that count what lies above the incumbent's 90th percentile."""
+    pairs_planned: int = 2000
+    """Judged pairs over the whole ramp."""
+    quality: Literal["pairs", "answers"] = "answers"
+    """`pairs`: both arms answer the same request (costs a copy, see `pair_share`). `answers`: each its own requests."""
+    ratio: float = 1.0
+    """How many times the incumbent's rate of bad events is allowed."""
+    shadow_share: float = 1.0
+    """Percent of requests of which a copy goes to the candidate, where its answer reaches nobody."""
+    pair_share: float = 1.0
+    """With `quality = "pairs"`: percent of requests that the other arm is asked as well."""
+    copies_usd: str | None = None
+    """What all copies of a ramp may cost, US dollars as a string; absent: no limit."""
+    approvals: int = 1
+    """How many people approve each step; with 2 or more, none of them is who proposed it."""
+    stick_by: Literal["conversation", "user", "key"] = "conversation"
+    """What keeps its arm."""
+    verdict_days: float = 30.0
+    """A verdict older than this allows no further step."""
+    candidate_per_minute: int | None = None
+    """Requests a minute that the candidate's endpoint takes; absent is unknown, and holds until somebody accepts it."""
+    incumbent_per_minute: int | None = None
+    """The same of the incumbent's: the way back."""
+
+
+class ApproverSection(Section, frozen=True, kw_only=True):
+    """Somebody who may approve ramps. Without any, whoever may use the store's socket is named by their login."""
+
+    name: str
+    """As the record names them."""
+    token: str
+    """What they prove it with, `env:NAME` or `file:PATH`."""
+
+
+class AlertsSection(Section, frozen=True, kw_only=True):
+    """Whom to tell when a ramp goes back or pauses. Without any it is in the log and in `ramp status`."""
+
+    webhook: str | None = None
+    """A URL that gets a JSON object by POST; `env:NAME` or `file:PATH` where it holds a secret."""
+    email_to: tuple[str, ...] = ()
+    """Addresses."""
+    email_from: str = "weighbridge@localhost"
+    """The sender."""
+    smtp: str = "127.0.0.1:25"
+    """The mail server, HOST:PORT."""
+
+
 class TeamSection(Section, frozen=True, kw_only=True):
     """Who keys belong to."""
 
@@ -498,6 +576,10 @@ class Config(Section, frozen=True, kw_only=True):
     arm: tuple[ArmSection, ...] = ()
     route: tuple[RouteSection, ...] = ()
     grader: tuple[GraderSection, ...] = ()
+    ramp: tuple[RampSection, ...] = ()
+    approver: tuple[ApproverSection, ...] = ()
+    alerts: AlertsSection = AlertsSection()
+    """See `[alerts]`."""
     team: tuple[TeamSection, ...] = ()
     key: tuple[KeySection, ...] = ()
     budget: tuple[BudgetSection, ...] = ()

@@ -185,7 +185,9 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
             known = caller.ways.get(request.model)
             if known is None:
                 return _no_model(caller, request.model)
-            way, lane = known, known.lane_of(conversation)
+            way = known
+            sticks = conversation if known.stick_by is None else sticking(known, caller, request.user, conversation)
+            lane = known.lane_of(sticks)
         sent, edits = openai.edited(request, lane.model, lane.model_json, lane.system_prompt)
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
     except BadRequest as error:
@@ -260,6 +262,14 @@ def fund(
         return None, None, None
     hold = gateway.purse.hold(chain, user, held, gateway.mono_ns())
     return hold, chain if hold is None else None, None
+
+
+def sticking(way: Way, caller: Caller, user: str | None, conversation: int) -> int:
+    """What keeps its arm on a route whose ramp does not go by conversation."""
+    if way.stick_by == "user" and user is None:
+        return conversation
+    who = b"" if way.stick_by == "key" or user is None else user.encode()
+    return int.from_bytes(sha256(b"%b\0\0%b" % (caller.key_bytes, who)).digest()[:8], "little")
 
 
 def conversation_of(caller: Caller, request: ChatRequest) -> int:

@@ -29,7 +29,7 @@ from weighbridge.store.layout import Layout
 log = logging.getLogger("worker")
 
 LINE_BYTES_MAX = 1 << 20
-RETRY_S_MIN, RETRY_S_MAX = 0.25, 5.0
+RETRY_S_MIN, RETRY_S_MAX = 0.25, 4.0
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag="ready", tag_field="op"):
@@ -114,6 +114,7 @@ class KeeperLine:
                 with socket_address(self._layout.control) as address:
                     reader, writer = await asyncio.open_unix_connection(address, limit=LINE_BYTES_MAX)
             except OSError:
+                self._table_changed()  # somebody may have gone back by hand: nobody is there to tell us
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_S_MAX)
                 continue

@@ -7,12 +7,14 @@ from copy import copy
 from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 
 from weighbridge.config.proxies import proxy_for
 from weighbridge.gateway.called import called
 from weighbridge.gateway.plan import Plan
+from weighbridge.gateway.sticky import Memory
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
@@ -171,11 +173,17 @@ def _bounds(arm: Arm) -> tuple[int, int]:
     return max((rate or 0 for rate in given), default=0), max((rate or 0 for rate in made), default=0)
 
 
+def mark_of(arm: str) -> int:
+    """Thirty-two bits that stand for an arm, never 0."""
+    return crc32(arm.encode()) or 1
+
+
 class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "cumulative", "lanes", "max_tokens_default", "multiplier", "name", "own_lanes", "slice_by", "slice_needs_body",
+        "_marks", "_salt", "cumulative", "lanes", "max_tokens_default", "memory", "multiplier", "name", "own_lanes",
+        "ramped", "slice_by", "slice_needs_body", "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -194,6 +202,18 @@ class Way:
         self.cumulative: list[int] = []
         for share in shares:
             self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))
+        self._stick(route)
+
+    def _stick(self, route: Route) -> None:
+        """A route with a ramp remembers who has which arm, as long as there is more than one to have."""
+        ramp = route.ramp
+        self.ramped = ramp is not None and ramp.stage not in ("all", "settled")
+        self.memory: Memory | None = None
+        """Set by the worker for routes with a ramp."""
+        self.stick_by = None if ramp is None or ramp.stick_by == "conversation" else ramp.stick_by
+        void = f"{route.name}\0{0 if ramp is None else ramp.assignment}"
+        self._salt = int.from_bytes(blake2b(void.encode(), digest_size=8).digest(), "little")
+        self._marks = {mark_of(lane.arm): lane for lane in self.lanes}
 
     def _plan(self, route: Route) -> None:
         """What each lane may do instead. The send gate closes a lane for fallbacks as for everything else."""
@@ -210,6 +230,16 @@ class Way:
         Multiplicative hashing with an odd factor per route, so that one conversation's places in two routes tell
         nothing of each other.
         """
+        memory = self.memory
+        if memory is not None:
+            key = (conversation * self.multiplier ^ self._salt) & _WORD
+            known = self._marks.get(memory.get(key))
+            lane = self._drawn(conversation) if known is None else known
+            memory.put(key, mark_of(lane.arm))
+            return lane
+        return self._drawn(conversation)
+
+    def _drawn(self, conversation: int) -> Lane:
         lanes = self.lanes
         if len(lanes) == 1:
             return lanes[0]

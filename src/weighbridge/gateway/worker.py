@@ -26,6 +26,8 @@ from weighbridge.gateway.channel import KeeperLine, SupervisorLine, WorkerReady
 from weighbridge.gateway.client import Client, LocalClient
 from weighbridge.gateway.door import Door, listener, local_door
 from weighbridge.gateway.gateway import Gateway
+from weighbridge.gateway.lanes import Lanes
+from weighbridge.gateway.sticky import Memory
 from weighbridge.gateway.tables import compiled, read_table
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import Hello
@@ -59,14 +61,17 @@ class Worker:
         self._table_number = 0
         self._stop = asyncio.Event()
         self._hard = False
+        self._memory: Memory | None = None
 
     async def run(self) -> None:
         options, loop = self._options, self._loop
         table = read_table(self._layout)
         self._table_number, self._table = table.number, table
         name = new_incarnation()
+        lanes = compiled(table, options.folder)
+        self._remember(lanes)
         self._gateway = gateway = Gateway(
-            compiled(table, options.folder),
+            lanes,
             name,
             loop=loop,
             wall_ns=time.time_ns,
@@ -167,9 +172,22 @@ class Worker:
                 log.error("route table %d is offered after %d and not taken", table.number, self._table_number)
             return
         self._renew_tls(table)
-        self._gateway.use(compiled(table, self._options.folder))
+        lanes = compiled(table, self._options.folder)
+        self._remember(lanes)
+        self._gateway.use(lanes)
         self._table_number, self._table = table.number, table
         log.info("worker %d: route table %d", self._options.index, table.number)
+
+    def _remember(self, lanes: Lanes) -> None:
+        """Routes with a ramp remember who has which arm, together with the other workers of this host."""
+        for way in lanes.ways.values():
+            if way.ramped:
+                try:
+                    self._memory = self._memory or Memory(self._layout.run / "assignments", time.time_ns)
+                except OSError as error:
+                    log.error("who has which arm is not remembered over the steps of a ramp: %s", error)
+                    return
+                way.memory = self._memory
 
     @staticmethod
     def _tls(table: RouteTable) -> ssl.SSLContext | None:

@@ -19,6 +19,7 @@ from weighbridge.config.tree import (
     RouteSection,
 )
 from weighbridge.errors import ConfigError
+from weighbridge.keeper.ramps import Ramps, with_ramps
 from weighbridge.ledger.cancel import cancel_stops_billing
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
 from weighbridge.records.budget import Budget
@@ -72,11 +73,14 @@ def compile_table(
     world: World,
     client_keys: ClientKeys = "all",
     made_keys: tuple[Key, ...] = (),
+    ramps: Ramps | None = None,
+    overrides: frozenset[str] = frozenset(),
 ) -> Compiled:
     """The route table of a configuration. Raises `ConfigError` where it cannot be served as written.
 
     `client_keys="present"` leaves out keys whose secret is missing (a trial needs none) instead of refusing.
-    `made_keys` are those of `key create`.
+    `made_keys` are those of `key create`; `ramps` hold the shares, `overrides` the routes that are held at their
+    incumbent.
     """
     _refuse_what_cannot_be_kept(loaded, client_keys, made_keys)
     config = loaded.config
@@ -106,6 +110,7 @@ def compile_table(
         server_tls=_server_tls(loaded, world, warnings),
         budgets=tuple(map(_budget, config.budget)),
     )
+    table = with_ramps(table, ramps or {}, overrides, loaded)
     warnings += _missing_upstream_keys(table, world)
     for arm in table.arms:
         answer = answers[arm.name]
@@ -264,7 +269,7 @@ def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
         incumbent=row.incumbent,
         aliases=row.aliases,
         candidates=row.candidates,
-        # Everything goes to the incumbent until a verdict and a ramp say otherwise.
+        # Everything goes to the incumbent; a ramp may say otherwise (`with_ramps`).
         shares=(Share(arm=row.incumbent, basis_points=SHARE_WHOLE),),
         judges=tuple(judges),
         slice_by=row.slice_by,

@@ -1,4 +1,4 @@
-"""The keeper process: `python -m weighbridge.keeper --config FILE`."""
+"""The keeper process; `python -m weighbridge.app.keeper --config FILE` starts it."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from weighbridge.clock import Clock, SystemClock
-from weighbridge.config import DEFAULT_FILE, secret
+from weighbridge.config import DEFAULT_FILE, Loaded, secret
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
@@ -28,11 +28,13 @@ from weighbridge.keeper.lock import KeeperLock, StoreLockedError
 from weighbridge.keeper.parent import Ready, Refused, Start
 from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
+from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.records.budget import Budget
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
+from weighbridge.records.table import RouteTable
 from weighbridge.store.control import (
     Answer,
     Claim,
@@ -44,9 +46,12 @@ from weighbridge.store.control import (
     KeyRow,
     ListKeys,
     ListObjects,
+    ObjectKind,
     Ping,
     Pong,
     PutObject,
+    RampAct,
+    RampShow,
     Reload,
     Request,
     RevokeKey,
@@ -63,6 +68,7 @@ from weighbridge.store.control import (
 )
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
+from weighbridge.store.ramps import RampChange
 
 log = logging.getLogger("keeper")
 
@@ -83,7 +89,8 @@ class Options:
 class Keeper:
     """Holds the lock, the database and the chain of one store, from `start()` to the end of `run()`."""
 
-    def __init__(self, options: Options, clock: Clock) -> None:
+    def __init__(self, options: Options, clock: Clock, office: OfficeMaker) -> None:
+        """`office` decides about ramps; it is handed in because the keeper does not know how."""
         self._options, self._clock = options, clock
         source: Source | None = None
         if options.resume is None:
@@ -109,6 +116,7 @@ class Keeper:
         self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
+        self._office = office(Desk(self._layout, self._database, clock, self))
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
@@ -175,6 +183,7 @@ class Keeper:
                 self._neighbours.close()
             await self._bank.close()
             self._server.close()
+            self._office.close()
             self._chores.close()
             self._database.close()
             self._lock.close()
@@ -209,6 +218,41 @@ class Keeper:
             await self._chores.tick(self._server)
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
+
+        if self.serving:
+            try:
+                await self._office.tick()
+            except (WeighbridgeError, OSError) as error:
+                log.error("looking after the ramps failed, it is tried again: %s", error)
+
+    # --- what the office of ramps needs -------------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._source.loaded
+
+    @property
+    def serving(self) -> bool:
+        return not self._options.for_command
+
+    def current_table(self) -> RouteTable | None:
+        return self._publisher.current
+
+    async def put(self, kind: ObjectKind, label: str, body: bytes) -> str:
+        return (await self._chores.put(PutObject(kind=kind, label=label, body=body))).digest
+
+    def publish_ramp(self, change: RampChange, ramps: Ramps) -> int:
+        if not self.serving:
+            self._publisher.swap_ramp(change)
+            return 0
+        published = self._publisher.publish_ramp(change, ramps, self.loaded)
+        self._tell_workers(published)
+        return published.table.number
+
+    def publish_override(self, routes: frozenset[str]) -> int:
+        published = self._publisher.publish_override(routes)
+        self._tell_workers(published)
+        return published.table.number
 
     def _publish(self, source: Source) -> Published:
         published = self._publisher.publish(source.loaded, self._options.client_keys)
@@ -248,10 +292,10 @@ class Keeper:
                 stored = self._database.client_keys.all()
                 rows = client_keys.listed(stored, self._source.loaded.config, self._clock.wall_ns())
                 return KeyList(rows=rows)
-            case Claim():
-                return await self._claims.claim(request)
-            case SettleClaim():
-                return self._claims.settle(request)
+            case Claim() | SettleClaim():
+                return await self._claim(request)
+            case RampAct() | RampShow():
+                return await self._ramp(request)
             case Stop():
                 return self._stop()
             case _:
@@ -265,6 +309,16 @@ class Keeper:
         except LookupError as error:
             raise ControlError(f"answers cannot be encrypted: {error.args[0]} (capture.encrypt_key)") from None
         return Vault(master_key(self._layout, given))
+
+    async def _ramp(self, request: RampAct | RampShow) -> Answer:
+        if isinstance(request, RampAct):
+            return await self._office.act(request)
+        return await self._office.show(request)
+
+    async def _claim(self, request: Claim | SettleClaim) -> Answer:
+        if isinstance(request, Claim):
+            return await self._claims.claim(request)
+        return self._claims.settle(request)
 
     def _pong(self) -> Pong:
         table, workers = self._publisher.current, self._server.workers
@@ -357,8 +411,8 @@ class Keeper:
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
-async def _live(options: Options, parent: socket.socket | None) -> None:
-    keeper = Keeper(options, SystemClock())
+async def _live(options: Options, parent: socket.socket | None, office: OfficeMaker) -> None:
+    keeper = Keeper(options, SystemClock(), office)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, keeper.end)
     ready = await keeper.start()
@@ -384,8 +438,8 @@ def _tell(parent: socket.socket, start: Start) -> None:
         parent.sendall(msgspec.json.encode(start) + b"\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m weighbridge.keeper", description=__doc__)
+def main(office: OfficeMaker, arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="weighbridge-keeper", description=__doc__)
     parser.add_argument("--config", default=DEFAULT_FILE)
     parser.add_argument("--resume", type=Path, metavar="STORE", help="go on with the configuration accepted last")
     parser.add_argument("--for-command", action="store_true", help="publish no route table")
@@ -402,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o077)  # everything in a store is its user's own
     parent = None if given.parent_fd is None else socket.socket(fileno=given.parent_fd)
     try:
-        asyncio.run(_live(Options(given.config, given.resume, given.for_command, given.client_keys), parent))
+        asyncio.run(_live(Options(given.config, given.resume, given.for_command, given.client_keys), parent, office))
     except WeighbridgeError as error:
         if parent is None:
             log.error("%s", error)

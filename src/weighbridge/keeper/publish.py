@@ -12,13 +12,16 @@ from weighbridge.config.tree import ArmSection, EndpointSection
 from weighbridge.errors import StoreError
 from weighbridge.keeper.client_keys import for_table
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
+from weighbridge.keeper.ramps import Ramps, at_incumbent, read_overrides, with_ramps
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, Terms, book_version, compile_schedule
 from weighbridge.ledger.stored import terms_of
 from weighbridge.records.canonical import canonical, digest, parse
+from weighbridge.records.ramp import RampState
 from weighbridge.records.table import RouteTable
 from weighbridge.store.database import Database
 from weighbridge.store.files import write_durably
 from weighbridge.store.layout import Layout
+from weighbridge.store.ramps import RampChange
 
 _ANSWER: msgspec.json.Decoder[PriceAnswer] = msgspec.json.Decoder(PriceAnswer)
 
@@ -59,6 +62,51 @@ class Publisher:
         compiled = self._compile(loaded, number, now_ns, client_keys)
         return self._publish(compiled, highest, loaded.file)
 
+    def publish_ramp(self, change: RampChange, ramps: Ramps, loaded: Loaded) -> Published:
+        """The current table with the shares of `ramps`, in one transaction with the change that allows them.
+
+        Nothing else is compiled: going back must be possible also while the configuration or a secret is broken. Raises
+        `StoreError` where the database cannot, or somebody else was first.
+        """
+        current = self.current
+        if current is None:
+            raise StoreError("no route table is published yet, so no share can be; start `weighbridge serve`")
+        highest, now_ns = self._highest_in_database(), self._clock.wall_ns()
+        table = with_ramps(current, ramps, read_overrides(self._layout), loaded)
+        table = msgspec.structs.replace(table, number=self._next(highest), created_ns=now_ns)
+        compiled = Compiled(table=table, warnings=(), valid_until_ns=None)
+        if _same_content(current, table):
+            self.swap_ramp(change)
+            return _published(current, compiled, changed=False)
+        return self._publish(compiled, highest, "in force", change)
+
+    def swap_ramp(self, change: RampChange) -> None:
+        """A ramp changes and no share with it. Raises `StoreError`."""
+        current = self.current
+        if not self._database.swap_ramp(change, 0 if current is None else current.number):
+            raise StoreError(f"the ramp of {change.route} was changed by somebody else meanwhile; look at it again")
+
+    def publish_override(self, routes: frozenset[str]) -> Published:
+        """The current table with these routes at their incumbents: files alone, where the database is out of reach."""
+        current = self.current
+        if current is None:
+            raise StoreError("no route table is published, so everything is at its incumbent")
+        table = msgspec.structs.replace(
+            current,
+            number=self._next(0),
+            created_ns=self._clock.wall_ns(),
+            routes=tuple(at_incumbent(route) if route.name in routes else route for route in current.routes),
+        )
+        if _same_content(current, table):
+            return Published(table=current, changed=False, warnings=(), valid_until_ns=None)
+        self._write(canonical(table))
+        self.current = table
+        return Published(table=table, changed=True, warnings=(), valid_until_ns=None)
+
+    def _next(self, highest: int) -> int:
+        known = (self.current, *self._on_disk())
+        return 1 + max(highest, *(0 if table is None else table.number for table in known))
+
     def publish_keys(self, loaded: Loaded) -> Published | None:
         """The current table with the keys of `key create` as they are now; `None` before the first table.
 
@@ -80,7 +128,7 @@ class Publisher:
         compiled = Compiled(table=table, warnings=made.warnings, valid_until_ns=made.until_ns)
         return self._publish(compiled, highest, loaded.file)
 
-    def _publish(self, compiled: Compiled, highest: int, file: str) -> Published:
+    def _publish(self, compiled: Compiled, highest: int, file: str, ramp: RampChange | None = None) -> Published:
         current, number = self.current, compiled.table.number
         if current is not None and _same_content(current, compiled.table):
             if _read(self._layout.table) != current:
@@ -94,8 +142,8 @@ class Publisher:
                 "published and the old one stays. This is a defect of weighbridge: please report it with the "
                 "configuration (it holds no secrets)."
             )
-        if not self._database.publish(highest, number, body, compiled.table.created_ns):
-            raise StoreError(f"route table {number} was published by somebody else meanwhile; reload again")
+        if not self._database.publish(highest, number, body, compiled.table.created_ns, ramp):
+            raise StoreError(f"route table {number} was published by somebody else meanwhile; say it again")
         self._write(body)
         self.current = compiled.table
         return _published(compiled.table, compiled, changed=True)
@@ -116,6 +164,8 @@ class Publisher:
             world=world,
             client_keys=client_keys,
             made_keys=made.rows,
+            ramps={row.route: (parse(row.body, RampState), row.digest) for row in self._database.ramps.all()},
+            overrides=read_overrides(self._layout),
         )
         ends = [until_ns for until_ns in (compiled.valid_until_ns, made.until_ns) if until_ns is not None]
         return msgspec.structs.replace(

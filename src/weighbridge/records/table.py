@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.records.budget import Budget
+from weighbridge.records.ramp import RampInForce
 from weighbridge.records.usage import Price, PriceFrom
 
 SCHEMA = "route-table/1"
@@ -118,6 +119,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_wait_s_max: float = 2.0
     budget: str | None = None
     """Everything that users send to this route is charged there too."""
+    ramp: RampInForce | None = None
+    """The ramp that the shares are of; `None` while everything goes to the incumbent because there is none."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,13 +15,14 @@ from typing import Literal, TypeVar
 import msgspec
 
 from weighbridge.errors import ControlError
+from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
 from weighbridge.store.funds import Ask, Given
 from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
 
-ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment"]
+ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment", "ramp"]
 
 
 ClaimEnd = Literal["answered", "released", "lost"]
@@ -136,6 +137,12 @@ class ClaimMismatch(Message, frozen=True, kw_only=True, tag="claim_mismatch"):
 
 class ClaimLost(Message, frozen=True, kw_only=True, tag="claim_lost"):
     """The first one may have been carried out, and nobody knows its answer."""
+
+
+class RampAnswer(Message, frozen=True, kw_only=True, tag="ramps"):
+    ramps: tuple[RampStatus, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know beside it, one sentence each."""
 
 
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
@@ -330,6 +337,33 @@ class SettleClaim(Message, frozen=True, kw_only=True, tag="settle_claim"):
     answer: bytes = b""
 
 
+RampAction = Literal["propose", "approve", "start", "advance", "pause", "resume", "rollback", "reject"]
+
+
+class RampAct(Message, frozen=True, kw_only=True, tag="ramp_act"):
+    """A person moves a ramp. Answer: `RampAnswer` with that ramp."""
+
+    action: RampAction
+    route: str
+    candidate: str | None = None
+    """To propose; else the ramp's own."""
+    verdict: str | None = None
+    """To propose: the digest of the verdict that allows it."""
+    up_to: Stage | None = None
+    """To approve."""
+    accepts: tuple[str, ...] = ()
+    """To approve: gates whose unknown answer is taken upon oneself."""
+    why: str = ""
+    token: str | None = None
+    """An approver's; without any configured, the login that runs the keeper stands for it."""
+
+
+class RampShow(Message, frozen=True, kw_only=True, tag="ramp_show"):
+    """Answer: `RampAnswer`, of all routes or one."""
+
+    route: str | None = None
+
+
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
 
@@ -338,7 +372,7 @@ KeyAnswer = KeyRow | KeyList
 ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | ClaimAnswer | Funds
+    | KeyAnswer | ClaimAnswer | Funds | RampAnswer
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -346,7 +380,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest | FundsRequest | Claim | SettleClaim
+    | KeyRequest | FundsRequest | Claim | SettleClaim | RampAct | RampShow
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -10,7 +10,7 @@ checkpoint at once (https://sqlite.org/wal.html#walresetbug).
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import apsw
 import msgspec
 
 from weighbridge.errors import StoreError
-from weighbridge.store import client_keys, idempotency
+from weighbridge.store import client_keys, idempotency, ramps
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
@@ -62,6 +62,8 @@ MIGRATIONS: tuple[str, ...] = (
     client_keys.MIGRATION,
     # 4
     idempotency.MIGRATION,
+    # 5
+    ramps.MIGRATION,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 
@@ -119,6 +121,10 @@ def _told(path: Path, what: str) -> Iterator[None]:
         raise StoreError(f"the database {path} cannot be {what}: {error}") from error
 
 
+class _Lost(Exception):  # noqa: N818 (it undoes a transaction and is caught where it is raised)
+    """Somebody else was first."""
+
+
 class Database:
     """The one connection of the keeper. Raises `StoreError` when the file cannot be opened, read or written.
 
@@ -137,10 +143,10 @@ class Database:
             except BaseException:
                 self._db.close()
                 raise
-        self.client_keys = client_keys.ClientKeyTable(
-            self._db, partial(_told, path)
-        )  # no cycle: it is closed when dropped
-        self.idempotency = idempotency.IdempotencyTable(self._db, partial(_told, path))
+        told = partial(_told, path)  # no cycle: it is closed when dropped
+        self.client_keys = client_keys.ClientKeyTable(self._db, told)
+        self.idempotency = idempotency.IdempotencyTable(self._db, told)
+        self.ramps = ramps.RampTable(self._db, told)
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
@@ -187,15 +193,31 @@ class Database:
             body = self._scalar("SELECT body FROM route_table WHERE number = ?", (number,))
         return body if isinstance(body, bytes) else None
 
-    def publish(self, after: int, number: int, body: bytes, created_ns: int) -> bool:
-        """Compare and swap: store table `number` only if the highest number so far is `after`. False if it is not."""
-        with self._told("written"), self._db:
+    def publish(
+        self, after: int, number: int, body: bytes, created_ns: int, ramp: ramps.RampChange | None = None
+    ) -> bool:
+        """Compare and swap: store table `number` only if the highest number so far is `after`. False if it is not.
+
+        With `ramp` the ramp's state is swapped in the same transaction: both or neither.
+        """
+        with suppress(_Lost), self._told("written"), self._db:
             self._db.execute(
                 "INSERT INTO route_table(number, created_ns, body) SELECT ?, ?, ? "
                 "WHERE (SELECT coalesce(max(number), 0) FROM route_table) = ?",
                 (number, created_ns, body, after),
             )
-        return self._db.changes() == 1
+            if self._db.changes() != 1 or (ramp is not None and not self.ramps.swap(ramp, number)):
+                raise _Lost
+            return True
+        return False
+
+    def swap_ramp(self, ramp: ramps.RampChange, table: int) -> bool:
+        """A ramp's state changes and no route table with it. False if its revision is another one by now."""
+        with suppress(_Lost), self._told("written"), self._db:
+            if not self.ramps.swap(ramp, table):
+                raise _Lost
+            return True
+        return False
 
     # --- looked-up prices (loading the price book takes half a second; a start should not) ----------------------------
 
@@ -279,6 +301,15 @@ def remembered(path: Path) -> Remembered | None:
     """What is remembered of the log, read beside a running keeper; `None`: no database. Raises `StoreError`."""
     with _reading(path) as db:
         return None if db is None else _remembered(db)
+
+
+def stored_tables(path: Path) -> tuple[bytes, ...]:
+    """The bytes of every route table that was published, read beside a running keeper. Raises `StoreError`."""
+    with _reading(path) as db:
+        if db is None or db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'route_table'").fetchone() is None:
+            return ()
+        rows = db.execute("SELECT body FROM route_table ORDER BY number").fetchall()
+    return tuple(body for (body,) in rows if isinstance(body, bytes))
 
 
 def _remembered(db: apsw.Connection) -> Remembered:

@@ -18,6 +18,7 @@ class Layout:
         self.master_key = root / "keys" / "master.key"
         self.table = root / "tables" / "current.json"
         self.table_last_good = root / "tables" / "last-good.json"
+        self.table_override = root / "tables" / "override.json"
         self.chain = root / "log" / "chain.jsonl"
         self.open_log = root / "log" / "open"
         self.sealed_log = root / "log" / "sealed"

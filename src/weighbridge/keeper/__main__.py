@@ -1,7 +1,0 @@
-"""`python -m weighbridge.keeper`."""
-
-import sys
-
-from weighbridge.keeper.main import main
-
-sys.exit(main())

@@ -1,0 +1,237 @@
+"""Ramps as the keeper sees them: shares of a route table, swapped together with the state that allows them.
+
+What a ramp *does* is decided elsewhere (`Office`, handed in by whoever starts the keeper); here is what only the owner
+of the database can do for it (`Desk`).
+"""
+
+import getpass
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from weighbridge.clock import Clock
+from weighbridge.config import Loaded
+from weighbridge.errors import ControlError, StoreError
+from weighbridge.keeper.alerts import Alerts
+from weighbridge.records.canonical import canonical, parse
+from weighbridge.records.canonical import digest as digest_of
+from weighbridge.records.ramp import RampInForce, RampState
+from weighbridge.records.table import SHARE_WHOLE, Route, RouteTable, Share
+from weighbridge.store.control import ObjectKind, RampAct, RampAnswer, RampShow
+from weighbridge.store.database import Database
+from weighbridge.store.files import write_durably
+from weighbridge.store.layout import Layout
+from weighbridge.store.ramps import RampChange, StoredRamp
+
+Ramps = Mapping[str, tuple[RampState, str]]
+"""Route -> the state of its newest ramp, and the digest of that state's object."""
+
+
+class Overrides(msgspec.Struct, frozen=True, kw_only=True):
+    """`tables/override.json`: routes that are held at their incumbent, whatever their ramp says."""
+
+    routes: tuple[str, ...] = ()
+
+
+def read_overrides(layout: Layout) -> frozenset[str]:
+    """Unreadable is as good as absent only where the file is absent. Raises `StoreError`."""
+    try:
+        return frozenset(parse(layout.table_override.read_bytes(), Overrides).routes)
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{layout.table_override} cannot be read ({error}); it says which routes are held at their incumbent. "
+            "Mend or remove it"
+        ) from None
+
+
+def write_overrides(layout: Layout, routes: frozenset[str]) -> None:
+    write_durably(layout.table_override, canonical(Overrides(routes=tuple(sorted(routes)))))
+
+
+def at_incumbent(route: Route) -> Route:
+    """A route without its ramp."""
+    return msgspec.structs.replace(route, shares=(Share(arm=route.incumbent, basis_points=SHARE_WHOLE),), ramp=None)
+
+
+def ramped(route: Route, known: tuple[RampState, str] | None, loaded: Loaded) -> Route:
+    """A route with the shares that its ramp allows; all to the incumbent where an arm is another one by now."""
+    plain = at_incumbent(route)
+    if known is None:
+        return plain
+    state, digest = known
+    if state.over or state.stage == "proposed":
+        return plain
+    if state.incumbent != route.incumbent or state.candidate not in route.candidates:
+        return plain
+    if identities(loaded, state) != state.identities:
+        return plain
+    share = state.basis_points
+    rows = (
+        Share(arm=state.incumbent, basis_points=SHARE_WHOLE - share),
+        Share(arm=state.candidate, basis_points=share),
+    )
+    plan = state.plan
+    limit = plan.copies_nanousd
+    copies = limit is None or state.copies_spent_nanousd < limit
+    in_force = RampInForce(
+        record=digest,
+        stage=state.stage,
+        candidate=state.candidate,
+        stick_by=plan.stick_by,
+        assignment=state.assignment,
+        shadow_basis_points=plan.shadow_basis_points if copies and state.standing == "shadow" else 0,
+        pair_basis_points=plan.pair_basis_points if copies and share else 0,
+    )
+    return msgspec.structs.replace(route, shares=tuple(row for row in rows if row.basis_points), ramp=in_force)
+
+
+def identities(loaded: Loaded, state: RampState) -> tuple[str | None, str | None]:
+    """What the two arms are now; `None` for one that is gone, or whose prompt cannot be read."""
+    incumbent, candidate = (_identity(loaded, name) for name in (state.incumbent, state.candidate))
+    return incumbent, candidate
+
+
+def _identity(loaded: Loaded, name: str) -> str | None:
+    if all(row.name != name for row in loaded.config.arm):
+        return None
+    try:
+        return loaded.arm_identity(name)
+    except OSError:
+        return None
+
+
+def with_ramps(table: RouteTable, ramps: Ramps, overrides: frozenset[str], loaded: Loaded) -> RouteTable:
+    """The table with the shares that its ramps allow, and the verdicts that allowed them."""
+    routes = tuple(
+        at_incumbent(route) if route.name in overrides else ramped(route, ramps.get(route.name), loaded)
+        for route in table.routes
+    )
+    verdicts = tuple(ramps[route.name][0].verdict for route in routes if route.ramp is not None and route.name in ramps)
+    return msgspec.structs.replace(table, routes=routes, verdicts=tuple(dict.fromkeys(verdicts)))
+
+
+class Office(Protocol):
+    """Who decides about ramps."""
+
+    async def tick(self) -> None:
+        """Look at the evidence and act on it; called each second."""
+        ...
+
+    async def act(self, asked: RampAct) -> RampAnswer:
+        """Raises `WeighbridgeError` with the reasons where it may not be."""
+        ...
+
+    async def show(self, asked: RampShow) -> RampAnswer: ...
+
+    def close(self) -> None: ...
+
+
+OfficeMaker = Callable[["Desk"], Office]
+
+
+class Keeping(Protocol):
+    """What a desk needs of the keeper around it."""
+
+    @property
+    def loaded(self) -> Loaded: ...
+
+    @property
+    def serving(self) -> bool: ...
+
+    async def put(self, kind: ObjectKind, label: str, body: bytes) -> str:
+        """Into the signed log; the digest."""
+        ...
+
+    def publish_ramp(self, change: RampChange, ramps: Ramps) -> int:
+        """State and table in one transaction; the table's number. Raises `StoreError`."""
+        ...
+
+    def publish_override(self, routes: frozenset[str]) -> int:
+        """Files alone, no database; the table's number. Raises `StoreError`."""
+        ...
+
+    def current_table(self) -> RouteTable | None: ...
+
+
+class Desk:
+    """What the keeper does for the office. Not thread-safe: the event loop's."""
+
+    def __init__(self, layout: Layout, database: Database, clock: Clock, keeping: Keeping) -> None:
+        self.layout, self.clock = layout, clock
+        self._database, self._keeping = database, keeping
+        self._alerts = Alerts()
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._keeping.loaded
+
+    @property
+    def serving(self) -> bool:
+        """Is there somebody to publish for?"""
+        return self._keeping.serving
+
+    @property
+    def table(self) -> RouteTable | None:
+        return self._keeping.current_table()
+
+    @property
+    def login(self) -> str:
+        """Who runs the keeper; nobody else can reach its socket."""
+        try:
+            return f"login:{getpass.getuser()}"
+        except (KeyError, OSError):
+            return f"login:{os.getuid()}"
+
+    def stored(self) -> tuple[tuple[RampState, StoredRamp], ...]:
+        """Every route's newest ramp. Raises `StoreError`."""
+        return tuple((parse(row.body, RampState), row) for row in self._database.ramps.all())
+
+    def object(self, digest: str) -> bytes | None:
+        """Stored bytes, checked against their digest; `None` where there are none or other ones."""
+        try:
+            body = Path(self.layout.object(digest)).read_bytes()
+        except OSError:
+            return None
+        return body if digest_of(body) == digest else None
+
+    async def commit(self, state: RampState, *, restarts: bool) -> int:
+        """Into the signed log, then state and shares together. Returns the number of the table in force.
+
+        Raises `StoreError` where the database cannot, `ControlError` where somebody else changed the ramp meanwhile.
+        """
+        body = canonical(state)
+        digest = await self._keeping.put("ramp", f"{state.route}/{state.candidate}", body)
+        change = RampChange(route=state.route, after=state.revision - 1, digest=digest, body=body, restarts=restarts)
+        ramps = {known.route: (known, row.digest) for known, row in self.stored()}
+        before = ramps.get(state.route)
+        if (0 if before is None else before[0].revision) != state.revision - 1:
+            raise ControlError(
+                f"the ramp of {state.route} was changed by somebody else meanwhile; look at `weighbridge ramp status` "
+                "and say it again"
+            )
+        ramps[state.route] = (state, digest)
+        number = self._keeping.publish_ramp(change, ramps)
+        if state.over and state.route in read_overrides(self.layout):
+            write_overrides(self.layout, read_overrides(self.layout) - {state.route})
+        return number
+
+    def note_held(self, route: str, revision: int, held_s: float) -> None:
+        self._database.ramps.note_held(route, revision, held_s)
+
+    def overrides(self) -> frozenset[str]:
+        return read_overrides(self.layout)
+
+    def override(self, route: str) -> int:
+        """Hold a route at its incumbent without the database. Returns the table's number."""
+        routes = read_overrides(self.layout) | {route}
+        write_overrides(self.layout, routes)
+        return self._keeping.publish_override(routes)
+
+    def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None:
+        """Tell people, in the background. What cannot be delivered is logged."""
+        self._alerts.send(self.loaded, subject, lines, route=state.route, candidate=state.candidate, stage=state.stage)

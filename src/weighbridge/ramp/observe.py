@@ -1,0 +1,203 @@
+"""From the exchange log to sights: what went wrong with a request, as far as the log can tell. Pure but for bodies."""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from weighbridge.grading.answers import Answer, answer_of
+from weighbridge.ramp.streams import Sight
+from weighbridge.records.exchange import BodyState, Exchange
+from weighbridge.records.frames import BodyRef
+from weighbridge.records.ramp import Guardrail
+
+RECENT_MAX = 2000
+"""Requests of the incumbent whose percentiles the next stage is counted against."""
+RECENT_MIN = 200
+"""Fewer say nothing about a 90th percentile."""
+TURNS_MAX = 200_000
+FAILED = ("upstream_error", "upstream_cut", "timeout")
+REFUSED = ("content_filter", "refusal", "safety")
+
+Body = Callable[[BodyRef], BodyState]
+
+
+def first_arm(exchange: Exchange) -> str | None:
+    """The arm that the request was assigned to, whichever answered in the end."""
+    return exchange.attempts[0].arm if exchange.attempts else exchange.arm
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+
+
+class _Tool(msgspec.Struct):
+    function: _Function | None = None
+    name: str | None = None
+
+
+class _JsonSchema(msgspec.Struct):
+    schema: dict[str, object] | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str = "text"
+    json_schema: _JsonSchema | None = None
+
+
+class _Asked(msgspec.Struct):
+    """Of a captured request: what its answer has to obey."""
+
+    tools: tuple[_Tool, ...] | None = None
+    response_format: _Format | None = None
+
+
+_asked = msgspec.json.Decoder(_Asked)
+
+
+class Observer:
+    """Keeps what takes more than one request to tell: turns of conversations, and the incumbent's recent figures."""
+
+    def __init__(self, incumbent: str, candidate: str) -> None:
+        self._incumbent, self._candidate = incumbent, candidate
+        self._turns: dict[tuple[bool, int], int] = {}
+        self._recent: dict[Guardrail, deque[float]] = {}
+
+    def figures(self, exchange: Exchange) -> dict[Guardrail, float | None]:
+        """What lies on a scale; `None` is unknown, and a figure that does not apply is absent."""
+        first = exchange.attempts[0]
+        found: dict[Guardrail, float | None] = {"latency": first.duration_ns, "cost": first.cost_nanousd}
+        if exchange.stream:
+            found["first_byte"] = first.first_byte_ns
+        usage = first.usage
+        found["tokens"] = None if usage is None else float(usage.output + usage.reasoning)
+        return found
+
+    def learn(self, exchange: Exchange) -> None:
+        """An exchange of the incumbent: its figures count among the recent ones."""
+        if not exchange.attempts or first_arm(exchange) != self._incumbent or exchange.outcome != "ok":
+            return
+        for name, value in self.figures(exchange).items():
+            if value is not None:
+                self._recent.setdefault(name, deque(maxlen=RECENT_MAX)).append(value)
+
+    def percentiles(self) -> dict[str, float]:
+        """The incumbent's 90th percentiles, of what there is enough of."""
+        found: dict[str, float] = {
+            name: sorted(values)[int(0.9 * len(values))]
+            for name, values in self._recent.items()
+            if len(values) >= RECENT_MIN
+        }
+        turns = sorted(count for (candidate, _), count in self._turns.items() if not candidate)
+        if len(turns) >= RECENT_MIN:
+            found["turns"] = float(turns[int(0.9 * len(turns))])
+        return found
+
+    def sight(
+        self, exchange: Exchange, above: dict[str, float], asked_for: tuple[Guardrail, ...], body: Body | None
+    ) -> Sight | None:
+        """What guardrails are told; `None` for what says nothing of an arm (refused by us, the client left, lost)."""
+        arm = first_arm(exchange)
+        if arm not in (self._incumbent, self._candidate) or not exchange.attempts:
+            return None
+        first = exchange.attempts[0]
+        failed = exchange.outcome in FAILED or (first.error is not None and len(exchange.attempts) > 1)
+        if not failed and exchange.outcome != "ok":
+            return None
+        candidate, conversation = arm == self._candidate, int(exchange.conversation, 16)
+        turn = self._turn(conversation, candidate=candidate)
+        bad: list[Guardrail] = []
+        unknown: list[Guardrail] = []
+        if failed:
+            bad.append("errors")
+            # A failure has no latency, cost or text to be judged by: it is one event, not eight.
+            unknown += [name for name in asked_for if name != "errors"]
+            return Sight(conversation, candidate, exchange.slice, tuple(bad), tuple(unknown))
+        _finish(exchange, bad, unknown)
+        for name, value in self.figures(exchange).items():
+            limit = above.get(name)
+            if value is None or limit is None:
+                unknown.append(name)
+            elif value > limit:
+                bad.append(name)
+        limit = above.get("turns")
+        if limit is None:
+            unknown.append("turns")
+        elif turn > limit:
+            bad.append("turns")
+        if "schema" in asked_for or "tools" in asked_for:
+            _obedience(exchange, body, bad, unknown)
+        return Sight(conversation, candidate, exchange.slice, tuple(bad), tuple(unknown))
+
+    def _turn(self, conversation: int, *, candidate: bool) -> int:
+        key = (candidate, conversation)
+        turn = self._turns.get(key, 0) + 1
+        if turn > 1 or len(self._turns) < TURNS_MAX:
+            self._turns[key] = turn
+        return turn
+
+
+def _finish(exchange: Exchange, bad: list[Guardrail], unknown: list[Guardrail]) -> None:
+    first = exchange.attempts[0]
+    reason, usage = first.finish_reason, first.usage
+    if reason is None:
+        unknown.append("refusals")
+    elif reason in REFUSED:
+        bad.append("refusals")
+    if reason == "length":
+        bad.append("broken")
+    elif usage is None:
+        unknown.append("broken")
+    elif usage.output == 0 and reason not in ("tool_calls", *REFUSED):
+        bad.append("broken")
+
+
+def _obedience(exchange: Exchange, body: Body | None, bad: list[Guardrail], unknown: list[Guardrail]) -> None:
+    """Does the answer obey the request's schema, and are its tool calls offered ones, with readable arguments?"""
+    if body is None or exchange.request is None or exchange.response is None:
+        unknown += ["schema", "tools"]
+        return
+    request, response = body(exchange.request), body(exchange.response)
+    if not isinstance(request, bytes) or not isinstance(response, bytes):
+        unknown += ["schema", "tools"]
+        return
+    try:
+        asked, answer = _asked.decode(request), answer_of(response)
+    except (ValueError, msgspec.MsgspecError):
+        unknown += ["schema", "tools"]
+        return
+    if not _calls_fit(asked, answer):
+        bad.append("tools")
+    form = asked.response_format
+    if form is not None and form.type in ("json_object", "json_schema") and not answer.tool_calls:
+        schema = None if form.json_schema is None else form.json_schema.schema
+        if not _obeys(answer.text, schema):
+            bad.append("schema")
+
+
+def _calls_fit(asked: _Asked, answer: Answer) -> bool:
+    offered = {tool.function.name if tool.function is not None else tool.name for tool in asked.tools or ()}
+    for call in answer.tool_calls:
+        if call.name not in offered:
+            return False
+        try:
+            if not isinstance(msgspec.json.decode(call.arguments), dict):
+                return False
+        except msgspec.MsgspecError:
+            return False
+    return True
+
+
+def _obeys(text: str, schema: dict[str, object] | None) -> bool:
+    try:
+        value = msgspec.json.decode(text.encode())
+    except msgspec.MsgspecError:
+        return False
+    if schema is None:
+        return isinstance(value, dict)
+    from weighbridge.grading.graders import validator  # here: the validator's library takes a while to load
+
+    try:
+        return bool(validator(schema).is_valid(value))
+    except (ValueError, RecursionError):
+        return True  # a schema that cannot be used says nothing about the answer

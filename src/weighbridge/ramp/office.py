@@ -1,0 +1,590 @@
+"""Looks after the ramps of one store: people's calls and the controller's decisions become commits.
+
+Decisions are `controller.decide`'s, shares are the keeper's; here the two meet. Heavy reading happens in one thread.
+"""
+
+import asyncio
+import hmac
+import logging
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from weighbridge.clock import Clock
+from weighbridge.config import Loaded, secret
+from weighbridge.errors import ControlError, StoreError, WeighbridgeError
+from weighbridge.licenses import finding as finding_of
+from weighbridge.licenses import profile
+from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence, decide, missing_for
+from weighbridge.ramp.gates import GateFacts, gates
+from weighbridge.ramp.plan import exposure, plan_of
+from weighbridge.ramp.stages import LADDER, back_of, move_between, next_of
+from weighbridge.records.canonical import canonical, digest, parse
+from weighbridge.records.evidence import Evidence as TrialEvidence
+from weighbridge.records.evidence import Finding, Verdict
+from weighbridge.records.permission import arm_refusal
+from weighbridge.records.ramp import (
+    RAMP_SCHEMA,
+    Approval,
+    GateView,
+    RampState,
+    RampStatus,
+    Stage,
+)
+from weighbridge.records.table import RouteTable
+from weighbridge.records.trial import trial_id
+from weighbridge.store.control import RampAct, RampAnswer, RampShow
+from weighbridge.store.layout import Layout
+from weighbridge.store.ramps import StoredRamp
+
+log = logging.getLogger("keeper")
+
+HELD_STEP_S_MAX = 10.0
+"""The most that one tick may add to a stage's time: a machine that slept was not watching."""
+NOTE_EVERY_S = 10.0
+FINDING_S_MAX = 3600.0
+CONTROLLER = "controller"
+
+Known = tuple[RampState, StoredRamp]
+
+
+class Desk(Protocol):
+    """What only the keeper can do; see `keeper.ramps.Desk`."""
+
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def loaded(self) -> Loaded: ...
+    @property
+    def serving(self) -> bool: ...
+    @property
+    def table(self) -> RouteTable | None: ...
+    @property
+    def login(self) -> str: ...
+    def stored(self) -> tuple[Known, ...]: ...
+    def object(self, digest: str) -> bytes | None: ...
+    async def commit(self, state: RampState, *, restarts: bool) -> int: ...
+    def note_held(self, route: str, revision: int, held_s: float) -> None: ...
+    def overrides(self) -> frozenset[str]: ...
+    def override(self, route: str) -> int: ...
+    def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None: ...
+
+
+class _Watched:
+    """A stage in hand: its watch, how long it has lasted, and what was last said about it."""
+
+    def __init__(self, key: tuple[str, int], held_s: float, now_ns: int, before: "_Watched | None") -> None:
+        from weighbridge.ramp.watch import Watch  # here: a keeper without ramps starts without numpy and graders
+
+        self.key, self.held_s, self.at_ns, self.noted_s = key, held_s, now_ns, held_s
+        self.watch: Watch | None = None
+        same = before is not None and before.key[0] == key[0]
+        self.before: Watch | None = before.watch if same and before is not None else None
+        """Of the stage before, in the same ramp."""
+        self.trouble: tuple[str, ...] = ("the exchange log has not been read yet",)
+
+
+class RampOffice:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._thread = ThreadPoolExecutor(1, "ramp")
+        self._watched: dict[str, _Watched] = {}
+        self._last: tuple[Known, ...] = ()
+        self._findings: dict[tuple[str, str, str], Finding] = {}
+        self._acting = asyncio.Lock()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # --- each second --------------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        known = self._stored()
+        for state, row in known:
+            if state.over:
+                self._watched.pop(state.route, None)
+                if state.route in self._desk.overrides():
+                    log.info("route %s is held at its incumbent by an override although its ramp is over", state.route)
+                continue
+            await self._look(state, row)
+
+    def _stored(self) -> tuple[Known, ...]:
+        """With the database gone the last known states are still looked after: going back needs no database."""
+        try:
+            self._last = self._desk.stored()
+        except StoreError as error:
+            if not self._last:
+                raise
+            log.error("the ramps are looked after from memory, the database cannot be read: %s", error)
+        return self._last
+
+    async def _look(self, state: RampState, row: StoredRamp) -> None:
+        held = self._held(state, row)
+        await self._poll(held, state, row)
+        async with self._acting:
+            if all(one.revision != state.revision for one, _ in self._last if one.route == state.route):
+                return  # a person was quicker
+            decision = self._decide(state, held)
+            if decision.target is not None:
+                await self._move(state, decision.target, CONTROLLER, decision.reasons, decision)
+            elif self._copies_ran_out(state, held):
+                await self._commit_changed(
+                    state, copies_spent_nanousd=_spent(state, held), by=CONTROLLER,
+                    reasons=("the budget of copies is used up, so no more are made",),
+                )  # fmt: skip
+
+    def _held(self, state: RampState, row: StoredRamp) -> _Watched:
+        now_ns, key = self._desk.clock.mono_ns(), (state.ramp, row.table_from)
+        held = self._watched.get(state.route)
+        if held is None or held.key != key:
+            held = self._watched[state.route] = _Watched(key, row.held_s, now_ns, held)
+        held.held_s += min(HELD_STEP_S_MAX, (now_ns - held.at_ns) / 1e9)
+        held.at_ns = now_ns
+        if held.held_s - held.noted_s >= NOTE_EVERY_S:
+            held.noted_s = held.held_s
+            try:
+                self._desk.note_held(state.route, row.revision, held.held_s)
+            except StoreError as error:
+                log.error("how long %s has lasted was not written down: %s", state.stage, error)
+        return held
+
+    async def _poll(self, held: _Watched, state: RampState, row: StoredRamp) -> None:
+        from weighbridge.ramp.watch import Watch  # here: see `_Watched`
+
+        desk, loaded = self._desk, self._desk.loaded
+
+        def work() -> None:
+            if held.watch is None:
+                failures = self._trial_failures(state)
+                held.watch = Watch(desk.layout, loaded, state, row.table_from, failures, held.before)
+                held.before = None
+            held.watch.poll()
+            self._finding(state, loaded)
+
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            held.trouble = ()
+        except (WeighbridgeError, OSError, ValueError) as error:
+            if not held.trouble:
+                log.error("the evidence of route %s cannot be read: %s", state.route, error)
+            held.trouble = (f"the evidence cannot be read: {error}",)
+
+    def _decide(self, state: RampState, held: _Watched | None) -> Decision:
+        return decide(state, self._evidence(held), self._gates(state, held))
+
+    def _evidence(self, held: _Watched | None) -> Evidence:
+        if held is None or held.watch is None:
+            return NOTHING_SEEN
+        return held.watch.evidence(held.held_s, held.trouble)
+
+    def _copies_ran_out(self, state: RampState, held: _Watched) -> bool:
+        limit = state.plan.copies_nanousd
+        return limit is not None and state.copies_spent_nanousd < limit <= _spent(state, held)
+
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    def _gates(self, state: RampState, held: _Watched | None) -> tuple[GateView, ...]:
+        return gates(state, next_of(state.standing), self._facts(state, held))
+
+    def _facts(self, state: RampState, held: _Watched | None) -> GateFacts:
+        desk, table = self._desk, self._desk.table
+        watch = None if held is None else held.watch
+        route = None if table is None else table.route(state.route)
+        arms = () if route is None else (route.incumbent, *route.candidates)
+        there = (
+            table is not None and route is not None and route.incumbent == state.incumbent and state.candidate in arms
+        )
+        refusal = (
+            arm_refusal(table, route, state.candidate) if there and table is not None and route is not None else None
+        )
+        stored = desk.object(state.verdict)
+        verdict = None if stored is None else parse(stored, Verdict)
+        return GateFacts(
+            identities=_identities(desk.loaded, state) if table is None or there else (None, None),
+            prices=(state.prices if table is None or not there else _prices(table, state)),
+            finding=self._findings.get(self._finding_key(state, desk.loaded)),
+            send_refusal=refusal,
+            verdict_age_s=float("inf") if verdict is None else (desk.clock.wall_ns() - verdict.created_ns) / 1e9,
+            copies_spent_nanousd=_spent(state, held),
+            candidate_limited=0 if watch is None else watch.limited[state.candidate],
+            incumbent_limited=0 if watch is None else watch.limited[state.incumbent],
+            per_minute=None if watch is None else watch.per_minute(),
+        )
+
+    def _finding_key(self, state: RampState, loaded: Loaded) -> tuple[str, str, str]:
+        today = datetime.fromtimestamp(self._desk.clock.wall_ns() // 1_000_000_000, UTC).date().isoformat()
+        arm = next((row for row in loaded.config.arm if row.name == state.candidate), None)
+        about = digest(canonical(loaded.config.organization)) + ("" if arm is None else digest(canonical(arm)))
+        return state.candidate, today, about
+
+    def _finding(self, state: RampState, loaded: Loaded) -> Finding | None:
+        """What the candidate's terms mean today; worked out once a day and configuration."""
+        key = self._finding_key(state, loaded)
+        if key not in self._findings and all(row.name != state.candidate for row in loaded.config.arm):
+            return None
+        if key not in self._findings:
+            made = finding_of(loaded.arm(state.candidate), key[1], profile(loaded.config.organization, loaded.file))
+            self._findings = {**self._findings, key: made}
+        return self._findings[key]
+
+    def _trial_failures(self, state: RampState) -> tuple[int, int] | None:
+        """Failed and all of the candidate's answers in the trial that certified it."""
+        stored = self._desk.object(state.verdict)
+        named = None if stored is None else parse(stored, Verdict).evidence
+        body = None if named is None else self._desk.object(named)
+        if body is None:
+            return None
+        pairs = parse(body, TrialEvidence).pairs
+        return (sum(pair.candidate < 0.5 for pair in pairs), len(pairs)) if pairs else None
+
+    # --- moving -------------------------------------------------------------------------------------------------------
+
+    async def _move(
+        self, state: RampState, target: Stage, by: str, reasons: tuple[str, ...], decision: Decision | None = None
+    ) -> tuple[str, ...]:
+        """Commit a move of the table. Returns notes for a person."""
+        held = self._watched.get(state.route)
+        watch = None if held is None else held.watch
+        paused = target == "paused"
+        after = msgspec.structs.replace(
+            state, stage=target, came_from=state.stage if paused else None, time_ns=self._desk.clock.wall_ns(),
+            reasons=reasons, by=by, copies_spent_nanousd=_spent(state, held),
+        )  # fmt: skip
+        restarts = after.standing != state.standing
+        if restarts and watch is not None:
+            after = msgspec.structs.replace(
+                after,
+                used={**state.used, **watch.monitor.used()},
+                slow_above=watch.percentiles(),
+                baseline={**state.baseline, **watch.monitor.baseline()},
+            )
+        if after.basis_points < state.basis_points:
+            after = msgspec.structs.replace(after, assignment=state.assignment + 1)
+        notes: tuple[str, ...] = ()
+        try:
+            await self._commit(after, restarts=restarts)
+        except StoreError as error:
+            if target not in ("rolled_back", "rejected"):
+                raise
+            table = self._desk.override(state.route)
+            notes = (
+                f"the database cannot be written ({error}), so route {state.route} is held at {state.incumbent} by "
+                f"route table {table} until it can; what happened is not in the signed log yet",
+            )
+        if decision is not None and decision.cause in ("alarm", "gate", "doubt"):
+            self._alert(after, decision)
+        return notes
+
+    async def _commit_changed(
+        self, state: RampState, *, by: str, reasons: tuple[str, ...], approvals: tuple[Approval, ...] | None = None,
+        copies_spent_nanousd: int | None = None,
+    ) -> None:  # fmt: skip
+        after = msgspec.structs.replace(
+            state, by=by, reasons=reasons,
+            approvals=state.approvals if approvals is None else approvals,
+            copies_spent_nanousd=state.copies_spent_nanousd if copies_spent_nanousd is None else copies_spent_nanousd,
+        )  # fmt: skip
+        await self._commit(after, restarts=False)
+
+    async def _commit(self, after: RampState, *, restarts: bool) -> None:
+        row = next((row for one, row in self._last if one.route == after.route), None)
+        after = msgspec.structs.replace(
+            after, revision=(0 if row is None else row.revision) + 1, prev=None if row is None else row.digest
+        )
+        number = await self._desk.commit(after, restarts=restarts)
+        log.info(
+            "ramp of %s: %s, %.2f%% on %s (route table %d): %s", after.route, after.stage, after.basis_points / 100,
+            after.candidate, number, "; ".join(after.reasons),
+        )  # fmt: skip
+        self._last = self._desk.stored()
+
+    def _alert(self, state: RampState, decision: Decision) -> None:
+        if state.stage == "paused":
+            what = f"route {state.route}: the ramp of {state.candidate} is paused"
+            to_do = (
+                f"to do: look at the evidence (`weighbridge ramp status {state.route}`), then `weighbridge ramp "
+                f"resume` or `weighbridge ramp rollback {state.route}`"
+            )
+        else:
+            what = f"route {state.route}: taken back from {state.candidate} to {state.incumbent}"
+            to_do = (
+                f"to do: nothing for users, all are on {state.incumbent}. Find the cause (`weighbridge ramp history "
+                f"{state.route}`), mend it, run the trial again and propose a new ramp"
+            )
+        self._desk.alert(what, (*decision.reasons, to_do), state)
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    async def act(self, asked: RampAct) -> RampAnswer:
+        who = self._who(asked.token)
+        async with self._acting:
+            notes = await self._act(asked, who)
+        answer = await self.show(RampShow(route=asked.route))
+        return msgspec.structs.replace(answer, notes=(*notes, *answer.notes))
+
+    def _who(self, token: str | None) -> str:
+        """The name of who asks. Raises `ControlError` for a token that is nobody's."""
+        approvers = self._desk.loaded.config.approver
+        if token is None:
+            return self._desk.login
+        for row in approvers:
+            try:
+                known = secret(row.token, self._desk.loaded.folder)
+            except LookupError as error:
+                log.error("approver %s cannot be told by a token: %s", row.name, error.args[0])
+                continue
+            if hmac.compare_digest(known.encode(), token.encode()):
+                return row.name
+        raise ControlError(
+            "the token is nobody's; it must be that of an [[approver]] of the configuration"
+            + ("" if approvers else ", and there is none")
+        )
+
+    async def _act(self, asked: RampAct, who: str) -> tuple[str, ...]:
+        if asked.action == "rollback":
+            return await self._rollback(asked, who)
+        self._last = self._desk.stored()
+        if asked.action == "propose":
+            await self._propose(asked, who)
+            return ()
+        state, row = self._known(asked.route)
+        if asked.action == "approve":
+            await self._approve(state, asked, who)
+            return ()
+        reasons = (asked.why,) if asked.why else (f"{asked.action} by {who}",)
+        target = _target(asked, state)
+        move = move_between(state.stage, target)
+        if move is None or "person" not in move.causes:
+            raise ControlError(
+                f"the ramp of {state.route} is in stage {state.stage}: {asked.action} leads nowhere from there"
+            )
+        if target not in ("paused", "rejected") and not self._desk.serving:
+            raise ControlError("nothing serves, so there is no traffic to move; start `weighbridge serve`")
+        held = None
+        if move.needs:
+            held = self._held(state, row)
+            await self._poll(held, state, row)
+        waits = missing_for(state, target, self._evidence(held), self._gates(state, held)) if move.needs else ()
+        if waits:
+            raise ControlError(
+                f"the ramp of {state.route} cannot go from {state.stage} to {target} yet:\n"
+                + "\n".join(f"- {one}" for one in waits)
+            )
+        return await self._move(state, target, who, reasons)
+
+    async def _rollback(self, asked: RampAct, who: str) -> tuple[str, ...]:
+        """Always works: with the database as a move, without it as an override of the files."""
+        reasons = (asked.why,) if asked.why else (f"rollback by {who}",)
+        try:
+            self._last = self._desk.stored()
+        except StoreError as error:
+            table = self._desk.override(asked.route)
+            return (
+                f"the database cannot be read ({error}); route {asked.route} is held at its incumbent by route table "
+                f"{table}",
+            )
+        state, _ = self._known(asked.route)
+        if state.over:
+            raise ControlError(
+                f"the ramp of {state.route} is over already ({state.stage}): all are on {state.incumbent}"
+            )
+        return await self._move(
+            state, back_of(state.standing) if state.stage != "paused" else "rolled_back", who, reasons
+        )
+
+    def _known(self, route: str) -> Known:
+        found = next((known for known in self._last if known[0].route == route), None)
+        if found is None:
+            routes = ", ".join(state.route for state, _ in self._last) or "none"
+            raise ControlError(
+                f"route {route!r} has no ramp; there are ramps of: {routes}. "
+                f"`weighbridge ramp propose {route}` makes one"
+            )
+        return found
+
+    async def _approve(self, state: RampState, asked: RampAct, who: str) -> None:
+        if state.over:
+            raise ControlError(f"the ramp of {state.route} is over ({state.stage}); propose a new one")
+        if self._desk.loaded.config.approver and asked.token is None:
+            raise ControlError(
+                "approvers are configured, so an approval needs a token: `weighbridge ramp approve --token env:NAME`"
+            )
+        up_to = asked.up_to or next_of(state.standing)
+        if up_to is None or up_to not in LADDER[1:]:
+            raise ControlError(f"{up_to} is no stage to approve; allowed are {', '.join(LADDER[1:])}")
+        unknown = [name for name in asked.accepts if name not in GATES]
+        if unknown:
+            raise ControlError(f"{unknown[0]!r} is not a gate; allowed are {', '.join(GATES)}")
+        row = Approval(by=who, time_ns=self._desk.clock.wall_ns(), up_to=up_to, accepts=asked.accepts)
+        said = f"{who} approves up to {up_to}" + (f", accepts {', '.join(asked.accepts)}" if asked.accepts else "")
+        await self._commit_changed(
+            state,
+            by=who,
+            reasons=(said if not asked.why else f"{said}: {asked.why}",),
+            approvals=(*state.approvals, row),
+        )
+
+    async def _propose(self, asked: RampAct, who: str) -> None:
+        loaded = self._desk.loaded
+        route = next((row for row in loaded.config.route if row.name == asked.route), None)
+        if route is None:
+            raise ControlError(f"there is no route {asked.route!r} in {loaded.file}")
+        running = next((state for state, _ in self._last if state.route == asked.route), None)
+        if running is not None and not running.over and running.stage != "settled":
+            raise ControlError(
+                f"route {asked.route} has a ramp in stage {running.stage} already; roll it back or let it settle first"
+            )
+        if running is not None and running.stage == "settled" and route.incumbent == running.incumbent:
+            raise ControlError(
+                f"{running.candidate} is settled on {asked.route}: make it the incumbent of the route in {loaded.file} "
+                "and reload, then the next candidate can be proposed"
+            )
+        stored = None if asked.verdict is None else self._desk.object(asked.verdict)
+        if stored is None or asked.verdict is None:
+            raise ControlError(
+                f"there is no verdict {(asked.verdict or 'named')[:12]} in this store, or it was changed"
+            )
+        verdict = parse(stored, Verdict)
+        candidate = asked.candidate or verdict.candidate or ""
+        spoilt = running if running is not None and running.verdict == asked.verdict and _failed(running) else None
+        problem = self._unfit(verdict, asked.route, candidate, route.incumbent, route.candidates, spoilt)
+        if problem is not None:
+            raise ControlError(f"no ramp of {candidate or 'nothing'} on {asked.route}: {problem}")
+        plan = plan_of(loaded, asked.route, verdict)
+        table = self._desk.table
+        named = table is not None and all(
+            any(arm.name == name for arm in table.arms) for name in (route.incumbent, candidate)
+        )
+        state = RampState(
+            schema=RAMP_SCHEMA, ramp=f"r-{uuid.uuid4().hex[:12]}", route=asked.route, incumbent=route.incumbent,
+            candidate=candidate, identities=(loaded.arm_identity(route.incumbent), loaded.arm_identity(candidate)),
+            prices=(None, None), verdict=asked.verdict, finding=verdict.findings[0] if verdict.findings else None,
+            proposed_by=who, plan=plan, revision=0, stage="proposed", came_from=None,
+            time_ns=self._desk.clock.wall_ns(), assignment=0 if running is None else running.assignment + 1,
+            reasons=(asked.why or f"proposed by {who}",), by=who,
+        )  # fmt: skip
+        if named and table is not None:
+            state = msgspec.structs.replace(state, prices=_prices(table, state))
+        await self._commit(state, restarts=True)
+
+    def _unfit(
+        self, verdict: Verdict, route: str, candidate: str, incumbent: str, candidates: tuple[str, ...],
+        verdict_used: RampState | None,
+    ) -> str | None:  # fmt: skip
+        """Why a verdict does not allow a ramp; `verdict_used` is the ramp of the same verdict that an alarm ended."""
+        loaded = self._desk.loaded
+        if (verdict.route, verdict.candidate, verdict.incumbent) != (route, candidate, incumbent):
+            return f"the verdict is about {verdict.candidate} beside {verdict.incumbent} on {verdict.route}"
+        if verdict_used is not None:
+            return (
+                f"this verdict allowed a ramp that was taken back ({'; '.join(verdict_used.reasons)}); mend the "
+                "cause and run the trial again (--fresh)"
+            )
+        if candidate not in candidates:
+            return f"it is not among the route's candidates ({', '.join(candidates) or 'none'})"
+        if verdict.overall.verdict != "non_inferior":
+            return f"the verdict on the whole is {verdict.overall.verdict}: " + "; ".join(verdict.overall.reasons)
+        body = None if verdict.evidence is None else self._desk.object(verdict.evidence)
+        if body is None:
+            return "the evidence of the verdict is not in the store"
+        span = parse(body, TrialEvidence).span.digest
+        identity = loaded.arm_identity(candidate)
+        if trial_id(route, identity, span, verdict.margin, verdict.alpha, verdict.seed) != verdict.trial:
+            return "the arm was changed since that trial (model, endpoint, precision or prompt); run it again"
+        return None
+
+    # --- showing ------------------------------------------------------------------------------------------------------
+
+    async def show(self, asked: RampShow) -> RampAnswer:
+        notes: tuple[str, ...] = ()
+        try:
+            self._last = self._desk.stored()
+        except StoreError as error:
+            notes = (f"from memory, the database cannot be read: {error}",)
+        rows = []
+        for state, row in self._last:
+            if asked.route in (None, state.route):
+                if not state.over:
+                    held = self._held(state, row)
+                    if held.watch is None:
+                        await self._poll(held, state, row)
+                rows.append(self._status(state, row))
+        return RampAnswer(ramps=tuple(rows), notes=notes)
+
+    def _status(self, state: RampState, row: StoredRamp) -> RampStatus:
+        held, table = self._watched.get(state.route), self._desk.table
+        watch = None if held is None else held.watch
+        evidence = NOTHING_SEEN if state.over else self._evidence(held)
+        views = () if state.over else self._gates(state, held)
+        above = next_of(state.standing)
+        rate = None if watch is None else watch.monitor.control_rate("errors")
+        cost = None if watch is None else watch.cost_nanousd()
+        stages = [] if state.over else [stage for stage in (state.standing, above) if stage is not None]
+        return RampStatus(
+            state=state,
+            share_percent=state.basis_points / 100,
+            table=0 if table is None else table.number,
+            held_s=row.held_s if held is None else held.held_s,
+            conversations=evidence.conversations,
+            pairs=evidence.pairs,
+            waits_for=decide(state, evidence, views).waits_for,
+            streams=evidence.streams,
+            gates=views,
+            exposure=tuple(view for stage in stages for view in exposure(state, stage, rate, cost)),
+            override=state.route in self._desk.overrides(),
+        )
+
+
+def _target(asked: RampAct, state: RampState) -> Stage:
+    match asked.action:
+        case "start":
+            if state.stage != "proposed":
+                raise ControlError(f"the ramp of {state.route} was started already, it is in stage {state.stage}")
+            return "shadow"
+        case "advance":
+            above = next_of(state.stage)
+            if above is None or state.stage == "proposed":
+                raise ControlError(f"the ramp of {state.route} is in stage {state.stage}: there is no step from there")
+            return above
+        case "resume":
+            if state.stage != "paused" or state.came_from is None:
+                raise ControlError(f"the ramp of {state.route} is not paused, it is in stage {state.stage}")
+            return state.came_from
+        case "pause":
+            return "paused"
+        case _:
+            return "rejected"
+
+
+def _failed(state: RampState) -> bool:
+    """Did evidence, not a person, end it?"""
+    return state.over and state.by == CONTROLLER
+
+
+def _spent(state: RampState, held: _Watched | None) -> int:
+    watch = None if held is None else held.watch
+    return state.copies_spent_nanousd + (0 if watch is None else watch.copies_nanousd)
+
+
+def _identities(loaded: Loaded, state: RampState) -> tuple[str | None, str | None]:
+    found: list[str | None] = []
+    for name in (state.incumbent, state.candidate):
+        try:
+            found.append(loaded.arm_identity(name) if any(row.name == name for row in loaded.config.arm) else None)
+        except OSError:
+            found.append(None)
+    return found[0], found[1]
+
+
+def _prices(table: RouteTable, state: RampState) -> tuple[str | None, str | None]:
+    """Rates and version in one word each: whichever changes, the price did."""
+    said: list[str | None] = []
+    for name in (state.incumbent, state.candidate):
+        arm = table.arm(name)
+        said.append(None if arm.price is None else f"{arm.price_version} {digest(canonical(arm.price))[:8]}")
+    return said[0], said[1]
