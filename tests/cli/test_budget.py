@@ -8,6 +8,7 @@ import pytest
 
 from tests.ledger.made import CONFIG, Books
 from weighbridge.cli.root import run
+from weighbridge.clock import SystemClock
 from weighbridge.records.usage import Usage
 
 
@@ -57,3 +58,30 @@ def test_an_endpoint_that_is_not_there_is_refused(
 ) -> None:
     assert 64 == run(["budget", "reconcile", str(tmp_path / "x"), "--endpoint", "nowhere", "--config", file])
     assert "it has: closed-api, own" in capsys.readouterr().err
+
+
+def test_savings_and_forecast_say_what_they_cannot_say(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == run(["budget", "savings", "--config", file, "--json", "--until", "2026-12-01"])
+    said = json.loads(capsys.readouterr().out)
+    assert (2, None) == (said["incumbent"]["not_measured"], said["incumbent"]["rows"][0]["would_have_cost"])
+    assert 2 == run(["budget", "savings", "--config", file, "--until", "2026-12-01"])
+    assert "no trial has measured closed beside open" in capsys.readouterr().out
+    assert 2 == run(["budget", "forecast", "--config", file, "--json"])
+    assert {"budgets": []} == json.loads(capsys.readouterr().out)
+    assert 64 == run(["budget", "forecast", "nope", "--config", file])
+
+
+def test_a_forecast_names_three_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    books = Books(tmp_path)
+    now_ns = SystemClock().wall_ns()
+    for back in range(1, 61):
+        books.request(Usage(1_000, 0), at_ns=now_ns - back * 86_400 * 10**9)
+    budget = '[[budget]]\nname = "all"\nlimit_usd = "0.4"\nwindow = "total"\n[[key]]\nname = "b"\nsecret = "env:B"\n'
+    text = CONFIG.replace('secret = "env:APP_KEY"', 'secret = "env:APP_KEY"\nbudget = "all"')
+    (tmp_path / "w.toml").write_text(f'[store]\npath = "store"\n{text}{budget}')
+    assert 0 == run(["budget", "forecast", "--config", str(tmp_path / "w.toml"), "--json"])
+    (said,) = json.loads(capsys.readouterr().out)["budgets"]
+    assert 60 == said["history_days"]
+    assert said["ends"]["p10"] <= said["ends"]["p50"] <= said["ends"]["p90"]
+    assert 0 == run(["budget", "forecast", "all", "--config", str(tmp_path / "w.toml")])
+    assert "used up: P10 " in capsys.readouterr().out

@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -15,6 +16,9 @@ from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.records.usage import usd
 from weighbridge.store.layout import Layout
+
+if TYPE_CHECKING:
+    from weighbridge.ledger.outlook import Outlook, WhatIf
 
 app = typer.Typer(help="What was spent, by whom, and when the money ends.", no_args_is_help=True)
 
@@ -138,4 +142,121 @@ def reconcile(
         for name in said.only_ours:
             print(outside(f"{name}: booked by us, and not in the file"))
     if not said.agrees:
+        raise typer.Exit(ExitCode.UNDECIDED)
+
+
+@app.command()
+def forecast(
+    budget: Annotated[str | None, typer.Argument(help="Only this budget.")] = None,
+    what_if: Annotated[
+        str | None, typer.Option(metavar="ARM", help="Instead: what the last four weeks would cost on this arm.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Say on which day each budget is used up: P10, P50 and P90.
+
+    Days are continued by weekday and growth; the band is how wrong the same method was on this spend before. With less
+    than four weeks of history there is no forecast, and that is said. Exit code 2 where there is none.
+    """
+    from weighbridge.ledger.outlook import outlooks
+    from weighbridge.ledger.outlook import what_if as on_another
+    from weighbridge.ledger.postings import postings
+    from weighbridge.ledger.stored import terms_of
+
+    loaded = load(config)
+    layout, now_ns = layout_of(loaded), SystemClock().wall_ns()
+    if what_if is not None:
+        with postings(layout) as sql:
+            rows = on_another(sql, loaded, terms_of(loaded, layout), what_if, now_ns)
+        if as_json:
+            told(rows, "what_if")
+        else:
+            for row in rows:
+                print(outside(_supposed(row)))
+        if not rows or any(row.why_unknown for row in rows):
+            raise typer.Exit(ExitCode.UNDECIDED)
+        return
+    with postings(layout) as sql:
+        found = outlooks(sql, loaded, now_ns, budget)
+    if as_json:
+        told(found, "budgets")
+    else:
+        for one in found:
+            print(outside(_ending(one)))
+    if not found or any(one.ends is None for one in found):
+        raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def told(rows: Sequence[msgspec.Struct], name: str) -> None:
+    sys.stdout.write(outside(json.dumps({name: msgspec.to_builtins(rows)}, indent=2), lines=True) + "\n")
+
+
+def _ending(one: "Outlook") -> str:
+    left = f"{one.budget}: {usd(one.spent_nanousd)} of {usd(one.limit_nanousd)} spent"
+    left += "" if one.resets is None else f", starts anew at {one.resets}"
+    left += f"; {one.unknown:,} attempts of unknown cost" if one.unknown else ""
+    if one.ends is None:
+        return f"{left}; no forecast: {one.why_none}"
+    days = [f"P{share} {day or f'not by {one.ends.through}'}" for share, day in
+            ((10, one.ends.p10), (50, one.ends.p50), (90, one.ends.p90))]  # fmt: skip
+    return f"{left}; used up: {', '.join(days)}; {one.ends.reached:.0%} of the paths use it up by {one.ends.through}"
+
+
+def _supposed(row: "WhatIf") -> str:
+    said = f"{row.route} on {row.arm}: {row.requests:,} requests, {usd(row.paid_nanousd)} paid; on {row.instead}: "
+    if row.would_cost is None:
+        return f"{said}unknown: {row.why_unknown}"
+    cost = row.would_cost
+    return (
+        f"{said}{usd(cost.nanousd)} ({usd(cost.low_nanousd)} to {usd(cost.high_nanousd)}); token ratios measured on "
+        f"{row.ratios.input.pairs if row.ratios else 0:,} pairs, cache {row.cache}"
+    )
+
+
+@app.command()
+def savings(
+    since: Annotated[str | None, typer.Option(help="First day (UTC); without it, from the beginning.")] = None,
+    until: Annotated[str | None, typer.Option(help="Day from which nothing counts; without it, until now.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Say what was saved so far: a sum over every request that another arm than the incumbent served.
+
+    What the incumbent would have cost, at its prices and at token counts that trials measured, minus what was paid,
+    minus what trials, judges, shadows and drills cost. Also against each closed alternative. What no trial measured is
+    no saving. Exit code 2 where something could not be compared.
+    """
+    from datetime import UTC, datetime
+
+    from weighbridge.config.moments import parse_moment
+    from weighbridge.ledger.postings import postings
+    from weighbridge.ledger.savings import savings as saved
+    from weighbridge.ledger.stored import terms_of
+
+    loaded = load(config)
+    layout = layout_of(loaded)
+    try:
+        start = None if since is None else parse_moment(since)
+        end = datetime.fromtimestamp(SystemClock().wall_ns() / 1e9, UTC) if until is None else parse_moment(until)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    with postings(layout) as sql:
+        said = saved(sql, loaded, terms_of(loaded, layout), start, end)
+    if as_json:
+        printed(said)
+    else:
+        for one in (said.incumbent, *said.alternatives):
+            net = one.net
+            print(outside(f"against {one.against}: {usd(net.nanousd)} saved ({usd(net.low_nanousd)} to "
+                          f"{usd(net.high_nanousd)}); {one.not_measured:,} requests not compared"))  # fmt: skip
+            for row in one.rows:
+                what = row.why_unknown or f"{usd(row.would_have_cost.nanousd if row.would_have_cost else None)} instead"
+                print(outside(f"  {row.route}: {row.requests:,} requests on {row.served_by}, {usd(row.paid_nanousd)} "
+                              f"paid; {row.instead_of}: {what}"))  # fmt: skip
+        for purpose, amount in said.other_purposes.items():
+            print(f"  {purpose}: {usd(amount)}, taken off")
+        if not said.alternatives:
+            print('no closed alternative is configured: state its arm with weights = "closed" and try it')
+    if said.incumbent.not_measured or said.other_unknown or any(one.not_measured for one in said.alternatives):
         raise typer.Exit(ExitCode.UNDECIDED)

@@ -9,5 +9,7 @@
 - unknown is unknown: a price that nobody stated is never 0, and another tier's price is nobody's statement
 - a *posting* is one attempt with its cost; an *adjustment* adds to it (`adjust`), nothing that was booked is changed
 - a `statement` allocates a month; `focus` exports it, by token class where `rates` still knows the rates of then
+- `forecast` continues daily spend with a band, `outlook` says when a budget ends; `ratios` are measured token counts of
+  two arms, and `savings` stands on them
 - `reconcile` sets the books beside the provider's own count
 """

@@ -1,0 +1,196 @@
+"""For each budget: what of its window is spent, and the day on which the rest is used up.
+
+A budget counts what was spent on the keys that name it, or a budget below it. Forecasts look at user requests only: a
+trial ends, and says nothing about next week. `what_if` asks the same of the traffic on another arm.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+import duckdb
+import msgspec
+import numpy as np
+
+from weighbridge.config import Loaded
+from weighbridge.config.tree import BudgetSection
+from weighbridge.errors import UsageError
+from weighbridge.ledger.forecast import Ends, Floats, NotEnough, ends, future
+from weighbridge.ledger.prices import PriceFound, Terms, compile_price
+from weighbridge.ledger.ratios import Ratios, cache_share, token_ratios
+from weighbridge.ledger.savings import Cache, Interval, would_have_cost
+from weighbridge.ledger.windows import window_of
+from weighbridge.records.usage import nanousd_per_million
+
+TOTAL_DAYS = 365
+"""How far a budget without an end is looked at."""
+WHAT_IF_DAYS = 28
+NS = 1_000_000_000
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    budget: str
+    limit_nanousd: int
+    spent_nanousd: int
+    """In the window so far."""
+    resets: str | None
+    """When the window ends, ISO 8601 UTC; `None`: never."""
+    history_days: int
+    ends: Ends | None
+    why_none: str | None
+    """Why there is no forecast."""
+    unknown: int
+    """Attempts in the window whose cost nobody knows: the money ends sooner than this says."""
+    expected_nanousd: int | None
+    """The whole window: spent so far and what is expected (P50) until it ends."""
+
+
+def outlooks(sql: duckdb.DuckDBPyConnection, loaded: Loaded, now_ns: int, only: str | None = None) -> list[Outlook]:
+    """`sql` has the view `postings`. Raises `UsageError` for a budget that is not there."""
+    budgets = loaded.config.budget
+    if only is not None and only not in [row.name for row in budgets]:
+        known = ", ".join(row.name for row in budgets) or "none"
+        raise UsageError(f"{loaded.file} has no budget {only!r}; it has: {known}")
+    return [_outlook(sql, loaded, row, now_ns) for row in budgets if only in (None, row.name)]
+
+
+def keys_of(loaded: Loaded, budget: str) -> list[str]:
+    """The keys whose spending counts on a budget: those that name it, or one below it."""
+    names = {budget}
+    while below := {row.name for row in loaded.config.budget if row.parent in names} - names:
+        names |= below
+    return [key.name for key in loaded.config.key if key.budget in names]
+
+
+def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection, now_ns: int) -> Outlook:
+    keys = keys_of(loaded, row.name)
+    window = window_of(row.window, row.time_zone, now_ns)
+    limit = nanousd_per_million(row.limit_usd)
+    start = _utc(window.start_ns)
+    spent, unknown = _spent(sql, keys, start, _utc(now_ns))
+    today = _utc(now_ns).date()
+    days = _daily(sql, keys, today)
+    end = None if window.end_ns is None else datetime.fromtimestamp(window.end_ns // NS, UTC)
+    found: Ends | None = None
+    why: str | None = None
+    expected: int | None = None
+    if row.window in ("minute", "hour", "day"):
+        why = f"a window of a {row.window} is over before a forecast by days says anything"
+    elif spent >= limit:
+        why = "it is used up"
+    elif len(days) == 0:
+        why = "not enough history: no day of spend is complete"
+    else:
+        ahead = TOTAL_DAYS if end is None else max(1, (end.date() - today).days + (end.time() > datetime.min.time()))
+        made = future(days, today - timedelta(days=1), ahead)
+        if isinstance(made, NotEnough):
+            why = made.why
+        else:
+            # What was spent today is part of today's forecast: the rest is counted from its first moment.
+            before, _ = _spent(sql, keys, start, _utc_day(today))
+            before = max(0, before)
+            found = ends(made, float(limit - before) / NS)
+            expected = None if end is None else before + int(float(made.quantile(0.5)[-1]) * NS)
+    return Outlook(
+        budget=row.name, limit_nanousd=limit, spent_nanousd=spent, resets=None if end is None else end.isoformat(),
+        history_days=len(days), ends=found, why_none=why, unknown=unknown, expected_nanousd=expected,
+    )  # fmt: skip
+
+
+def _utc(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns // NS, UTC).replace(tzinfo=None, microsecond=ns % NS // 1000)
+
+
+def _utc_day(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)
+
+
+def _spent(sql: duckdb.DuckDBPyConnection, keys: list[str], since: datetime, until: datetime) -> tuple[int, int]:
+    found = sql.execute(_SPENT, [since, max(since, until), keys]).fetchone()
+    return (0, 0) if found is None else (int(found[0]), int(found[1]))
+
+
+def _daily(sql: duckdb.DuckDBPyConnection, keys: list[str], today: date) -> Floats:
+    """Dollars of each complete UTC day from the first with a request on; days without one are 0."""
+    rows = sql.execute(_DAILY, [_utc_day(today), keys]).fetchall()
+    if not rows:
+        return np.empty(0)
+    first = rows[0][0]
+    series = np.zeros((today - first).days)
+    for day, nanousd in rows:
+        series[(day - first).days] = float(nanousd) / NS
+    return series
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """The user traffic of the last days of one route and arm, on another arm."""
+
+    route: str
+    arm: str
+    instead: str
+    requests: int
+    paid_nanousd: int
+    would_cost: Interval | None
+    why_unknown: str | None
+    ratios: Ratios | None
+    """Tokens of the other arm for one of this arm's, as trials measured them."""
+    cache: Cache | None
+    """`measured`: as the other arm's own traffic on this route; `assumed`: between none and all of the input cached."""
+
+
+def what_if(sql: duckdb.DuckDBPyConnection, loaded: Loaded, terms: Terms, instead: str, now_ns: int) -> list[WhatIf]:
+    """Raises `UsageError` for an arm that is not there. Prices are those of now."""
+    if instead not in [arm.name for arm in loaded.config.arm]:
+        known = ", ".join(arm.name for arm in loaded.config.arm) or "none"
+        raise UsageError(f"{loaded.file} has no arm {instead!r}; it has: {known}")
+    row = loaded.arm(instead)
+    answer = compile_price(row, loaded.endpoint(row.endpoint), datetime.fromtimestamp(now_ns // NS, UTC), terms)
+    span = [_utc(now_ns) - timedelta(days=WHAT_IF_DAYS), _utc(now_ns)]
+    found: list[WhatIf] = []
+    for route, arm in sql.execute(_TRAFFIC, [*span, instead]).fetchall():
+        ratios = token_ratios(sql, instead, arm)
+        share = cache_share(sql, instead, route)
+        total = Interval(low_nanousd=0, nanousd=0, high_nanousd=0)
+        requests = paid = 0
+        why = None if isinstance(answer, PriceFound) else answer.why
+        if ratios is None:
+            why = f"no trial has measured {instead} beside {arm} on enough requests"
+        for cost, given, made in sql.execute(_USED, [*span, route, arm]).fetchall():
+            requests, paid = requests + 1, paid + int(cost or 0)
+            if why is None and isinstance(answer, PriceFound) and ratios is not None:
+                one = would_have_cost(int(given), int(made), answer.price, ratios, share)
+                if one is None:
+                    why = f"{instead} has no price for what one of the requests needs"
+                else:
+                    total = total.plus(one)
+        found.append(
+            WhatIf(
+                route=route,
+                arm=arm,
+                instead=instead,
+                requests=requests,
+                paid_nanousd=paid,
+                would_cost=None if why else total,
+                why_unknown=why,
+                ratios=ratios,
+                cache=None if ratios is None else ("assumed" if share is None else "measured"),
+            )
+        )
+    return found
+
+
+_SPENT = (
+    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) FROM postings "
+    "WHERE time >= ? AND time < ? AND list_contains(?, key)"
+)
+_DAILY = (
+    "SELECT time::DATE AS day, coalesce(sum(cost_nanousd), 0)::HUGEINT FROM postings "
+    "WHERE time < ? AND list_contains(?, key) AND purpose = 'user' GROUP BY day ORDER BY day"
+)
+_TRAFFIC = (
+    "SELECT route, arm FROM postings WHERE time >= ? AND time < ? AND purpose = 'user' AND has_usage AND arm <> ? "
+    "GROUP BY ALL ORDER BY ALL"
+)
+_USED = (
+    "SELECT cost_nanousd, input + cache_read + cache_write + cache_write_1h + audio_input + image_input, "
+    "output + reasoning + audio_output + image_output FROM postings "
+    "WHERE time >= ? AND time < ? AND purpose = 'user' AND has_usage AND route = ? AND arm = ?"
+)

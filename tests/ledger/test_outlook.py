@@ -1,0 +1,116 @@
+"""Budgets: what of a window is spent, when the rest ends, and the same traffic on another arm."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.ledger.made import DAY_NS, HOUR_NS, NOV_1_NS, OPEN, Books, loaded
+from tests.ledger.test_savings import STATED, tried
+from weighbridge.errors import UsageError
+from weighbridge.ledger.outlook import Outlook, keys_of, outlooks, what_if
+from weighbridge.ledger.postings import postings
+from weighbridge.ledger.prices import Terms
+from weighbridge.records.usage import Usage, cost_nanousd
+
+BUDGETS = """
+[[budget]]
+name = "company"
+limit_usd = "1.00"
+window = "total"
+[[budget]]
+name = "team"
+parent = "company"
+limit_usd = "0.10"
+window = "month"
+[[budget]]
+name = "quick"
+limit_usd = "1"
+window = "hour"
+[[key]]
+name = "mine"
+secret = "env:MINE"
+budget = "team"
+"""
+NOON = NOV_1_NS + 9 * DAY_NS + 12 * HOUR_NS  # 2026-11-10
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    return Books(tmp_path)
+
+
+def looked(books: Books, name: str) -> Outlook:
+    with postings(books.layout) as sql:
+        return outlooks(sql, loaded(BUDGETS), NOON, name)[0]
+
+
+def spend_daily(books: Books, days: int, tokens: int = 1_000) -> int:
+    """So many days before the tenth, at 5 dollars a million; what one day costs."""
+    for back in range(1, days + 1):
+        books.request(Usage(tokens, 0), key="mine", at_ns=NOV_1_NS + (9 - back) * DAY_NS + HOUR_NS)
+    return 5_000 * tokens
+
+
+def test_a_budget_counts_its_own_keys_and_those_of_budgets_below() -> None:
+    assert (["mine"], ["mine"], []) == tuple(keys_of(loaded(BUDGETS), name) for name in ("company", "team", "quick"))
+
+
+def test_the_day_on_which_a_months_money_ends_follows_from_the_days_before(books: Books) -> None:
+    each = spend_daily(books, 60)
+    books.request(Usage(1, 0), key="app")  # another budget's
+    said = looked(books, "team")
+    assert (9 * each, "2026-12-01T00:00:00+00:00", 60) == (said.spent_nanousd, said.resets, said.history_days)
+    # 10 cents, of which 4.5 are gone: eleven more days at half a cent, the eleventh is the 20th.
+    assert said.ends is not None
+    assert "2026-11-20" == str(said.ends.p50)
+
+
+def test_what_was_spent_today_is_not_counted_twice(books: Books) -> None:
+    spend_daily(books, 60)
+    before = looked(books, "team").ends
+    books.request(Usage(1_000, 0), key="mine", at_ns=NOV_1_NS + 9 * DAY_NS + HOUR_NS)
+    assert before == looked(books, "team").ends
+
+
+def test_a_short_history_is_no_forecast(books: Books) -> None:
+    spend_daily(books, 20)
+    said = looked(books, "company")
+    assert said.ends is None
+    assert "not enough history: 20 days" in (said.why_none or "")
+
+
+def test_a_budget_that_is_used_up_and_one_of_an_hour_say_so(books: Books) -> None:
+    spend_daily(books, 60, tokens=10_000)
+    assert ("it is used up", True) == (
+        looked(books, "team").why_none,
+        "hour" in (looked(books, "quick").why_none or ""),
+    )
+
+
+def test_an_unknown_cost_is_counted_beside(books: Books) -> None:
+    spend_daily(books, 60)
+    books.request(Usage(1, 1, service_tier="ultra"), key="mine", at_ns=NOV_1_NS + HOUR_NS)
+    assert 1 == looked(books, "team").unknown
+
+
+def test_a_budget_that_is_not_there_is_refused(books: Books) -> None:
+    with pytest.raises(UsageError, match="no budget 'nope'; it has: company, team, quick"):
+        looked(books, "nope")
+
+
+def test_the_same_traffic_on_another_arm_is_priced_at_measured_tokens(books: Books) -> None:
+    tried(books)
+    with postings(books.layout) as sql:
+        (row,) = what_if(sql, loaded(), Terms(rows=(STATED,)), "open", NOV_1_NS + DAY_NS)
+    assert (40, "assumed") == (row.requests, row.cache)
+    assert row.would_cost is not None
+    assert 40 * (cost_nanousd(Usage(1_000, 200), OPEN) or 0) == row.would_cost.nanousd
+    assert row.would_cost.low_nanousd < row.would_cost.nanousd  # all of the input might be cached there
+
+
+def test_an_arm_that_no_trial_measured_has_an_unknown_cost(books: Books) -> None:
+    books.request(Usage(800, 100))
+    with postings(books.layout) as sql:
+        (row,) = what_if(sql, loaded(), Terms(), "open", NOV_1_NS + DAY_NS)
+    assert row.would_cost is None
+    assert "no trial has measured open beside closed" in (row.why_unknown or "")
