@@ -192,7 +192,7 @@ class Running:
         )
         bank: Bank | None = None
         if self._has_keeper:
-            line = PurseLine(gateway)
+            self.line = line = PurseLine(gateway)
             store = LedgerStore(SqliteSql(self.layout.ledger, time.time_ns))
             self.bank = bank = Bank(store, "local", lines=lambda: (line,))
             gateway.purse.connected(lambda said: bank.hear(line, said))
