@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.clock import SystemClock
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.records.usage import usd
+from weighbridge.store.control import ShowBudgets, Standings
+from weighbridge.store.funds import Standing
 from weighbridge.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -43,6 +46,54 @@ def this_month() -> str:
 def printed(record: msgspec.Struct, **more: object) -> None:
     """One JSON document, with what the record's own fields do not say."""
     sys.stdout.write(outside(json.dumps(msgspec.to_builtins(record) | more, indent=2), lines=True) + "\n")
+
+
+@app.command()
+def status(
+    users: Annotated[bool, typer.Option("--users", help="Also every end user's own cap.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show what is spent of each budget, what is left, and when it starts anew.
+
+    Exit code 2 where a budget is used up.
+    """
+    loaded = load(config)
+    with keeper_of(loaded) as keeper:
+        said = keeper.call(ShowBudgets(users=users), Standings)
+    if as_json:
+        printed(said)
+    else:
+        for row in said.rows:
+            print(outside(_standing(row)))
+        if not said.rows:
+            print(outside(f"{loaded.file} has no [[budget]]"))
+    if any(row.left_nanousd == 0 for row in said.rows):
+        raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def _standing(row: Standing) -> str:
+    name = f"{row.budget} / {row.subject}" if row.subject else row.budget
+    text = (
+        f"{name} ({'hard' if row.hard else 'soft'}, {row.span}): {usd(row.spent_nanousd)} of {usd(row.limit_nanousd)}"
+    )
+    if row.left_nanousd is not None:
+        text += f", {usd(row.left_nanousd)} left"
+    if row.leased_nanousd:
+        text += f", {usd(row.leased_nanousd)} held or leased to workers ({row.leases})"
+    if row.bound_nanousd:
+        text += f"; {usd(row.bound_nanousd)} of it booked at its upper bound ({row.orphans:,} orphans)"
+    if row.excess_nanousd:
+        text += f"; {usd(row.excess_nanousd)} above what was held"
+    if row.end_ns is not None:
+        text += f"; starts anew {moment(row.end_ns)}"
+    return text if row.configured else f"{text}; not in the configuration"
+
+
+def moment(at_ns: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat(timespec="seconds")
 
 
 @app.command()

@@ -419,7 +419,9 @@ class ApproverSection(Section, frozen=True, kw_only=True):
 
 
 class AlertsSection(Section, frozen=True, kw_only=True):
-    """Whom to tell when a ramp goes back or pauses. Without any it is in the log and in `ramp status`."""
+    """Whom to tell when a ramp goes back or pauses, and when a budget has reached 50, 80 or 100 per cent. Without any
+    it is in the log, in `ramp status` and in `budget status`.
+    """
 
     webhook: str | None = None
     """A URL that gets a JSON object by POST; `env:NAME` or `file:PATH` where it holds a secret."""

@@ -24,9 +24,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     subject: str
     lines: tuple[str, ...]
-    route: str
-    candidate: str
-    stage: str
+    route: str = ""
+    candidate: str = ""
+    stage: str = ""
+    budget: str = ""
+    percent: int | None = None
+    """Of the budget that is spent: 50, 80 or 100."""
 
 
 class Alerts:
@@ -34,11 +37,20 @@ class Alerts:
         self._sending: set[asyncio.Task[None]] = set()
 
     def send(
-        self, loaded: Loaded, subject: str, lines: tuple[str, ...], *, route: str, candidate: str, stage: str
+        self,
+        loaded: Loaded,
+        subject: str,
+        lines: tuple[str, ...],
+        *,
+        route: str = "",
+        candidate: str = "",
+        stage: str = "",
+        budget: str = "",
+        percent: int | None = None,
     ) -> None:
         alert = Alert(
             text="\n".join((subject, *lines)), subject=subject, lines=lines, route=route, candidate=candidate,
-            stage=stage,
+            stage=stage, budget=budget, percent=percent,
         )  # fmt: skip
         log.warning("%s", alert.text)
         task = asyncio.get_running_loop().create_task(_send(loaded, alert))

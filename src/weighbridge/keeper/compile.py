@@ -108,7 +108,7 @@ def compile_table(
         routes=tuple(_route(row, config.grader) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
         server_tls=_server_tls(loaded, world, warnings),
-        budgets=tuple(map(_budget, config.budget)),
+        budgets=tuple(map(compiled_budget, config.budget)),
     )
     table = with_ramps(table, ramps or {}, overrides, loaded)
     warnings += _missing_upstream_keys(table, world)
@@ -286,7 +286,7 @@ def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
     )
 
 
-def _budget(row: BudgetSection) -> Budget:
+def compiled_budget(row: BudgetSection) -> Budget:
     return Budget(
         name=row.name,
         limit_nanousd=_nanousd(row.limit_usd),

@@ -19,9 +19,10 @@ from weighbridge.config import DEFAULT_FILE, Loaded, secret
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
+from weighbridge.keeper.alerts import Alerts
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
-from weighbridge.keeper.compile import ClientKeys
+from weighbridge.keeper.compile import ClientKeys, compiled_budget
 from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
@@ -31,7 +32,9 @@ from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
+from weighbridge.keeper.thresholds import tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
+from weighbridge.ledger.standing import standings
 from weighbridge.records.budget import Budget
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.records.table import RouteTable
@@ -59,8 +62,10 @@ from weighbridge.store.control import (
     Seal,
     SealedCount,
     SettleClaim,
+    ShowBudgets,
     Signature,
     SignStatement,
+    Standings,
     Stop,
     TableChanged,
     TableNumber,
@@ -113,6 +118,7 @@ class Keeper:
         ledger = open_ledger(self._layout, self._source.loaded, clock)
         self._neighbours = ledger.neighbours
         self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
+        self._alerts = Alerts()
         self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
@@ -197,11 +203,11 @@ class Keeper:
                 log.exception("a chore failed, it is tried again")
 
     def _budget(self, name: str) -> Budget | None:
-        table = self._publisher.current
-        return None if table is None else next((row for row in table.budgets if row.name == name), None)
+        return self._budgets().get(name)
 
     async def _tick(self) -> None:
         await projected(self._projecting)
+        await tell_of_thresholds(self._bank, self._budgets(), self._alerts, self._source.loaded)
         now_ns = self._clock.wall_ns()
         if self._until_ns is not None and now_ns >= self._until_ns:
             try:
@@ -292,8 +298,8 @@ class Keeper:
                 stored = self._database.client_keys.all()
                 rows = client_keys.listed(stored, self._source.loaded.config, self._clock.wall_ns())
                 return KeyList(rows=rows)
-            case Claim() | SettleClaim():
-                return await self._claim(request)
+            case Claim() | SettleClaim() | ShowBudgets():
+                return await self._once_or_money(request)
             case RampAct() | RampShow():
                 return await self._ramp(request)
             case Stop():
@@ -315,10 +321,21 @@ class Keeper:
             return await self._office.act(request)
         return await self._office.show(request)
 
-    async def _claim(self, request: Claim | SettleClaim) -> Answer:
+    async def _once_or_money(self, request: Claim | SettleClaim | ShowBudgets) -> Answer:
+        if isinstance(request, ShowBudgets):
+            return await self._standings(request.users)
         if isinstance(request, Claim):
             return await self._claims.claim(request)
         return self._claims.settle(request)
+
+    async def _standings(self, users: bool) -> Standings:
+        await self._projecting.run()
+        bank, budgets = self._bank, self._budgets()
+        rows = await bank.do(lambda: standings(bank.store, budgets, bank.now_ns(), users=users))
+        return Standings(rows=tuple(rows), ledger=bank.store.sql.place)
+
+    def _budgets(self) -> dict[str, Budget]:
+        return {row.name: compiled_budget(row) for row in self._source.loaded.config.budget}
 
     def _pong(self) -> Pong:
         table, workers = self._publisher.current, self._server.workers

@@ -17,7 +17,7 @@ import msgspec
 from weighbridge.errors import ControlError
 from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
-from weighbridge.store.funds import Ask, Given
+from weighbridge.store.funds import Ask, Given, Standing
 from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
@@ -113,6 +113,12 @@ class KeyList(Message, frozen=True, kw_only=True, tag="keys"):
     rows: tuple[KeyRow, ...]
 
 
+class Standings(Message, frozen=True, kw_only=True, tag="standings"):
+    rows: tuple[Standing, ...]
+    ledger: str
+    """Which database it is in."""
+
+
 class Funds(Message, frozen=True, kw_only=True, tag="funds"):
     """Answer to `AskFunds`, which may come after other answers."""
 
@@ -198,6 +204,12 @@ class Rolled(Message, frozen=True, kw_only=True, tag="rolled"):
     incarnation: str
     segment: int
     """The first segment number that is still open; all before it may be sealed."""
+
+
+class ShowBudgets(Message, frozen=True, kw_only=True, tag="show_budgets"):
+    """Answer: `Standings`, up to date with the log."""
+
+    users: bool = False
 
 
 class AskFunds(Message, frozen=True, kw_only=True, tag="ask_funds"):
@@ -372,7 +384,7 @@ KeyAnswer = KeyRow | KeyList
 ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | ClaimAnswer | Funds | RampAnswer
+    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -380,7 +392,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest | FundsRequest | Claim | SettleClaim | RampAct | RampShow
+    | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -9,6 +9,36 @@ import msgspec
 from weighbridge.records.budget import WindowKind
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a budget, or one user of it, stands in the window that is open now."""
+
+    budget: str
+    subject: str
+    span: str
+    """The window and its time zone, e.g. `month Europe/Berlin`."""
+    hard: bool
+    configured: bool
+    """False where the configuration does not know it any more, or counts it over another window."""
+    limit_nanousd: int | None
+    spent_nanousd: int = 0
+    leased_nanousd: int = 0
+    """Held by running requests, or in the hands of workers for the next ones."""
+    left_nanousd: int | None = None
+    """Neither spent nor leased; `None` where there is no limit."""
+    bound_nanousd: int = 0
+    """Of what is spent: booked at its upper bound, because nobody knows what it cost."""
+    excess_nanousd: int = 0
+    """What requests cost above what was held for them."""
+    requests: int = 0
+    orphans: int = 0
+    """Requests whose worker died before their end."""
+    leases: int = 0
+    start_ns: int | None = None
+    """`None` where nothing was charged in this window yet."""
+    end_ns: int | None = None
+    """When it starts anew; `None`: never, or not begun."""
+
+
 class Want(msgspec.Struct, frozen=True, array_like=True):
     """One account that a request is charged to: a budget, or one user of it."""
 

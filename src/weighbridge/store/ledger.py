@@ -298,6 +298,10 @@ class LedgerStore:
             found += [_lease(row) for row in rows]
         return found
 
+    def leases_in(self, window: int) -> list[LeaseRow]:
+        found = self.sql.run(f"SELECT {_LEASE} FROM lease WHERE window_id = ? ORDER BY id", window)  # noqa: S608 (names of ours)
+        return [_lease(row) for row in found]
+
     def owners_on(self, window: int) -> int:
         return _int(
             self.sql.run("SELECT count(*) FROM lease WHERE window_id = ? AND released_nanousd IS NULL", window)[0][0]
