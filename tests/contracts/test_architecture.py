@@ -18,8 +18,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 NOT_IN_A_WORKER = (
     "apsw", "botocore", "duckdb", "google", "genai_prices", "huggingface_hub", "jinja2", "jsonschema",
-    "license_expression", "numpy", "openai", "prometheus_client", "psycopg", "pydantic", "rich", "starlette",
-    "typer", "uvicorn", "xllamacpp",
+    "license_expression", "numpy", "openai", "opentelemetry", "prometheus_client", "psycopg", "pydantic", "rich",
+    "starlette", "typer", "uvicorn", "xllamacpp",
 )  # fmt: skip
 
 DOORS = {

@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from weighbridge.config import Loaded
+from weighbridge.config.logs import LogFormat
+from weighbridge.config.tree import TracesSection
 from weighbridge.errors import ExitCode, StoreError, WeighbridgeError
 from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.parent import Ready, Refused, Start
@@ -84,11 +86,13 @@ def keeper(
     for_command: bool = False,
     client_keys: ClientKeys = "all",
     quiet: bool = False,
+    log_format: LogFormat = "text",
 ) -> Child:
     """Start a keeper; `resume` and `for_command` are those of `keeper.main.Options`."""
     arguments = ["-m", "weighbridge.app.keeper", "--config", config, "--client-keys", client_keys]
     arguments += ["--resume", str(resume)] if resume is not None else []
     arguments += ["--for-command"] if for_command else []
+    arguments += ["--log-format", log_format]
     return spawn([*arguments, *(["--quiet"] if quiet else [])], "--parent-fd")
 
 
@@ -97,8 +101,18 @@ def worker(loaded: Loaded, listen: str, index: int, *, plain: bool = False) -> C
         "-m", WORKER_MODULE, "--store", str(loaded.store_path), "--folder", str(loaded.folder),
         "--listen", listen, "--index", str(index), "--workers", str(loaded.config.server.workers),
         *(["--plain"] if plain else []),
+        "--log-format", loaded.config.server.log_format,
     ]  # fmt: skip
     return spawn(arguments, "--supervisor-fd", WORKER_ENVIRONMENT)
+
+
+def tracer(loaded: Loaded, traces: TracesSection) -> Child:
+    arguments = [
+        "-m", "weighbridge.app.traces", "--store", str(loaded.store_path), "--folder", str(loaded.folder),
+        "--otlp", traces.otlp, "--service", traces.service, "--log-format", loaded.config.server.log_format,
+        *([] if traces.headers is None else ["--headers", traces.headers]),
+    ]  # fmt: skip
+    return spawn(arguments, "--supervisor-fd")
 
 
 def first_line(child: Child, wait_s: float) -> bytes:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -77,6 +78,7 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
         yield from _candidates(compiled.table)
     yield from _prices(loaded)
     yield _capture(loaded)
+    yield from _traces(loaded)
     yield from asyncio.run(_endpoints(loaded, reach))
 
 
@@ -228,6 +230,31 @@ def _capture(loaded: Loaded) -> Check:
                 name="capture", status="fail", says=str(error.args[0]), next_step="set it, or remove encrypt_key"
             )
     return Check(name="capture", status="ok", says=f"for {capture.purpose!r}, approved by {capture.approved_by}")
+
+
+def _traces(loaded: Loaded) -> Iterator[Check]:
+    traces = loaded.config.traces
+    if traces is None:
+        return
+    try:
+        found = find_spec("opentelemetry.sdk.trace") is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        yield Check(
+            name="traces",
+            status="fail",
+            says="the extra [otel] is not installed, so `serve` refuses to start",
+            next_step="pip install 'weighbridge[otel]', or remove [traces]",
+        )
+        return
+    try:
+        if traces.headers is not None:
+            secret(traces.headers, loaded.folder)
+    except LookupError as error:
+        yield Check(name="traces", status="fail", says=str(error.args[0]), next_step="set it, or no span is exported")
+        return
+    yield Check(name="traces", status="ok", says=f"exported to {traces.otlp}; no prompt or answer is in them")
 
 
 async def _endpoints(loaded: Loaded, reach: bool) -> list[Check]:

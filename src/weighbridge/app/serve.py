@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import signal
-import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from weighbridge.app.addresses import Reservation, reserve
 from weighbridge.app.banner import banner
 from weighbridge.app.supervisor import Settings, Supervisor
 from weighbridge.config import Loaded
-from weighbridge.errors import ControlError, ExitCode, StoreError
+from weighbridge.config.logs import log_to_stderr
+from weighbridge.errors import ConfigError, ControlError, ExitCode, StoreError
 from weighbridge.store.control import ControlClient, Ping, Pong
 from weighbridge.store.layout import Layout
 
@@ -23,23 +24,15 @@ log = logging.getLogger("serve")
 SCRAPE_S_MAX = 1.0
 
 
-def log_to_stderr(*, quiet: bool = False) -> None:
-    """One line an event, for people."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING if quiet else logging.INFO,
-        format="%(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-
-
 def serve(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT, then drain; SIGHUP reloads. Returns the exit code.
 
     Raises `WeighbridgeError` where it cannot start: bad configuration, address in use, a second keeper, a store that
     cannot be written, missing secrets of client keys.
     """
-    log_to_stderr()
+    log_to_stderr(loaded.config.server.log_format)
+    if loaded.config.traces is not None and not _has_sdk():
+        raise ConfigError(loaded.file, "traces", "needs the extra [otel]: pip install 'weighbridge[otel]'")
     _refuse_second(loaded)
     listen = reserve(loaded, "server.listen", loaded.config.server.listen)
     try:
@@ -51,6 +44,13 @@ def serve(loaded: Loaded) -> int:
     finally:
         listen.close()
     return ExitCode.DONE
+
+
+def _has_sdk() -> bool:
+    try:
+        return find_spec("opentelemetry.sdk.trace") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _refuse_second(loaded: Loaded) -> None:

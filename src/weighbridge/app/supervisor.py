@@ -17,6 +17,7 @@ from weighbridge.app.addresses import Reservation
 from weighbridge.app.children import Child
 from weighbridge.app.metrics import Sample, Series, WorkerSamples
 from weighbridge.config import Loaded
+from weighbridge.config.tree import TracesSection
 from weighbridge.errors import ControlError, WeighbridgeError
 from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.parent import Ready
@@ -27,6 +28,7 @@ log = logging.getLogger("serve")
 
 WORKER_START_S_MAX = 30.0
 KEEPER_END_S_MAX = 60.0
+TRACER_END_S_MAX = 15.0
 DRAIN_GRACE_S = 5.0
 BACKOFF_S_MIN, BACKOFF_S_MAX, STEADY_S = 0.1, 5.0, 10.0
 METRICS_EVERY_S = 2.0
@@ -73,6 +75,7 @@ class Supervisor:
         self._settings = settings
         self._layout = Layout(settings.loaded.store_path)
         self._keeper: Child | None = None
+        self._tracer: Child | None = None
         self._slots = [Slot(index) for index in range(settings.workers)]
         self._samples = WorkerSamples()
         self._fresh: dict[int, asyncio.Event] = {}
@@ -107,6 +110,9 @@ class Supervisor:
         except TimeoutError:
             raise WeighbridgeError(f"no worker was ready within {WORKER_START_S_MAX:.0f} seconds") from None
         self._tasks.append(asyncio.create_task(self._poll()))
+        traces = self._settings.loaded.config.traces
+        if traces is not None and not self._settings.plain:
+            self._tasks.append(asyncio.create_task(self._keep_tracer(traces)))
         return ready
 
     def _spawn_keeper(self, *, again: bool) -> Child:
@@ -116,7 +122,22 @@ class Supervisor:
             resume=self._layout.root if again else None,
             client_keys=settings.client_keys,
             quiet=settings.quiet,
+            log_format=settings.loaded.config.server.log_format,
         )
+
+    # --- traces -------------------------------------------------------------------------------------------------------
+
+    async def _keep_tracer(self, traces: TracesSection) -> None:
+        """Nobody waits for it; if it dies, spans are lost and requests are not."""
+        delay_s = BACKOFF_S_MIN
+        while not self._stopping.is_set():
+            self._tracer = children.tracer(self._settings.loaded, traces)
+            code = await _ended(self._tracer)
+            if not self._stopping.is_set():
+                delay_s = min(2 * delay_s, BACKOFF_S_MAX)
+                log.error("the exporter of traces %s; another one is started in %.1f s", _how(code), delay_s)
+                self._tracer.line.close()
+                await self._stopped_within(delay_s)
 
     # --- keeper -------------------------------------------------------------------------------------------------------
 
@@ -297,6 +318,9 @@ class Supervisor:
             child.signal(signal.SIGTERM)
         limit_s = self._settings.loaded.config.limits.drain_s_max + DRAIN_GRACE_S
         await asyncio.gather(*(self._wait_or_kill(child, limit_s, "worker") for child in running))
+        if self._tracer is not None:
+            self._tracer.line.close()
+            await self._wait_or_kill(self._tracer, TRACER_END_S_MAX, "exporter of traces")
         if self._line is not None:
             self._line.close()
         if self._keeper is not None:

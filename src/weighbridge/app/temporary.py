@@ -15,9 +15,9 @@ import msgspec
 
 from weighbridge.app.addresses import Reservation, reserve
 from weighbridge.app.reach import Serving
-from weighbridge.app.serve import log_to_stderr
 from weighbridge.app.supervisor import Settings, Supervisor
 from weighbridge.config import load
+from weighbridge.config.logs import log_to_stderr
 from weighbridge.errors import ExitCode, WeighbridgeError
 from weighbridge.keeper.parent import Ready, Refused
 

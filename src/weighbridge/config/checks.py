@@ -62,6 +62,10 @@ def check(loaded: Loaded) -> None:
         _check_store_url(file, config.store.url)
     _check_limits(file, config.limits)
     _check_capture(file, config.capture)
+    if config.traces is not None:
+        _check_base_url(file, "traces.otlp", config.traces.otlp)
+        if config.traces.headers is not None:
+            check_secret_form(file, "traces.headers", config.traces.headers)
     for endpoint in config.endpoint:
         _check_endpoint(file, endpoint, config.server.workers)
     _check_arms(loaded)

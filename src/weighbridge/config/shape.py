@@ -10,7 +10,7 @@ import msgspec
 
 from weighbridge.errors import ConfigError
 
-REFERENCES = ("api_key", "secret", "encrypt_key", "base_url")
+REFERENCES = ("api_key", "secret", "encrypt_key", "base_url", "token", "headers", "otlp")
 """Keys whose value may hold a secret, where somebody wrote it in the wrong place."""
 
 

@@ -37,6 +37,9 @@ class Server(Section, frozen=True, kw_only=True):
     """Gateway processes, 1 to 256; one keeps one core busy."""
     admin_listen: str = "127.0.0.1:8401"
     """Where the supervisor serves `/metrics` and `/healthz`. Keep it off public addresses."""
+    log_format: Literal["text", "json"] = "text"
+    """How `serve` logs on standard error: a line for people, or a JSON object with time, level, process and request id.
+    """
     tls_cert: str | None = None
     """PEM file of the certificate (with its chain) that `listen` is served with over TLS; without it: plain HTTP. Read
     again with SIGHUP; open connections stay.
@@ -563,6 +566,17 @@ class LimitsSection(Limits, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
 
+class TracesSection(Section, frozen=True, kw_only=True):
+    """OpenTelemetry traces, exported beside the gateway from its log ([otel] extra). No prompt or answer is in them."""
+
+    otlp: str
+    """URL that takes OTLP over HTTP, e.g. `http://127.0.0.1:4318/v1/traces`."""
+    headers: str | None = None
+    """Headers for it, `name=value,name=value`, as a reference: `env:NAME` or `file:PATH`."""
+    service: str = "weighbridge"
+    """`service.name` of the spans."""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -587,4 +601,6 @@ class Config(Section, frozen=True, kw_only=True):
     budget: tuple[BudgetSection, ...] = ()
     price: tuple[PriceRowSection, ...] = ()
     commitment: tuple[CommitmentSection, ...] = ()
+    traces: TracesSection | None = None
+    """See `[traces]`."""
     organization: OrganizationSection = OrganizationSection()

@@ -149,6 +149,7 @@ def exchange_of(pending: Pending, end: Finished | None) -> Exchange:
         error=None if end is None else end.error,
         digest=pending.hash.hexdigest(),
         redacted=held.redacted,
+        traceparent=held.traceparent,
     )
 
 
@@ -169,4 +170,5 @@ def _attempt(number: int, attempted: Attempted | None, posted: Posted | None) ->
         error=None if posted is None else posted.error,
         estimated=posted is not None and posted.estimated,
         finish_reason=None if posted is None else posted.finish_reason,
+        time_ns=None if attempted is None else attempted.time_ns,
     )

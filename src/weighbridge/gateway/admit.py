@@ -17,6 +17,8 @@ from weighbridge.records.budget import chain_of, starts_of
 from weighbridge.records.frames import Held, Purpose
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 from weighbridge.records.table import SHARE_WHOLE
+from weighbridge.records.traces import HEADER as TRACEPARENT
+from weighbridge.records.traces import kept
 from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER
 from weighbridge.wire import openai
 from weighbridge.wire.chat import ChatRequest
@@ -71,7 +73,7 @@ class Caller:
 
     __slots__ = (
         "budget", "chains", "conversation", "funded", "idempotency", "item", "key_bytes", "key_name", "lanes",
-        "purpose", "rate", "slices", "tags", "team", "trial", "ways",
+        "purpose", "rate", "slices", "tags", "team", "traceparent", "trial", "ways",
     )  # fmt: skip
 
     def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
@@ -87,6 +89,7 @@ class Caller:
         self.rate = key.rate if key is not None and trial is None else None
         self.purpose: Purpose = "user" if trial is None else trial.token.purpose
         self.tags = tags_of(headers.get(TAG, b""))
+        self.traceparent = kept(headers.get(TRACEPARENT))
         self.conversation = headers.get(CONVERSATION)
         self.item = None
         if trial is not None:
@@ -225,6 +228,7 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
         caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
         None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
+        caller.traceparent,
     )  # fmt: skip
     if waits is not None:
         exchange.opening = Opening(frame, body if keep else None)

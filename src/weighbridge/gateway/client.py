@@ -27,6 +27,7 @@ from weighbridge.gateway.admit import (
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
 from weighbridge.gateway.seen import SeenHead
+from weighbridge.records.traces import HEADER as TRACEPARENT
 
 if TYPE_CHECKING:
     from weighbridge.gateway.gateway import Gateway
@@ -47,6 +48,7 @@ _WANTED = frozenset(
         CONVERSATION,
         IDEMPOTENCY,
         TAG,
+        TRACEPARENT,
         TRIAL,
         ITEM,
         _HOST,

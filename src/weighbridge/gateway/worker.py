@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from weighbridge.config import secret
+from weighbridge.config.logs import log_to_stderr
 from weighbridge.errors import WeighbridgeError
 from weighbridge.exchanges.bodies import BodySealer
 from weighbridge.exchanges.framing import new_incarnation
@@ -238,10 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="how many there are: limits are divided over them")
     parser.add_argument("--supervisor-fd", type=int, required=True, help="an inherited socket; its end ends the worker")
     parser.add_argument("--plain", action="store_true", help="no TLS: for a command, on loopback")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
+    log_to_stderr(given.log_format)
     os.umask(0o077)
     host, _, port = given.listen.rpartition(":")
     options = Options(

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 
 from weighbridge.clock import Clock, SystemClock
 from weighbridge.config import DEFAULT_FILE, Loaded, secret
+from weighbridge.config.logs import log_to_stderr
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
@@ -463,13 +463,9 @@ def main(office: OfficeMaker, arguments: list[str] | None = None) -> int:
     parser.add_argument("--client-keys", choices=("all", "present"), default="all")
     parser.add_argument("--parent-fd", type=int, help="an inherited socket; the keeper ends when its other end does")
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING if given.quiet else logging.INFO,
-        format="%(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    log_to_stderr(given.log_format, quiet=given.quiet)
     os.umask(0o077)  # everything in a store is its user's own
     parent = None if given.parent_fd is None else socket.socket(fileno=given.parent_fd)
     try:

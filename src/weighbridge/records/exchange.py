@@ -26,6 +26,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     estimated: bool = False
     finish_reason: str | None = None
+    time_ns: int | None = None
+    """When it was begun, wall clock."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 over the stored bytes of all its frames in log order, 64 hex digits."""
     redacted: bool = False
     """Redaction changed the captured request, so a replay of it would not ask what the user asked."""
+    traceparent: str | None = None
 
 
 BodyState = Literal["erased"] | bytes | None

@@ -64,6 +64,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     leases: tuple[int | str, ...] = ()
     """What `held_nanousd` is held of: the leases of all budgets of this request, by id. A name stands for a budget that
     no lease could be had of (`on_ledger_loss = "open"`)."""
+    traceparent: str | None = None
+    """The client's W3C trace context, where it sent a valid one."""
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
