@@ -22,6 +22,7 @@ from weighbridge.exchanges.framing import Scan, new_incarnation
 from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.client import Client
+from weighbridge.gateway.door import bound_unsent
 from weighbridge.gateway.gateway import Gateway
 from weighbridge.gateway.lanes import Lanes
 from weighbridge.keeper.bank import Bank
@@ -197,6 +198,7 @@ class Running:
             self.bank = bank = Bank(store, "local", lines=lambda: (line,))
             gateway.purse.connected(lambda said: bank.hear(line, said))
         bound = socket.socket()
+        bound_unsent(bound)
         bound.bind(("127.0.0.1", 0))
         bound.setblocking(False)
         self.port = bound.getsockname()[1]

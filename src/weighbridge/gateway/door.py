@@ -8,6 +8,7 @@ from collections.abc import Callable
 from weighbridge.errors import WeighbridgeError
 
 BACKLOG = 4096
+UNSENT_BYTES_MAX = 64 << 10
 HANDSHAKE_S_MAX = 10.0
 """A client that connects and does not shake hands is let go after this."""
 
@@ -20,6 +21,7 @@ def listener(host: str, port: int) -> socket.socket:
     made = socket.socket(family, kind, number)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound_unsent(made)
     try:
         made.bind(address)
     except OSError as error:
@@ -27,6 +29,14 @@ def listener(host: str, port: int) -> socket.socket:
         raise WeighbridgeError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     made.setblocking(False)
     return made
+
+
+def bound_unsent(listening: socket.socket) -> None:
+    """For every connection that it accepts. What a reader that has stopped leaves unsent would fill the kernel's
+    buffer, which grows to megabytes, before anybody noticed; so its provider is stopped after 64 KiB there and as much
+    here.
+    """
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
 
 
 class Door:
