@@ -309,7 +309,7 @@ def main() -> int:
         f"Written by `scripts/bench ramp{flag} --write`: {runs} runs a cell, with the product's",
         "own `Monitor` and `decide`. Figures are medians in candidate requests (for quality in judged pairs). Half of",
         "alpha = 5% belongs to quality, the other half to eight guardrails: " + ", ".join(RATES) + ".",
-        f"Quality is that of {len(pairs)} pairs of recorded real models whose means lie within one point of each other, at",
+        "## Equal candidates, whole ramps of 20,000 candidate requests and 2,000 judged pairs",
         f"85% or more, shifted to the difference named; the margin is {MARGIN:.0%}.",
         "",
         "## An equal candidate, whole ramps of 20,000 candidate requests and 2,000 judged pairs",

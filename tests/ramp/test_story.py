@@ -28,9 +28,10 @@ RAMP = """
 [[ramp]]
 route = "assistant"
 hold_s = { shadow = 0, canary = 1, few = 1, quarter = 1, half = 1, all = 1 }
-conversations_min = { shadow = 0, canary = 3, few = 3, quarter = 3, half = 3, all = 3 }
-pairs_min = { shadow = 0, canary = 2, few = 2, quarter = 2, half = 2, all = 2 }
+conversations_min = { shadow = 3, canary = 3, few = 3, quarter = 3, half = 3, all = 3 }
+pairs_min = { shadow = 3, canary = 2, few = 2, quarter = 2, half = 2, all = 2 }
 guardrails = ["errors", "refusals", "broken"]
+shadow_share = 10
 """
 
 

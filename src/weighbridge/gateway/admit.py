@@ -171,7 +171,9 @@ def tags_of(header: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> Exchange | Refusal:
+def admit(  # noqa: C901 (the path of every request: a call costs as much as a branch)
+    gateway: "Gateway", client: "Client", caller: Caller, body: bytes
+) -> Exchange | Refusal:
     """Let a chat request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
     log, lanes, trial = gateway.log, gateway.lanes, caller.trial
     if log.state == "full":
@@ -188,9 +190,7 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
             known = caller.ways.get(request.model)
             if known is None:
                 return _no_model(caller, request.model)
-            way = known
-            sticks = conversation if known.stick_by is None else sticking(known, caller, request.user, conversation)
-            lane = known.lane_of(sticks)
+            way, lane = known, known.lane_of(conversation, caller.key_bytes, request.user)
         sent, edits = openai.edited(request, lane.model, lane.model_json, lane.system_prompt)
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
     except BadRequest as error:
@@ -230,6 +230,8 @@ def admit(gateway: "Gateway", client: "Client", caller: Caller, body: bytes) -> 
         None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
         caller.traceparent,
     )  # fmt: skip
+    if way.copies is not None:
+        gateway.copies.consider(exchange, way, way.copies, caller, body, frame)
     if waits is not None:
         exchange.opening = Opening(frame, body if keep else None)
         gateway.purse.wait(exchange, waits, user, held)
@@ -266,14 +268,6 @@ def fund(
         return None, None, None
     hold = gateway.purse.hold(chain, user, held, gateway.mono_ns())
     return hold, chain if hold is None else None, None
-
-
-def sticking(way: Way, caller: Caller, user: str | None, conversation: int) -> int:
-    """What keeps its arm on a route whose ramp does not go by conversation."""
-    if way.stick_by == "user" and user is None:
-        return conversation
-    who = b"" if way.stick_by == "key" or user is None else user.encode()
-    return int.from_bytes(sha256(b"%b\0\0%b" % (caller.key_bytes, who)).digest()[:8], "little")
 
 
 def conversation_of(caller: Caller, request: ChatRequest) -> int:

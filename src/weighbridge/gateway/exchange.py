@@ -1,5 +1,6 @@
 """One request on its way through the gateway, and its one exit."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, plain_usage, word
 
 if TYPE_CHECKING:
     from weighbridge.gateway.client import Client
+    from weighbridge.gateway.copies import Note
     from weighbridge.gateway.gateway import Gateway
     from weighbridge.gateway.relay import Relay
 
@@ -46,9 +48,38 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cost", "attempt", "body", "capture", "claim", "client", "done", "edits", "first_ns", "gateway", "held",
-        "hold", "id", "lane", "opening", "purpose", "rated", "relay", "reply", "response_bytes", "seen_tick", "sent",
-        "sent_ns", "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
+        "_cost",
+        "attempt",
+        "body",
+        "capture",
+        "claim",
+        "client",
+        "copy",
+        "done",
+        "edits",
+        "ended",
+        "first_ns",
+        "gateway",
+        "held",
+        "hold",
+        "id",
+        "lane",
+        "opening",
+        "purpose",
+        "rated",
+        "relay",
+        "reply",
+        "response_bytes",
+        "seen_tick",
+        "sent",
+        "sent_ns",
+        "started_ns",
+        "streams",
+        "strip",
+        "team",
+        "tries",
+        "upstream_status",
+        "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +119,10 @@ class Exchange:
         """The limits of its key, and the tokens that were taken from them."""
         self.tries: Tries | None = None
         """Only where another way than straight to the lane is possible, or was taken."""
+        self.copy: Note | None = None
+        """Of a request that a ramp wants the other arm to answer, too; made after this one is over."""
+        self.ended: Callable[[Exchange, int | None], None] | None = None
+        """Who wants to hear of its end and cost, for copies."""
         self.opening: Opening | None = None
         """While it waits for room on a budget: it has not begun."""
 
@@ -309,6 +344,10 @@ class Exchange:
             rate, tokens = self.rated
             used = 0 if total == 0 else None
             rate.settle(tokens, used if facts.usage is None else facts.usage.total, gateway.mono_ns())
+        if self.copy is not None:
+            gateway.copies.offer(self.copy, outcome)
+        if self.ended is not None:
+            self.ended(self, total)
         gateway.active.discard(self)
         counts = gateway.meter.counts(self.lane.route, self.lane.arm, self.purpose)
         counts.add(outcome, duration, first, facts.usage, total)

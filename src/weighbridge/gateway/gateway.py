@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.attempts import Guard
+from weighbridge.gateway.copies import Copies
 from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.idempotency import ClaimDesk, Held
@@ -75,6 +76,7 @@ class Gateway:
         self.drained = asyncio.Event()
         self.active: set[Exchange] = set()
         self.clients: set[Client] = set()
+        self.copies = Copies(self)
         self.lingering: dict[Relay, int] = {}
         self.bodies_too_large = 0
         self._pools: dict[Target, tuple[Dialer, Pool[Relay]]] = {}
@@ -332,6 +334,7 @@ class Gateway:
             ("weighbridge_open_requests", {}, len(self.active)),
             ("weighbridge_open_streams", {}, streams),
             ("weighbridge_client_connections", {}, len(self.clients)),
+            *(("weighbridge_copies_skipped_total", {"why": why}, count) for why, count in self.copies.skipped.items()),
             ("weighbridge_bodies_dropped_total", {"why": "log"}, log.bodies_dropped),
             ("weighbridge_bodies_dropped_total", {"why": "too_large"}, self.bodies_too_large),
             ("weighbridge_bodies_dropped_total", {"why": "too_much_to_redact"}, log.bodies_too_much_to_redact),

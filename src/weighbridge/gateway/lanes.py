@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import copy
 from hashlib import blake2b
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -16,6 +16,7 @@ from weighbridge.gateway.called import called
 from weighbridge.gateway.plan import Plan
 from weighbridge.gateway.sticky import Memory
 from weighbridge.records.permission import arm_refusal
+from weighbridge.records.ramp import RampInForce
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
 from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
@@ -173,6 +174,17 @@ def _bounds(arm: Arm) -> tuple[int, int]:
     return max((rate or 0 for rate in given), default=0), max((rate or 0 for rate in made), default=0)
 
 
+class CopyTerms(NamedTuple):
+    """What a route's ramp says about copies, compiled with its table."""
+
+    basis_points: int
+    targets: dict[str, "Lane"]
+    """Arm that answers the user -> lane that is asked as well."""
+    record: str
+    left_nanousd: int | None
+    """What copies may still cost; `None`: no limit."""
+
+
 def mark_of(arm: str) -> int:
     """Thirty-two bits that stand for an arm, never 0."""
     return crc32(arm.encode()) or 1
@@ -182,8 +194,8 @@ class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "_marks", "_salt", "cumulative", "lanes", "max_tokens_default", "memory", "multiplier", "name", "own_lanes",
-        "ramped", "slice_by", "slice_needs_body", "stick_by",
+        "_marks", "_salt", "copies", "cumulative", "lanes", "max_tokens_default", "memory", "multiplier", "name",
+        "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -213,6 +225,7 @@ class Way:
         self.stick_by = None if ramp is None or ramp.stick_by == "conversation" else ramp.stick_by
         void = f"{route.name}\0{0 if ramp is None else ramp.assignment}"
         self._salt = int.from_bytes(blake2b(void.encode(), digest_size=8).digest(), "little")
+        self.copies = None if ramp is None else self._copies(ramp, route.incumbent)
         self._marks = {mark_of(lane.arm): lane for lane in self.lanes}
 
     def _plan(self, route: Route) -> None:
@@ -224,7 +237,16 @@ class Way:
             if lane.others or route.retries_max:
                 lane.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
 
-    def lane_of(self, conversation: int) -> Lane:
+    def _copies(self, ramp: RampInForce, incumbent: str) -> CopyTerms | None:
+        there, back = self.own_lanes[ramp.candidate], self.own_lanes[incumbent]
+        if ramp.shadow_basis_points:
+            return CopyTerms(ramp.shadow_basis_points, {incumbent: there}, ramp.record, ramp.copies_left_nanousd)
+        if ramp.pair_basis_points:
+            both = {incumbent: there, ramp.candidate: back}
+            return CopyTerms(ramp.pair_basis_points, both, ramp.record, ramp.copies_left_nanousd)
+        return None
+
+    def lane_of(self, conversation: int, key: bytes = b"", user: str | None = None) -> Lane:
         """The same conversation (64 bits of a hash) takes the same lane for as long as the shares stand.
 
         Multiplicative hashing with an odd factor per route, so that one conversation's places in two routes tell
@@ -232,12 +254,22 @@ class Way:
         """
         memory = self.memory
         if memory is not None:
-            key = (conversation * self.multiplier ^ self._salt) & _WORD
-            known = self._marks.get(memory.get(key))
+            if self.stick_by is not None:
+                conversation = self._sticking(conversation, key, user)
+            place = (conversation * self.multiplier ^ self._salt) & _WORD
+            known = self._marks.get(memory.get(place))
             lane = self._drawn(conversation) if known is None else known
-            memory.put(key, mark_of(lane.arm))
+            memory.put(place, mark_of(lane.arm))
             return lane
         return self._drawn(conversation)
+
+    def _sticking(self, conversation: int, key: bytes, user: str | None) -> int:
+        """What keeps its arm on a route whose ramp goes by user or key; without a user it is the conversation."""
+        if self.stick_by == "user":
+            if user is None:
+                return conversation
+            key += b"\0\0" + user.encode()
+        return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
 
     def _drawn(self, conversation: int) -> Lane:
         lanes = self.lanes

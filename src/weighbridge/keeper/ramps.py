@@ -86,6 +86,7 @@ def ramped(route: Route, known: tuple[RampState, str] | None, loaded: Loaded) ->
         assignment=state.assignment,
         shadow_basis_points=plan.shadow_basis_points if copies and state.standing == "shadow" else 0,
         pair_basis_points=plan.pair_basis_points if copies and share else 0,
+        copies_left_nanousd=None if limit is None else max(0, limit - state.copies_spent_nanousd),
     )
     return msgspec.structs.replace(route, shares=tuple(row for row in rows if row.basis_points), ramp=in_force)
 

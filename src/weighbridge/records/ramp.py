@@ -156,6 +156,8 @@ class RampInForce(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Requests of which a copy goes to the candidate; users never see its answer."""
     pair_basis_points: int = 0
     """Requests that the other arm is asked as well, for judged pairs."""
+    copies_left_nanousd: int | None = None
+    """What all copies may still cost, for each worker; the keeper stops them sooner."""
 
 
 class StreamView(msgspec.Struct, frozen=True, kw_only=True):
