@@ -260,6 +260,10 @@ class Exchange:
         """End with an error of ours. Only before anything was written to the client."""
         client = self.client
         self.finish(outcome, refusal.status, error=refusal.message)
+        if self.attempt:
+            fallback = b"no" if self.tries is None or self.tries.at == 0 else b"yes"
+            told = ((b"x-weighbridge-attempt", b"%d" % self.attempt), (b"x-weighbridge-fallback", fallback))
+            refusal = msgspec.structs.replace(refusal, headers=(*refusal.headers, *told))
         if client is not None:
             self.reply = client.refusal_bytes(refusal, self.id), False
             self.gateway.log.when_durable(self.deliver)
