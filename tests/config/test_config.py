@@ -172,9 +172,9 @@ BAD = {
         edited('base_url = "https://api', 'concurrency_max = 1\nbase_url = "https://api'),
         r"endpoint\[openai\]\.concurrency_max: is out of range \(found 1\)\. Allowed: 2 to .*takes its part",
     ),
-    "a dialect of later": (
-        edited('base_url = "https://api', 'dialect = "anthropic"\nbase_url = "https://api'),
-        r"endpoint\[openai\]\.dialect: is not spoken by this version \(found 'anthropic'\)\. Allowed: openai",
+    "a dialect that nobody knows": (
+        edited('base_url = "https://api', 'dialect = "cohere"\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.dialect: invalid enum value 'cohere'",
     ),
     "a base URL with a query": (edited("com/v1", "com/v1?a=b"), r"endpoint\[openai\]\.base_url: must not hold a \?"),
     "a base URL without a host": (edited("https://api", "https:api"), r"endpoint\[openai\]\.base_url: is not a base"),

@@ -1,4 +1,4 @@
-"""A provider of chat completions that keeps its own exact bill and fails on demand.
+"""A provider that keeps its own exact bill and fails on demand: chat completions, messages, responses, embeddings.
 
 In a test: `with FakeProvider() as provider:` runs it in a thread; `provider.url` is the base URL, `provider.seen` what
 came in, `provider.bill` what was charged, and `provider.answers[model]` a `Script` of how to answer that model.
@@ -15,7 +15,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
+
+from tests.fakes import dialects
+from tests.fakes.dialects import Spoken
 
 UsageStyle = Literal["own_event", "with_choices", "every_event", "never", "null_until_end"]
 
@@ -59,9 +62,32 @@ class Script:
     """In place of the end of a stream."""
     tool_calls: Sequence[tuple[str, str]] = ()
     """(name, arguments) in place of text."""
+    text_with_calls: bool = False
+    reasoning: str = ""
+    """Thought before the answer: `reasoning_content` in chat, signed thinking in messages, sealed in responses."""
+    refusal: str | None = None
+    """In place of the text, in the field made for it."""
+    finish: Literal["stop", "length", "tool_calls", "refusal"] | None = None
+    """In place of what follows from the rest."""
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoned: int = 0
+    """Tokens of each class, beside those that are counted from the texts."""
+    wants_reasoning: bool = False
+    """As DeepSeek does: an assistant turn with calls and no `reasoning_content` is a 400."""
     close_after: bool = False
     first: list["Script"] = field(default_factory=list)
     """How to answer the first requests, one each, before all others."""
+
+
+class Tokens(NamedTuple):
+    """Disjoint."""
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
 
 
 @dataclass
@@ -72,6 +98,7 @@ class Charge:
     stream: bool
     whole: bool
     """Its last byte was written."""
+    tokens: Tokens = Tokens(0, 0)  # noqa: RUF009 (a named tuple is immutable)
 
 
 @dataclass
@@ -100,6 +127,8 @@ class FakeProvider:
     open_connections: int = 0
     cancelled: int = 0
     """Answers whose client went away before their end."""
+    others: dict[str, tuple[int, str, bytes]] = field(default_factory=dict)
+    """(status, content type, body) of any other `METHOD /path`, query left out."""
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -190,14 +219,72 @@ class FakeProvider:
             rows = [{"id": model, "object": "model"} for model in self.answers]
             await self._send(writer, 200, [], json.dumps({"object": "list", "data": rows}).encode())
             return True
+        other = self.others.get(f"{method} {path.partition('?')[0]}")
+        if other is not None:
+            status, kind, content = other
+            await self._send(writer, status, [("Content-Type", kind)], content)
+            return True
         request = json.loads(body)
         script = self.answers.get(request["model"], Script())
+        spoken: Spoken = {"/v1/messages": "anthropic", "/v1/responses": "openai-responses"}.get(path, "openai")  # type: ignore[assignment]
+        refused = self._refused(seen, request, script, spoken)
+        if refused is not None:
+            await self._send(writer, 400, [], _refusal_body(spoken, refused))
+            return True
+        if path in ("/v1/messages/count_tokens", "/v1/embeddings", "/v1/completions"):
+            await self._send(writer, 200, script.headers, json.dumps(self._small(path, request, script)).encode())
+            return True
         if script.first:
             script = script.first.pop(0)
-        return await self._answer(reader, writer, request, script)
+        return await self._answer(reader, writer, request, script, spoken)
+
+    def _refused(self, seen: Seen, request: dict[str, Any], script: Script, spoken: Spoken) -> str | None:
+        if seen.path == "/v1/messages/count_tokens":
+            return dialects.refused_by_anthropic(seen.headers, request, counting=True)
+        if spoken == "anthropic":
+            return dialects.refused_by_anthropic(seen.headers, request)
+        if spoken == "openai-responses":
+            return dialects.refused_by_responses(request)
+        if script.wants_reasoning:
+            for turn in request.get("messages", ()):
+                if turn["role"] == "assistant" and turn.get("tool_calls") and turn.get("reasoning_content") is None:
+                    return "The reasoning_content in the thinking mode must be passed back to the API."
+        return None
+
+    def _small(self, path: str, request: dict[str, Any], script: Script) -> dict[str, Any]:
+        """Answers that are no conversation."""
+        tokens = self._tokens(request, script)
+        if path.endswith("count_tokens"):
+            return {"input_tokens": tokens.input}
+        self._charge(request, tokens, stream=False).whole = True
+        if path.endswith("embeddings"):
+            rows = request["input"] if isinstance(request["input"], list) else [request["input"]]
+            data = [{"object": "embedding", "index": at, "embedding": [0.5, 0.25]} for at in range(len(rows))]
+            usage = {"prompt_tokens": tokens.input, "total_tokens": tokens.input}
+            return {"object": "list", "model": request["model"], "data": data, "usage": usage}
+        choice = {"index": 0, "text": script.text, "finish_reason": "stop", "logprobs": None}
+        usage = {
+            "prompt_tokens": tokens.input,
+            "completion_tokens": tokens.output,
+            "total_tokens": tokens.input + tokens.output,
+        }
+        model = request["model"]
+        return {
+            "id": "cmpl-fake",
+            "object": "text_completion",
+            "created": 1,
+            "model": model,
+            "choices": [choice],
+            "usage": usage,
+        }
 
     async def _answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, Any], script: Script
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        request: dict[str, Any],
+        script: Script,
+        spoken: Spoken = "openai",
     ) -> bool:
         if script.delay_s:
             await asyncio.sleep(script.delay_s)
@@ -208,15 +295,27 @@ class FakeProvider:
             writer.write(script.raw)
             await writer.drain()
             return False
+        tokens = self._tokens(request, script)
         usage = script.usage or self._usage(request, script)
         if script.status != 200 or script.body is not None:
-            body = script.body if script.body is not None else _error(script.status)
+            body = script.body if script.body is not None else _error(script.status, spoken)
             await self._send(writer, script.status, script.headers, body, script)
             return not script.close_after
         if request.get("stream"):
-            return await self._stream(reader, writer, request, script, usage)
-        answer = self._completion(request, script, usage)
-        charge = self._charge(request, usage, stream=False)
+            if spoken == "anthropic":
+                events = dialects.anthropic_events(request, script, tokens)
+            elif spoken == "openai-responses":
+                events = dialects.responses_events(request, script, tokens)
+            else:
+                events = self.stream_bytes(request, script, usage)
+            return await self._stream(reader, writer, request, script, events)
+        if spoken == "anthropic":
+            answer = dialects.anthropic_answer(request, script, tokens)
+        elif spoken == "openai-responses":
+            answer = dialects.responses_answer(request, script, tokens)
+        else:
+            answer = self._completion(request, script, usage)
+        charge = self._charge(request, tokens, stream=False)
         await self._send(writer, 200, script.headers, _dump(answer, script), script)
         charge.whole = script.cut_after is None and script.hang_after is None
         return not (script.close_after or script.cut_after is not None or script.framing == "close")
@@ -255,9 +354,9 @@ class FakeProvider:
         writer: asyncio.StreamWriter,
         request: dict[str, Any],
         script: Script,
-        usage: dict[str, Any],
+        events: list[bytes],
     ) -> bool:
-        charge = self._charge(request, usage, stream=True)
+        charge = self._charge(request, self._tokens(request, script), stream=True)
         head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in script.headers)
         chunked = script.framing == "auto"
@@ -266,7 +365,7 @@ class FakeProvider:
         )
         sent = 0
         stop_at = script.cut_after if script.cut_after is not None else script.hang_after
-        async for piece in _pieces(self.stream_bytes(request, script, usage), script):
+        async for piece in _pieces(events, script):
             if stop_at is not None:
                 piece = piece[: stop_at - sent]
             if piece:
@@ -301,19 +400,24 @@ class FakeProvider:
         asked = bool((request.get("stream_options") or {}).get("include_usage"))
         base = {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 1, "model": request["model"]}
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        deltas += [{"reasoning_content": piece} for piece in dialects.pieces(script.reasoning)]
+        if script.text_with_calls:
+            deltas += [{"content": piece} for piece in dialects.pieces(script.text)]
         if script.tool_calls:
-            deltas = [{"role": "assistant", "content": None}]
+            deltas[0] = {"role": "assistant", "content": None}
             for index, (name, arguments) in enumerate(script.tool_calls):
                 start = {"index": index, "id": f"call_{index}", "type": "function"}
                 deltas.append({"tool_calls": [{**start, "function": {"name": name, "arguments": ""}}]})
                 for at in range(0, len(arguments), 5):
                     deltas.append({"tool_calls": [{"index": index, "function": {"arguments": arguments[at : at + 5]}}]})
+        elif script.refusal is not None:
+            deltas += [{"refusal": piece} for piece in dialects.pieces(script.refusal)]
         else:
             words = script.text.split(" ")
             for at in range(0, len(words), script.piece_words):
                 deltas.append({"content": (" " if at else "") + " ".join(words[at : at + script.piece_words])})
         rows = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
-        reason = "tool_calls" if script.tool_calls else "stop"
+        reason = _finish(script)
         rows.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         if script.error_event is not None:
             rows[-1] = {"error": script.error_event}
@@ -334,13 +438,35 @@ class FakeProvider:
 
     # --- what is said and charged -------------------------------------------------------------------------------------
 
-    def _usage(self, request: dict[str, Any], script: Script) -> dict[str, Any]:
-        prompt = sum(len(str(message.get("content"))) for message in request.get("messages", ())) // 4 + 1
-        completion = len(script.text) // 4 + 1
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    def _tokens(self, request: dict[str, Any], script: Script) -> Tokens:
+        """What a call is charged with: by the characters of its texts, whatever the dialect wraps them in."""
+        if script.usage is not None:
+            return Tokens(script.usage["prompt_tokens"], script.usage["completion_tokens"])
+        if "messages" not in request:
+            prompt = len(str(request.get("input", request.get("prompt")))) // 4 + 1
+        else:
+            prompt = sum(len(str(message.get("content"))) for message in request["messages"]) // 4 + 1
+        return Tokens(prompt, len(script.text) // 4 + 1, script.cache_read, script.cache_write, script.reasoned)
 
-    def _charge(self, request: dict[str, Any], usage: dict[str, Any], *, stream: bool) -> Charge:
-        charge = Charge(request["model"], usage["prompt_tokens"], usage["completion_tokens"], stream, False)
+    def _usage(self, request: dict[str, Any], script: Script) -> dict[str, Any]:
+        tokens = self._tokens(request, script)
+        prompt = tokens.input + tokens.cache_read + tokens.cache_write
+        completion = tokens.output + tokens.reasoning
+        usage: dict[str, Any] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+        if tokens.cache_read or tokens.cache_write:
+            details = {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write}
+            usage["prompt_tokens_details"] = details
+        if tokens.reasoning:
+            usage["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
+        return usage
+
+    def _charge(self, request: dict[str, Any], tokens: Tokens, *, stream: bool) -> Charge:
+        prompt = tokens.input + tokens.cache_read + tokens.cache_write
+        charge = Charge(request["model"], prompt, tokens.output + tokens.reasoning, stream, False, tokens)
         self.bill.append(charge)
         return charge
 
@@ -351,15 +477,18 @@ class FakeProvider:
                 {"id": f"call_{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
                 for at, (name, arguments) in enumerate(script.tool_calls)
             ]
-            message = {"role": "assistant", "content": None, "tool_calls": calls}
+            text = script.text if script.text_with_calls else None
+            message = {"role": "assistant", "content": text, "tool_calls": calls}
+        elif script.refusal is not None:
+            message = {"role": "assistant", "content": None, "refusal": script.refusal}
+        if script.reasoning:
+            message["reasoning_content"] = script.reasoning
         answer = {
             "id": "chatcmpl-fake",
             "object": "chat.completion",
             "created": 1,
             "model": request["model"],
-            "choices": [
-                {"index": 0, "message": message, "finish_reason": "tool_calls" if script.tool_calls else "stop"}
-            ],
+            "choices": [{"index": 0, "message": message, "finish_reason": _finish(script)}],
         }
         return answer if script.usage_style == "never" else {**answer, "usage": usage}
 
@@ -368,7 +497,26 @@ def _dump(value: object, script: Script) -> bytes:
     return json.dumps(value, separators=None if script.spaced else (",", ":"), ensure_ascii=False).encode()
 
 
-def _error(status: int) -> bytes:
+def _finish(script: Script) -> str:
+    finish = dialects.finish_of(script)
+    return "stop" if finish == "refusal" else finish
+
+
+def _refusal_body(spoken: Spoken, message: str) -> bytes:
+    if spoken == "anthropic":
+        error: dict[str, Any] = {"type": "invalid_request_error", "message": message}
+        return json.dumps({"type": "error", "error": error, "request_id": "req_fake"}).encode()
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return json.dumps({"error": error}).encode()
+
+
+_ANTHROPIC_ERRORS = {429: "rate_limit_error", 529: "overloaded_error", 404: "not_found_error", 413: "request_too_large"}
+
+
+def _error(status: int, spoken: Spoken = "openai") -> bytes:
+    if spoken == "anthropic":
+        error = {"type": _ANTHROPIC_ERRORS.get(status, "api_error"), "message": f"the fake says {status}"}
+        return json.dumps({"type": "error", "error": error, "request_id": "req_fake"}).encode()
     return json.dumps(
         {"error": {"message": f"the fake says {status}", "type": "fake_error", "param": None, "code": "fake"}}
     ).encode()

@@ -26,7 +26,7 @@ from tests.gateway.running import (
     table,
     until,
 )
-from weighbridge.records.table import Arm, Endpoint, Key, Limits, Route
+from weighbridge.records.table import Endpoint, Key, Limits, Route
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from weighbridge.records.table import Arm, Endpoint, Key, Limits, Route
         ({"key": None}, 401, "invalid_api_key", "no key was given"),
         ({"key": None, "headers": [("Authorization", "Basic eA==")]}, 401, "invalid_api_key", "Bearer KEY"),
         ({"key": None, "headers": [("api-key", "")]}, 401, "invalid_api_key", "no key was given"),
-        ({"path": "/v1/completions"}, 404, "unknown_path", "POST /v1/chat/completions"),
+        ({"path": "/v2/completions"}, 404, "unknown_path", "POST /v1/chat/completions"),
         ({"path": "/v1/chat/completions/"}, 404, "unknown_path", "there is no"),
         ({"method": "GET"}, 405, "method_not_allowed", "use POST"),
         ({"method": "DELETE", "path": "/healthz"}, 405, "method_not_allowed", "use GET, HEAD"),
@@ -532,16 +532,3 @@ def test_arms_of_a_route_are_not_models(gateway: Running) -> None:
 def test_health_and_readiness_need_no_key(gateway: Running) -> None:
     assert {"status": "ok"} == call(gateway.port, method="GET", path="/healthz", key=None).json
     assert {"status": "ready", "table": 1} == call(gateway.port, method="GET", path="/readyz?x=1", key=None).json
-
-
-def test_an_arm_with_a_dialect_of_a_later_version_is_refused_with_the_reason(
-    tmp_path: Path, provider: FakeProvider
-) -> None:
-    other = Endpoint(name="other", dialect="anthropic", base_url=provider.url, loopback=True, address_is_own=True)
-    arms = [Arm(name="elsewhere", endpoint="other", model="x")]
-    routes = [Route(name="assistant", incumbent="elsewhere")]
-    route_table = table("", endpoints=[endpoint(provider.url), other], arms=arms, routes=routes)
-    with Running(tmp_path, route_table) as gateway:
-        answer = call(gateway.port, chat())
-    assert 503 == answer.status
-    assert "dialect 'anthropic'" in answer.error["message"]

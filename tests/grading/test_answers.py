@@ -36,8 +36,8 @@ def test_a_request_without_a_user_has_no_prompt() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"messages": 3}', b"\xff"])
-def test_what_is_no_chat_completion_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match="not a chat completion"):
+def test_what_is_no_conversation_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a conversation"):
         question_of(body)
 
 
@@ -94,7 +94,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 def test_an_answer_that_is_nested_too_deeply_is_refused_and_its_question_too(body: bytes) -> None:
     with pytest.raises(ValueError, match="not a chat completion"):
         answer_of(body)
-    with pytest.raises(ValueError, match="not a chat completion"):
+    with pytest.raises(ValueError, match="not a conversation"):
         question_of(body)
 
 

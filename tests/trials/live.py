@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from tests.fakes.dialects import Spoken
 from tests.fakes.provider import FakeProvider, Script
 from weighbridge.app import gateway_of
 from weighbridge.cli import root
@@ -106,11 +107,16 @@ class Models(FakeProvider):
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def _answer(
-        self, reader: StreamReader, writer: StreamWriter, request: dict[str, Any], script: Script
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        request: dict[str, Any],
+        script: Script,
+        spoken: Spoken = "openai",
     ) -> bool:
         prompt = request["messages"][-1]["content"]
         self.calls[request["model"], prompt] += 1
-        return await super()._answer(reader, writer, request, self.rule(request["model"], prompt))
+        return await super()._answer(reader, writer, request, self.rule(request["model"], prompt), spoken)
 
     def asked(self, model: str) -> int:
         return sum(count for (name, _), count in self.calls.items() if name == model)

@@ -32,7 +32,7 @@ def test_only_answered_user_traffic_of_the_incumbent_with_bodies_is_used_and_the
     assert [item.id for item in frame.items] == [traffic.exchanges[0].id]
     assert frame.left_out == {
         "answered by another arm": 1, "not answered": 1, "no body captured": 1, "changed by redaction": 1, "erased": 1,
-        "no gold answer": 1, "not a chat completion": 2, "body missing": 1,
+        "no gold answer": 1, "not readable": 2, "body missing": 1,
     }  # fmt: skip
 
 

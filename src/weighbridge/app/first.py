@@ -147,7 +147,7 @@ def known_endpoint(name: str, provider: KnownProvider, variable: str) -> str:
     }
     lines = [
         f'name = "{name}"',
-        'dialect = "openai"               # the only one that this version speaks',
+        'dialect = "openai"               # openai | openai-responses | anthropic',
         f'base_url = "{provider.base_url}"',
         f'api_key = "env:{variable}"',
         f'provider = "{provider.price_book}"              # id in the price book; without it the cost is unknown',
@@ -184,7 +184,7 @@ def _own_endpoint(name: str, base_url: str, variable: str | None, provider: str 
     return "\n".join(
         (
             f'name = "{name}"',
-            'dialect = "openai"               # the only one that this version speaks',
+            'dialect = "openai"               # openai | openai-responses | anthropic',
             f'base_url = "{base_url}"',
             key,
             book,

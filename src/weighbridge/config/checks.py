@@ -37,7 +37,6 @@ TOKENS_MAX = 100_000_000
 BUDGET_USD_MAX = 1_000_000_000
 
 
-SPOKEN = ("openai", "azure", "bedrock", "vertex")
 OWN_KEYS: dict[str, tuple[str, ...]] = {
     "api_version": ("azure",), "token": ("azure", "vertex"), "credentials": ("vertex",), "signing_region": ("bedrock",),
 }  # fmt: skip
@@ -175,14 +174,6 @@ def _check_capture(file: str, capture: CaptureSection) -> None:
 
 def _check_endpoint(file: str, endpoint: EndpointSection, workers: int) -> None:
     where = f"endpoint[{endpoint.name}]"
-    if endpoint.dialect not in SPOKEN:
-        raise ConfigError(
-            file,
-            f"{where}.dialect",
-            "is not spoken by this version",
-            value=endpoint.dialect,
-            allowed=", ".join(SPOKEN),
-        )
     for key, dialects in OWN_KEYS.items():
         if getattr(endpoint, key) is not None and endpoint.dialect not in dialects:
             allowed = f"only with dialect {' or '.join(dialects)}"

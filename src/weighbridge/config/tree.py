@@ -99,12 +99,15 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     name: str
     """How arms refer to it."""
     dialect: Dialect = "openai"
-    """The API it speaks: `openai` (chat completions, as most hosts have it), or the same at a cloud host with its own
-    URLs and authentication: `azure`, `bedrock` ([aws] extra), `vertex` ([gcp] extra).
+    """The API it speaks: `openai` (chat completions, as most hosts have it), `openai-responses`, `anthropic`
+    (messages); or chat completions at a cloud host with its own URLs and authentication: `azure`, `bedrock` ([aws]
+    extra), `vertex` ([gcp] extra). Clients of any dialect may call any; between different ones requests and answers are
+    translated (docs/reference/dialects.md).
     """
     base_url: str
-    """As for an OpenAI client, e.g. `https://api.openai.com/v1`. An IP literal or `localhost` is its own permission;
-    names that resolve to private addresses are refused. `azure`: `https://NAME.openai.azure.com`. `bedrock`:
+    """What stands before `/chat/completions`, `/responses` or `/messages`, e.g. `https://api.openai.com/v1`,
+    `https://api.anthropic.com/v1`. An IP literal or `localhost` is its own permission; names that resolve to private
+    addresses are refused. `azure`: `https://NAME.openai.azure.com`. `bedrock`:
     `https://bedrock-runtime.REGION.amazonaws.com`. `vertex`:
     `https://REGION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/REGION`.
     """

@@ -150,6 +150,7 @@ def exchange_of(pending: Pending, end: Finished | None) -> Exchange:
         digest=pending.hash.hexdigest(),
         redacted=held.redacted,
         traceparent=held.traceparent,
+        asked=held.asked,
     )
 
 

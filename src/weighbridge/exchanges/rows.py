@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from weighbridge.records.exchange import Attempt, Exchange
-from weighbridge.records.frames import Outcome, Purpose
+from weighbridge.records.frames import Asked, Outcome, Purpose
 from weighbridge.records.usage import Usage
 
 
@@ -81,6 +81,7 @@ class ExchangeRow(msgspec.Struct, frozen=True, kw_only=True):
     trial: str | None
     item: str | None
     redacted: bool
+    asked: Asked
     digest: str
 
 
@@ -125,6 +126,7 @@ COLUMNS = {
     "trial": "VARCHAR",
     "item": "VARCHAR",
     "redacted": "BOOLEAN",
+    "asked": "VARCHAR",
     "digest": "VARCHAR",
 }
 BODY_COLUMNS = {"request": "JSON", "response": "JSON"}
@@ -161,6 +163,7 @@ def row_of(exchange: Exchange) -> ExchangeRow:
         trial=exchange.trial,
         item=exchange.item,
         redacted=exchange.redacted,
+        asked=exchange.asked,
         digest=exchange.digest,
     )
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from weighbridge.gateway.attempts import prepare
+from weighbridge.gateway.doors import Door, own_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.idempotency import KEY_CHARS_MAX, token_of
 from weighbridge.gateway.lanes import ClientKey, Lane, Lanes, Way
+from weighbridge.gateway.outgoing import bound_of, outgoing
 from weighbridge.gateway.purse import Chain, Hold, Purse, cost_unknown
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
@@ -20,7 +22,6 @@ from weighbridge.records.table import SHARE_WHOLE
 from weighbridge.records.traces import HEADER as TRACEPARENT
 from weighbridge.records.traces import kept
 from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER
-from weighbridge.wire import openai
 from weighbridge.wire.chat import ChatRequest
 from weighbridge.wire.refusal import BadRequest
 
@@ -72,12 +73,17 @@ class Caller:
     """What the head of a request says: who asks, and what goes along. Holds for every request with the same head."""
 
     __slots__ = (
-        "budget", "chains", "conversation", "funded", "idempotency", "item", "key_bytes", "key_name", "lanes",
-        "purpose", "rate", "slices", "tags", "team", "traceparent", "trial", "ways",
+        "budget", "chains", "conversation", "door", "funded", "idempotency", "item", "key_bytes", "key_name", "lanes",
+        "own", "purpose", "rate", "slices", "tags", "team", "traceparent", "trial", "ways",
     )  # fmt: skip
 
-    def __init__(self, lanes: Lanes, headers: Headers, key: ClientKey | None, trial: TrialPass | None) -> None:
+    def __init__(
+        self, lanes: Lanes, headers: Headers, door: Door, key: ClientKey | None, trial: TrialPass | None
+    ) -> None:
         """Raises `BadRequest` for tags or an idempotency key that are none."""
+        self.door = door
+        self.own = own_lines(door, headers)
+        """Header lines that belong to the client's dialect and go along where the endpoint speaks it."""
         self.lanes = lanes
         """The table that the key was found in."""
         self.key_name = trial.token.key if trial is not None else key.name if key is not None else ""
@@ -105,8 +111,8 @@ class Caller:
         if not way.slice_by:
             return WHOLE
         if way.slice_needs_body:
-            turns = openai.turns_of(request)
-            tools, schema = openai.tools_of(request), openai.response_schema(request)
+            door = self.door
+            turns, tools, schema = door.turns_of(request), door.tools_of(request), door.schema_of(request)
             return slice_of(way.slice_by, SliceFacts(self.key_name, self.tags, turns.system, tools, schema))
         name = self.slices[way] = slice_of(way.slice_by, SliceFacts(self.key_name, self.tags))
         return name
@@ -133,7 +139,7 @@ def _idempotency(header: bytes | None) -> str | None:
     return token
 
 
-def caller_of(gateway: "Gateway", headers: Headers) -> Caller | Refusal:
+def caller_of(gateway: "Gateway", headers: Headers, door: Door) -> Caller | Refusal:
     """The client key of a request, or the trial token in its place."""
     lanes = gateway.lanes
     token = headers.get(TRIAL)
@@ -149,7 +155,7 @@ def caller_of(gateway: "Gateway", headers: Headers) -> Caller | Refusal:
             return found
         key = found
     try:
-        return Caller(lanes, headers, key, trial)
+        return Caller(lanes, headers, door, key, trial)
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error))
 
@@ -174,15 +180,15 @@ def tags_of(header: bytes) -> tuple[tuple[str, str], ...]:
 def admit(  # noqa: C901 (the path of every request: a call costs as much as a branch)
     gateway: "Gateway", client: "Client", caller: Caller, body: bytes
 ) -> Exchange | Refusal:
-    """Let a chat request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
-    log, lanes, trial = gateway.log, gateway.lanes, caller.trial
+    """Let a request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
+    log, lanes, trial, door = gateway.log, gateway.lanes, caller.trial, caller.door
     if log.state == "full":
         return gateway.log_refusal()
     try:
-        request = openai.parse_request(body)
+        request = door.parse(body)
         conversation = conversation_of(caller, request)
         if trial is not None:
-            forced = lane_of(trial, lanes, request.model)
+            forced = not_tried(door) or lane_of(trial, lanes, request.model)
             if isinstance(forced, Refusal):
                 return forced
             way, lane = forced
@@ -190,15 +196,16 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
             known = caller.ways.get(request.model)
             if known is None:
                 return _no_model(caller, request.model)
-            way, lane = known, known.lane_of(conversation, caller.key_bytes, request.user)
-        sent, edits = openai.edited(request, lane.model, lane.model_json, lane.system_prompt)
+            way = known
+            lane = way.lane_of(conversation, caller.key_bytes, request.user) if door.moves else way.incumbent
+        call = outgoing(lane, door, request, caller.own)
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
-    held = lane.held_nanousd(sent, request.max_tokens or way.max_tokens_default, request.choices)
+    held = bound_of(lane, door, call.body, request)
     user = request.user and short_user(request.user)
     refusal = hold = waits = None
-    if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others)):
+    if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others or not door.moves)):
         refusal = gate(lane) or unusable(lane)
     rated = None if caller.rate is None or refusal is not None else take_rate(gateway, caller.rate, way, request)
     if isinstance(rated, Refusal):
@@ -215,12 +222,11 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     gateway.sequence += 1
     exchange = Exchange(
         gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team,
-        hold, held, keep, sent, edits, request.stream,
-        not request.wants_usage,
+        hold, held, keep, call, door, request.stream, not request.wants_usage,
     )  # fmt: skip
     exchange.rated = rated
     if lane.plan is not None and trial is None:
-        prepare(exchange, request)
+        prepare(exchange, request, caller.own)
     if caller.idempotency is not None:
         exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, body)
     gateway.active.add(exchange)
@@ -229,6 +235,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
         caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
         None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
         caller.traceparent,
+        door.asked,
     )  # fmt: skip
     if way.copies is not None:
         gateway.copies.consider(exchange, way, way.copies, caller, body, frame)
@@ -278,11 +285,22 @@ def conversation_of(caller: Caller, request: ChatRequest) -> int:
     """
     spoken = caller.conversation
     if spoken is None:
-        spoken = openai.first_user_of(request)
+        spoken = caller.door.first_user_of(request)
     size = len(spoken)
     if size > LONG_TURN_BYTES:
         spoken = b"%b%b%d,%d" % (spoken[:ENDS_BYTES], spoken[-ENDS_BYTES:], size, crc32(spoken))
     return int.from_bytes(sha256(b"%b\0%b" % (caller.key_bytes, spoken)).digest()[:8], "little")
+
+
+def not_tried(door: Door) -> Refusal | None:
+    """Why a request by this path is no matter for a trial, `None` where it is one."""
+    if door.translates:
+        return None
+    why = "only conversations are: chat completions, messages, responses"
+    if not door.moves and door.no_output:
+        why = "vectors of two models do not compare, so an index that holds both is corrupted"
+    message = f"{door.path.decode()} cannot be tried on another arm: {why}"
+    return Refusal(status=403, code="not_for_trials", message=message)
 
 
 def _no_model(caller: Caller, model: str) -> Refusal:

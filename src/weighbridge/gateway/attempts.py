@@ -9,10 +9,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from weighbridge.gateway.outgoing import Outgoing, bound_of, outgoing
 from weighbridge.gateway.plan import RULES, Failure, next_step
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.records.frames import Outcome
-from weighbridge.wire import openai
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest
 from weighbridge.wire.refusal import BadRequest
 
@@ -44,9 +44,11 @@ class Guard(NamedTuple):
 class Tries:
     """What an exchange remembers once it may take, or has taken, another way than straight to its lane."""
 
-    __slots__ = ("asked", "at", "bound", "chain", "closed", "entered", "full", "probe", "request", "slots", "spent")
+    __slots__ = (
+        "asked", "at", "bound", "chain", "closed", "entered", "full", "own", "probe", "request", "slots", "spent",
+    )  # fmt: skip
 
-    def __init__(self, lane: "Lane", bound: int | None, request: ChatRequest | None) -> None:
+    def __init__(self, lane: "Lane", bound: int | None, request: ChatRequest | None, own: bytes = b"") -> None:
         self.chain = (lane, *lane.others)
         """The chosen lane, then those that may stand in for it."""
         self.at = 0
@@ -60,6 +62,8 @@ class Tries:
         """The most that the attempts before it have cost."""
         self.request = request
         """Kept until the answer begins, so that it can be written for another lane."""
+        self.own = own
+        """Header lines of the client's that go along where the endpoint speaks its dialect."""
         self.full: frozenset[int] = frozenset()
         """Places of the chain where there was no room."""
         self.entered = self.probe = False
@@ -76,11 +80,11 @@ class Failed(NamedTuple):
     retry_after_s: float | None = None
 
 
-def prepare(exchange: "Exchange", request: ChatRequest) -> None:
+def prepare(exchange: "Exchange", request: ChatRequest, own: bytes) -> None:
     """A request that may be retried comes in. What another lane would need of it is kept, where there is one."""
     exchange.gateway.retries.asked()
-    if exchange.lane.others:
-        exchange.tries = Tries(exchange.lane, exchange.held, request)
+    if exchange.lane.others and exchange.door.moves:
+        exchange.tries = Tries(exchange.lane, exchange.held, request, own)
 
 
 def tries_of(exchange: "Exchange") -> Tries:
@@ -257,20 +261,23 @@ def _take_lane(exchange: "Exchange", tries: Tries, place: int, spent: int | None
     attempts before. False where either cannot be done.
     """
     lane = tries.chain[place]
+    call: Outgoing | None
     if place == tries.at:
-        bound, body, edits = tries.bound, exchange.body, exchange.edits
+        bound, call = tries.bound, None
     else:
         request = tries.request
         if request is None:
             return False
         try:
-            body, edits = openai.edited(request, lane.model, lane.model_json, lane.system_prompt)
+            call = outgoing(lane, exchange.door, request, tries.own)
         except BadRequest:
             return False
-        bound = lane.held_nanousd(body, request.max_tokens or lane.max_tokens_default, request.choices)
+        bound = bound_of(lane, exchange.door, call.body, request)
     if not exchange.hold_to(None if bound is None or spent is None else bound + spent):
         return False
-    exchange.lane, exchange.body, exchange.edits = lane, body, edits
+    exchange.lane = lane
+    if call is not None:
+        exchange.head, exchange.body, exchange.edits, exchange.asked, exchange.losses = call
     tries.at, tries.bound, tries.spent = place, bound, spent
     return True
 

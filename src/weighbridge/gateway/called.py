@@ -3,6 +3,8 @@
 | dialect | path below the base URL | authentication |
 |---|---|---|
 | openai | /chat/completions | `authorization: Bearer` |
+| openai-responses | /responses | the same |
+| anthropic | /messages | `x-api-key` |
 | azure, dated | /openai/deployments/MODEL/chat/completions?api-version=... | `api-key`, or a token of Entra ID |
 | azure, v1 | /openai/v1/chat/completions | the same |
 | bedrock | /openai/v1/chat/completions | a Bedrock API key, or AWS Signature Version 4 |
@@ -15,20 +17,32 @@ from urllib.parse import quote
 
 import msgspec
 
-from weighbridge.records.table import Endpoint
+from weighbridge.records.table import Dialect, Endpoint
 from weighbridge.upstream import BaseUrl, Proof
 from weighbridge.upstream.proof import ProofOf, proof_of
-from weighbridge.wire import openai
+from weighbridge.wire.conversation import Dialect as Spoken
 
 _AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 
 
 class Call(msgspec.Struct, frozen=True):
-    target: str
-    """Path and query."""
+    before: str
+    """The path up to `/chat/completions`, or whatever else is called there."""
     headers: str
     """Static lines, each with its end."""
     proof: Proof | None = None
+    query: str = ""
+
+    def target(self, tail: str) -> str:
+        """Path and query of what stands below the base URL, e.g. `/chat/completions`."""
+        if not self.query:
+            return self.before + tail
+        return f"{self.before}{tail}{'&' if '?' in tail else '?'}{self.query}"
+
+
+def wire_dialect(dialect: Dialect) -> Spoken:
+    """What bodies are written in for an endpoint of this dialect: at cloud hosts chat completions."""
+    return dialect if dialect in ("openai-responses", "anthropic") else "openai"
 
 
 def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str], str]) -> Call:
@@ -43,26 +57,28 @@ def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str]
             if key is None:
                 host = base.authority
                 proof = proof_of(ProofOf("aws", host=host, region=signing_region(endpoint, base)), secret)
-            return Call(f"{base.prefix}/openai/v1{openai.PATH}", bearer, proof)
+            return Call(f"{base.prefix}/openai/v1", bearer, proof)
         case "vertex":
             kept = endpoint.token
             asked = ProofOf("google", endpoint.credentials) if kept is None else ProofOf("token", kept)
-            return Call(f"{base.prefix}/endpoints/openapi{openai.PATH}", "", proof_of(asked, secret))
+            return Call(f"{base.prefix}/endpoints/openapi", "", proof_of(asked, secret))
+        case "anthropic":
+            return Call(base.prefix, "" if key is None else f"x-api-key: {key}\r\n")
         case _:
-            return Call(f"{base.prefix}{openai.PATH}", bearer)
+            return Call(base.prefix, bearer)
 
 
 def _azure(endpoint: Endpoint, base: BaseUrl, model: str, key: str | None, secret: Callable[[str], str]) -> Call:
     if endpoint.api_version is None:
-        target = f"{base.prefix}/openai/v1{openai.PATH}"
+        before, query = f"{base.prefix}/openai/v1", ""
     else:
-        version = quote(endpoint.api_version, safe="")
-        target = f"{base.prefix}/openai/deployments/{quote(model, safe='')}{openai.PATH}?api-version={version}"
+        query = f"api-version={quote(endpoint.api_version, safe='')}"
+        before = f"{base.prefix}/openai/deployments/{quote(model, safe='')}"
     if key is not None:
-        return Call(target, f"api-key: {key}\r\n")
+        return Call(before, f"api-key: {key}\r\n", None, query)
     if endpoint.token is None:
-        return Call(target, "")
-    return Call(target, "", proof_of(ProofOf("token", endpoint.token), secret))
+        return Call(before, "", None, query)
+    return Call(before, "", proof_of(ProofOf("token", endpoint.token), secret), query)
 
 
 def signing_region(endpoint: Endpoint, base: BaseUrl) -> str:

@@ -7,6 +7,7 @@ something, upgrades, absolute targets, and heads or bodies without an end.
 
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -24,16 +25,21 @@ from weighbridge.gateway.admit import (
     admit,
     caller_of,
 )
+from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, DOORS, OTHER, dialect_at
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.passed import CONTENT_TYPE, PASSED_METHODS, ROUTE, Passed, admit_passed, passes
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
 from weighbridge.gateway.seen import SeenHead
 from weighbridge.records.traces import HEADER as TRACEPARENT
+from weighbridge.wire.conversation import Dialect
 
 if TYPE_CHECKING:
     from weighbridge.gateway.gateway import Gateway
 
-CHAT, MODELS, HEALTH, READY = b"/v1/chat/completions", b"/v1/models", b"/healthz", b"/readyz"
-METHODS: Final = {CHAT: (b"POST",), MODELS: (b"GET",), HEALTH: (b"GET", b"HEAD"), READY: (b"GET", b"HEAD")}
+MODELS, HEALTH, READY = b"/v1/models", b"/healthz", b"/readyz"
+METHODS: Final = {
+    **dict.fromkeys(DOORS, (b"POST",)), MODELS: (b"GET",), HEALTH: (b"GET", b"HEAD"), READY: (b"GET", b"HEAD"),
+}  # fmt: skip
 
 LINGER_TICKS = 20
 """After a refusal in the middle of a request: how long its rest is read and thrown away, so that the answer arrives."""
@@ -51,16 +57,20 @@ _WANTED = frozenset(
         TRACEPARENT,
         TRIAL,
         ITEM,
+        ROUTE,
+        ANTHROPIC_VERSION,
+        ANTHROPIC_BETA,
         _HOST,
         _LENGTH,
         _CODING,
         _EXPECT,
         _ENCODING,
+        CONTENT_TYPE,
     )
 )
+_LISTS = frozenset((TAG, ANTHROPIC_BETA))
+"""Headers that may be there more than once: their values are joined."""
 _CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
-
-_CHAT_LINE = b"POST %b HTTP/1.1\r\n" % CHAT
 
 
 class Client(asyncio.Protocol):
@@ -142,7 +152,7 @@ class Client(asyncio.Protocol):
             caller = self._caller
             # A token runs out, so it is looked at for each request; an expectation is answered for each.
             if caller is not None and caller.trial is None and _EXPECT not in self._headers:
-                self._seen = SeenHead.of(data, _CHAT_LINE, caller, limits.head_bytes_max)
+                self._seen = SeenHead.of(data, caller.door.line, caller, limits.head_bytes_max)
 
     def _known_again(self, seen: SeenHead, data: bytes) -> bool:
         """Take a whole request with the head of the last one, without the parser. False where it is anything else."""
@@ -154,6 +164,7 @@ class Client(asyncio.Protocol):
             return False
         self._fresh = False
         self._headed = True
+        self._caller = caller
         self._admit(caller, body)
         return True
 
@@ -221,7 +232,7 @@ class Client(asyncio.Protocol):
             headers = self._headers
             if name not in headers:
                 headers[name] = value
-            elif name == TAG:
+            elif name in _LISTS:
                 headers[name] += b"," + value
             else:
                 self._bad(f"the header {name.decode()} is there more than once", "repeated_header")
@@ -265,14 +276,19 @@ class Client(asyncio.Protocol):
     def _let_in(self) -> Refusal | None:
         """Path, method and key, before a byte of the body is kept: strangers cannot make us hold anything."""
         path, method = self._url, self._parser.get_method()
-        if path != CHAT:
+        door = DOORS.get(path)
+        if door is None:
             path = path.partition(b"?")[0]
+            door = DOORS.get(path)
         methods = METHODS.get(path)
-        if methods is None or method not in methods:
+        if methods is None and method in PASSED_METHODS and passes(self._url) and path.rstrip(b"/") not in METHODS:
+            door = OTHER
+        elif methods is None or method not in methods:
             return _no_such(path, method)
-        self._url = path
-        if path in (CHAT, MODELS):
-            caller = caller_of(self.gateway, self._headers)
+        else:
+            self._url = path
+        if door is not None or path == MODELS:
+            caller = caller_of(self.gateway, self._headers, door or OTHER)
             if isinstance(caller, Refusal):
                 return caller
             self._caller = caller
@@ -284,16 +300,16 @@ class Client(asyncio.Protocol):
             self.close_after = True
         if self._refusal is not None:
             return  # answered when the parser returns
-        if self._url != CHAT:
+        caller = self._caller
+        if caller is None or self._url == MODELS or self._is_model(caller):
             self._plain_answer(self._url)
             return
-        caller = self._caller
-        if caller is None or caller.lanes is not self.gateway.lanes:
+        if caller.lanes is not self.gateway.lanes:
             # Another table came while the body was on its way: what it says of this key is what holds.
             self._refusal = self._let_in()
-            caller = self._caller
-            if self._refusal is not None or caller is None:
+            if self._refusal is not None or self._caller is None:
                 return
+            caller = self._caller
         pieces = self._body
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -304,7 +320,12 @@ class Client(asyncio.Protocol):
 
     def _admit(self, caller: Caller, body: bytes) -> None:
         self._complete = True
-        admitted = admit(self.gateway, self, caller, body)
+        if caller.door is OTHER:
+            method, kind = self._parser.get_method(), self._headers.get(CONTENT_TYPE, b"")
+            call = Passed(method, self._url, kind, self._headers.get(ROUTE), body)
+            admitted = admit_passed(self.gateway, self, caller, call)
+        else:
+            admitted = admit(self.gateway, self, caller, body)
         if isinstance(admitted, Refusal):
             self.refuse(admitted)
             return
@@ -334,7 +355,7 @@ class Client(asyncio.Protocol):
         whole = self._complete
         if not whole:
             self.close_after = True
-        self.transport.write(self.refusal_bytes(refusal, self.gateway.next_id()))
+        self.transport.write(self.refusal_bytes(refusal, self.gateway.next_id(), self._dialect()))
         if not self.close_after:
             self._next()
         elif whole:
@@ -342,14 +363,30 @@ class Client(asyncio.Protocol):
         else:
             self._linger()
 
-    def refusal_bytes(self, refusal: Refusal, request_id: str) -> bytes:
-        return refusal_reply(refusal, request_id, keep=not self.close_after, body=not self._head_only)
+    def _dialect(self) -> Dialect:
+        """Whose errors the client expects."""
+        if self._fresh:  # nothing of a request was read
+            return "openai"
+        caller = self._caller
+        if caller is not None and caller.door is not OTHER:
+            return caller.door.dialect
+        return dialect_at(self._url.partition(b"?")[0], ANTHROPIC_VERSION in self._headers)
+
+    def refusal_bytes(self, refusal: Refusal, request_id: str, dialect: Dialect) -> bytes:
+        return refusal_reply(refusal, request_id, dialect, keep=not self.close_after, body=not self._head_only)
+
+    def _is_model(self, caller: Caller) -> bool:
+        """Whether a route or alias of this key is asked for by its name."""
+        if caller.door is not OTHER or self._parser.get_method() != b"GET":
+            return False
+        return self._url.startswith(MODELS + b"/") and _model_in(self._url) in caller.ways
 
     def _plain_answer(self, path: bytes) -> None:
         gateway = self.gateway
         status, content = 200, b'{"status":"ok"}'
-        if path == MODELS and self._caller is not None:
-            content = _models(self._caller)
+        if self._caller is not None:
+            anthropic = ANTHROPIC_VERSION in self._headers
+            content = _models(self._caller, anthropic) if path == MODELS else _model(_model_in(path), anthropic)
         elif path == READY:
             reason = gateway.not_ready()
             if reason is not None:
@@ -441,7 +478,25 @@ def _no_such(path: bytes, method: bytes) -> Refusal:
     return Refusal(status=404, code="unknown_path", message=f"there is no {shown!r} here; there is: {have}")
 
 
-def _models(caller: Caller) -> bytes:
+def _model_in(path: bytes) -> str:
+    return unquote(path.removeprefix(MODELS + b"/").partition(b"?")[0].decode("latin-1"))
+
+
+def _row(model: str, anthropic: bool) -> dict[str, object]:
+    if anthropic:
+        return {"type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z"}
+    return {"id": model, "object": "model", "created": 0, "owned_by": "weighbridge"}
+
+
+def _model(model: str, anthropic: bool) -> bytes:
+    return msgspec.json.encode(_row(model, anthropic))
+
+
+def _models(caller: Caller, anthropic: bool) -> bytes:
     """The routes and aliases that this key may use, as models."""
-    rows = [{"id": model, "object": "model", "created": 0, "owned_by": "weighbridge"} for model in sorted(caller.ways)]
+    names = sorted(caller.ways)
+    rows = [_row(model, anthropic) for model in names]
+    if anthropic:
+        first, last = (names[0], names[-1]) if names else (None, None)
+        return msgspec.json.encode({"data": rows, "has_more": False, "first_id": first, "last_id": last})
     return msgspec.json.encode({"object": "list", "data": rows})

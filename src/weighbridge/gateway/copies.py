@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
+from weighbridge.gateway.doors import Door
 from weighbridge.gateway.exchange import Exchange, gate
 from weighbridge.gateway.lanes import CopyTerms, Lane, Way
+from weighbridge.gateway.outgoing import Outgoing, bound_of, outgoing
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.records.frames import Held
 from weighbridge.records.table import SHARE_WHOLE
-from weighbridge.wire import openai
+from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.refusal import BadRequest
 
 if TYPE_CHECKING:
@@ -41,8 +43,15 @@ class Note(NamedTuple):
     way: Way
     terms: CopyTerms
     target: Lane
+    door: Door
+    own: bytes
+    """Header lines of the client's that belong to its dialect."""
     body: bytes
     held: Held
+
+
+_OURS = ("function", "custom")
+"""Tools that the application carries out, in every dialect."""
 
 
 class _Tool(msgspec.Struct):
@@ -62,7 +71,7 @@ class Nobody:
     close_after = paused = plain = False
     paused_tick = 0
 
-    def refusal_bytes(self, refusal: Refusal, request_id: str) -> bytes:
+    def refusal_bytes(self, refusal: Refusal, request_id: str, dialect: Dialect) -> bytes:
         return b""
 
     def answered(self, data: bytes, close: bool) -> None:
@@ -89,12 +98,12 @@ class Copies:
         """Remember what it takes to copy this request, where chance wants it: nothing in a request decides."""
         point = ((self._gateway.sequence * _SPREAD & _WORD) >> 32) * SHARE_WHOLE >> 32
         target = terms.targets.get(exchange.lane.arm)
-        if point >= terms.basis_points or target is None or caller.purpose != "user":
+        if point >= terms.basis_points or target is None or caller.purpose != "user" or not caller.door.translates:
             return
         if len(body) > BODY_BYTES_MAX:
             self._skip("too_large")
         else:
-            exchange.copy = Note(way, terms, target, body, held)
+            exchange.copy = Note(way, terms, target, caller.door, caller.own, body, held)
 
     def offer(self, note: Note, outcome: str) -> None:
         """The user's request is over. The copy is made when this turn of the loop has done its work."""
@@ -116,32 +125,32 @@ class Copies:
             self._skip("not_sendable")
             return
         try:
-            if any(tool.type != "function" for tool in _tools.decode(note.body).tools or ()):
+            if any(tool.type not in _OURS for tool in _tools.decode(note.body).tools or ()):
                 raise BadRequest("the provider would carry out tools twice")
-            request = openai.parse_request(note.body)
+            request = note.door.parse(note.body)
             if any(name in request.raw.fields for name in _HOSTED):
                 raise BadRequest("the provider would do more than answer")
             if request.stream:
                 edits = {name: value for name, value in _NOT_STREAMED.items() if name in request.raw.fields}
-                request = openai.parse_request(request.raw.spliced(edits))
-            sent, names = openai.edited(request, target.model, target.model_json, target.system_prompt)
+                request = note.door.parse(request.raw.spliced(edits))
+            call = outgoing(target, note.door, request, note.own)
         except (BadRequest, msgspec.MsgspecError):
             self._skip("not_copied")
             return
-        held = target.held_nanousd(sent, request.max_tokens or note.way.max_tokens_default, request.choices)
+        held = bound_of(target, note.door, call.body, request)
         spent = self._spent.get(terms.record, 0)
         if terms.left_nanousd is not None and (held is None or spent + held > terms.left_nanousd):
             self._skip("budget")
             return
         self._spent[terms.record] = spent + (held or 0)
-        self._send(note, sent, names, held)
+        self._send(note, call, held)
 
-    def _send(self, note: Note, sent: bytes, edits: tuple[str, ...], held: int | None) -> None:
+    def _send(self, note: Note, call: Outgoing, held: int | None) -> None:
         gateway, original, target = self._gateway, note.held, note.target
         capture = gateway.lanes.capture
         exchange = Exchange(
             gateway, cast("Client", NOBODY), gateway.next_id(), target, "shadow", original.team, None, held,
-            capture.bodies, sent, edits, False, False,
+            capture.bodies, call, note.door, False, False,
         )  # fmt: skip
         exchange.ended = self._ended
         self._open[exchange] = note.terms.record, held or 0

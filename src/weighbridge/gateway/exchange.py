@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
+from weighbridge.gateway.doors import Door
 from weighbridge.gateway.idempotency import Held as Claim
 from weighbridge.gateway.idempotency import marked
 from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.purse import Hold
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
@@ -48,38 +50,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cost",
-        "attempt",
-        "body",
-        "capture",
-        "claim",
-        "client",
-        "copy",
-        "done",
-        "edits",
-        "ended",
-        "first_ns",
-        "gateway",
-        "held",
-        "hold",
-        "id",
-        "lane",
-        "opening",
-        "purpose",
-        "rated",
-        "relay",
-        "reply",
-        "response_bytes",
-        "seen_tick",
-        "sent",
-        "sent_ns",
-        "started_ns",
-        "streams",
-        "strip",
-        "team",
-        "tries",
-        "upstream_status",
-        "wall_ns",
+        "_cost", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits", "ended",
+        "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "rated", "relay",
+        "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip", "team", "tries",
+        "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -93,14 +67,15 @@ class Exchange:
         hold: Hold | None,
         held: int | None,
         capture: bool,
-        body: bytes,
-        edits: tuple[str, ...],
+        call: Outgoing,
+        door: Door,
         streams: bool,
         strip: bool,
     ) -> None:
         self.gateway, self.id, self.lane, self.purpose, self.team = gateway, exchange_id, lane, purpose, team
         self.client: Client | None = client
-        self.hold, self.held, self.capture, self.body, self.edits = hold, held, capture, body, edits
+        self.hold, self.held, self.capture, self.door = hold, held, capture, door
+        self.head, self.body, self.edits, self.asked, self.losses = call
         self.streams, self.strip = streams, strip
         self.started_ns = self.sent_ns = gateway.mono_ns()
         self.wall_ns = gateway.wall_ns()
@@ -265,7 +240,7 @@ class Exchange:
             told = ((b"x-weighbridge-attempt", b"%d" % self.attempt), (b"x-weighbridge-fallback", fallback))
             refusal = msgspec.structs.replace(refusal, headers=(*refusal.headers, *told))
         if client is not None:
-            self.reply = client.refusal_bytes(refusal, self.id), False
+            self.reply = client.refusal_bytes(refusal, self.id, self.door.dialect), False
             self.gateway.log.when_durable(self.deliver)
 
     def client_gone(self) -> None:
@@ -359,7 +334,7 @@ class Exchange:
 
     def attempt_cost(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
         """What this attempt cost, and whether that is an upper bound in place of a statement."""
-        if not self.sent:
+        if not self.sent or self.door.free:
             return 0, False
         cut = outcome in ("client_gone", "upstream_cut", "timeout")
         if facts.usage is not None and not (cut and facts.partial):

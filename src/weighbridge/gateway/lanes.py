@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from weighbridge.config.proxies import proxy_for
-from weighbridge.gateway.called import called
+from weighbridge.gateway.called import Call, called, wire_dialect
 from weighbridge.gateway.plan import Plan
 from weighbridge.gateway.sticky import Memory
 from weighbridge.records.permission import arm_refusal
@@ -20,6 +20,9 @@ from weighbridge.records.ramp import RampInForce
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, Price, bounded_cost
 from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
+from weighbridge.wire.conversation import Dialect
+from weighbridge.wire.dialects import PATHS
+from weighbridge.wire.hosts import target_of
 
 OUTPUT_TOKENS_DEFAULT = 4096
 """Held for a request that names no limit, on a route without `max_tokens_default`. What comes on top is booked."""
@@ -29,8 +32,17 @@ TEMPLATE_TOKENS = 256
 
 USER_AGENT = "weighbridge"
 
-_UNBOUNDED = re.compile(rb'"(?:image_url|input_audio|file)"')
-"""Parts of a message whose tokens its bytes do not bound."""
+ANTHROPIC_VERSION = b"2023-06-01"
+"""Sent in Anthropic's dialect where no client of that dialect names another."""
+
+HEADS_MAX = 64
+"""How many heads a lane remembers: one for each version and set of betas that clients name."""
+
+_UNBOUNDED = re.compile(
+    rb'"(?:image_url|input_audio|file)"|"previous_response_id"[ \t\r\n]*:[ \t\r\n]*"'
+    rb'|"type"[ \t\r\n]*:[ \t\r\n]*"(?:image|document|input_image|input_file|item_reference)"'
+)
+"""Parts of a message whose tokens its bytes do not bound, in every dialect; and turns kept at the provider."""
 
 _WORD = (1 << 64) - 1
 _from_ns = attrgetter("from_ns")
@@ -57,9 +69,10 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "arm", "arm_budget", "bound_input", "bound_output", "drains", "endpoint", "fallback_tag", "guard", "head",
-        "later", "max_tokens_default", "model", "model_json", "others", "path", "plan", "price", "price_version",
-        "proof", "refusal", "route", "route_budget", "system_prompt", "table_number", "tag", "target", "unusable",
+        "_call", "_heads", "_lines", "arm", "arm_budget", "bound_input", "bound_output", "dialect", "drains",
+        "endpoint", "fallback_tag", "form", "guard", "head", "later", "max_tokens_default", "model", "model_json",
+        "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
+        "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -76,11 +89,19 @@ class Lane:
         """The send gate, worked out once per table: why no prompt of this route may leave for this arm."""
         self.unusable: str | None = None
         self.target: Target | None = None
-        self.head = self.path = b""
         self.proof: Proof | None = None
         """For endpoints whose authentication is not a static key."""
+        self.dialect: Dialect = wire_dialect(endpoint.dialect)
+        """What its endpoint is written to in."""
+        self.form = target_of(endpoint.provider, arm.model)
+        """How a request in another dialect is written for it."""
+        self._call, self._lines = Call("", ""), ""
+        self._heads: dict[tuple[str, bytes], bytes] = {}
+        self.head = b""
+        """Of a conversation in the endpoint's own dialect; `%d` stands for the length of the body, and `%b` before it
+        for the proof, where there is one."""
         try:
-            self._address(table.limits, endpoint, secret)
+            self._reach(table.limits, endpoint, secret)
         except (LookupError, ValueError) as error:
             self.close(str(error.args[0]))
         self.tag, self.fallback_tag = (
@@ -100,11 +121,9 @@ class Lane:
         self.guard: Guard | None = None
         """What stands before every send; set by the gateway that uses the table."""
 
-    def _address(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
-        if endpoint.dialect in ("openai-responses", "anthropic"):
-            raise ValueError(f"dialect {endpoint.dialect!r} is not spoken by this version")
+    def _reach(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
         base = BaseUrl.parse(endpoint.base_url)
-        call = called(endpoint, base, self.model, secret)
+        self._call = call = called(endpoint, base, self.model, secret)
         proxy = proxy_for(endpoint.base_url)
         self.target = Target(
             base,
@@ -114,17 +133,38 @@ class Lane:
             limits.upstream_connections_max,
             limits.connect_s_max,
         )
-        self.proof, self.path = call.proof, call.target.encode()
-        # A gzip stream would hide the usage; no header of the client goes along, so none can leak or steer.
-        self.head = (
-            f"POST {call.target} HTTP/1.1\r\nhost: {base.authority}\r\nuser-agent: {USER_AGENT}\r\n"
+        self.proof = call.proof
+        # A gzip stream would hide the usage; no header of the client goes along but those that say which form of the
+        # dialect it speaks (`head_for`), so none can leak or steer.
+        self._lines = (
+            f" HTTP/1.1\r\nhost: {base.authority}\r\nuser-agent: {USER_AGENT}\r\n"
             f"accept: application/json, text/event-stream\r\naccept-encoding: identity\r\n{call.headers}"
-        ).encode().replace(b"%", b"%%") + (b"" if call.proof is None else b"%b")
-        self.head += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        )
+        self.head = self.head_for(PATHS[self.dialect])
 
-    def proved(self, proof: Proof, body: bytes) -> bytes:
+    def head_for(self, tail: str, own: bytes = b"") -> bytes:
+        """The head of a call below the base URL. `own` are header lines of the client's that go along: for Anthropic's
+        dialect its version and betas, which without it are ours."""
+        found = self._heads.get((tail, own))
+        if found is None:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            found = self._heads[tail, own] = self.head_of("POST", tail, own, "application/json")
+        return found
+
+    def head_of(self, method: str, tail: str, own: bytes, kind: str) -> bytes:
+        """The same for any method and content type; none where it is empty."""
+        if self.dialect == "anthropic" and b"anthropic-version:" not in own:
+            own = b"anthropic-version: %b\r\n%b" % (ANTHROPIC_VERSION, own)
+        content = f"content-type: {kind}\r\n" if kind else ""
+        head = f"{method} {self._call.target(tail)}{self._lines}".encode() + own
+        head = head.replace(b"%", b"%%") + (b"" if self.proof is None else b"%b")
+        return head + content.encode().replace(b"%", b"%%") + b"content-length: %d\r\n\r\n"
+
+    def proved(self, proof: Proof, head: bytes, body: bytes) -> bytes:
         """The head of a call whose proof changes with time or with the body."""
-        return self.head % (proof.lines(self.path, body), len(body))
+        target = head.split(b" ", 2)[1].replace(b"%%", b"%")
+        return head % (proof.lines(target, body), len(body))
 
     def priced(self, time_ns: int) -> tuple[Price | None, str | None]:
         """The price for a request that started at `time_ns` (wall clock), and its version."""
@@ -194,8 +234,8 @@ class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "_marks", "_salt", "copies", "cumulative", "lanes", "max_tokens_default", "memory", "multiplier", "name",
-        "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
+        "_marks", "_salt", "copies", "cumulative", "incumbent", "lanes", "max_tokens_default", "memory", "multiplier",
+        "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -209,8 +249,9 @@ class Way:
             for name in names
         }
         self._plan(route)
+        self.incumbent = self.own_lanes[route.incumbent]
         shares = [share for share in route.shares if share.basis_points > 0]
-        self.lanes = tuple(self.own_lanes[share.arm] for share in shares) or (self.own_lanes[route.incumbent],)
+        self.lanes = tuple(self.own_lanes[share.arm] for share in shares) or (self.incumbent,)
         self.cumulative: list[int] = []
         for share in shares:
             self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))

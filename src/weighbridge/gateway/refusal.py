@@ -5,7 +5,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from weighbridge.wire.openai import error_body
+from weighbridge.gateway.doors import error_body
+from weighbridge.wire.conversation import Dialect
 
 STATUS_LINE = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
@@ -40,15 +41,25 @@ def status_line(status: int) -> bytes:
 
 
 def refusal_reply(
-    refusal: Refusal, request_id: str, *, keep: bool, body: bool, extra: Sequence[tuple[bytes, bytes]] = ()
+    refusal: Refusal,
+    request_id: str,
+    dialect: Dialect,
+    *,
+    keep: bool,
+    body: bool,
+    extra: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The whole answer. `body=False` is for HEAD: the head alone."""
-    content = error_body(f"{refusal.message} (request id {request_id})", refusal.kind, refusal.code, refusal.param)
+    """The whole answer, in the client's dialect. `body=False` is for HEAD: the head alone."""
+    message = f"{refusal.message} (request id {request_id})"
+    content = error_body(dialect, refusal.status, message, refusal.kind, refusal.code, refusal.param, request_id)
     head = [
         status_line(refusal.status),
         b"\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(content),
         b"x-request-id: %b\r\nx-weighbridge-id: %b\r\n" % (request_id.encode(), request_id.encode()),
+        b"x-weighbridge-error: %b\r\n" % refusal.code.encode(),
     ]
+    if dialect == "anthropic":
+        head.append(b"request-id: %b\r\n" % request_id.encode())
     if refusal.retry_after_s is not None:
         head.append(b"retry-after: %d\r\n" % refusal.retry_after_s)
     if refusal.allow is not None:

@@ -15,11 +15,21 @@ from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.idempotency import Write
 from weighbridge.gateway.plan import Failure
 from weighbridge.gateway.refusal import STATUS_LINE, Refusal, status_line
+from weighbridge.gateway.translated import (
+    Follow,
+    answer_head,
+    broken,
+    envelope_of,
+    follow_of,
+    stream_outcome,
+    whole_answer,
+)
 from weighbridge.records.frames import Outcome
 from weighbridge.upstream import Pool
 from weighbridge.upstream.ending import ended_on_purpose
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts
-from weighbridge.wire.openai import error_event, read_answer, read_stream
+from weighbridge.wire.conversation import BadAnswer
+from weighbridge.wire.openai import error_event, read_stream
 from weighbridge.wire.sse import DONE, EventHold, without_usage
 
 if TYPE_CHECKING:
@@ -57,14 +67,16 @@ def _nowhere(data: bytes) -> None:
 
 class Relay(asyncio.Protocol):
     __slots__ = (
-        "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "gateway", "head",
-        "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool", "reused",
-        "size", "status", "stream", "strip", "transport", "write",
+        "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "follow", "gateway",
+        "head", "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool",
+        "reused", "size", "status", "stream", "strip", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", pool: "Pool[Relay]") -> None:
         self.gateway, self.pool = gateway, pool
         self.exchange: Exchange | None = None
+        self.follow: Follow | None = None
+        """Of a stream that is not passed on byte for byte from chat to chat."""
         self.body: list[bytes] = []
         self.on_body = self.body.append
         self.lingering = self.ended = self.complete = self.headed = self.stream = self.keep = self.reused = False
@@ -81,9 +93,10 @@ class Relay(asyncio.Protocol):
         self.head = b""
         self.head_end = self.size = self.interim = 0
         self.headed = self.complete = self.stream = False
+        self.follow = None
         body = exchange.body
         lane = exchange.lane
-        head = lane.head % len(body) if lane.proof is None else lane.proved(lane.proof, body)
+        head = exchange.head % len(body) if lane.proof is None else lane.proved(lane.proof, exchange.head, body)
         exchange.relay, exchange.sent = self, True
         exchange.sent_ns = self.gateway.mono_ns()
         if len(body) < 65536:
@@ -131,6 +144,9 @@ class Relay(asyncio.Protocol):
         exchange.seen_tick = self.gateway.tick
         if not self.stream and not self._started(exchange, data):
             return
+        if self.follow is not None:
+            self._followed(exchange, self.follow)
+            return
         body = self.body
         if body:
             piece = body[0] if len(body) == 1 else b"".join(body)
@@ -173,9 +189,11 @@ class Relay(asyncio.Protocol):
             exchange.upstream_status = self.status
             if self._refused_head(head, end):
                 return False
-            if exchange.streams and 200 <= self.status < 300 and _EVENT_STREAM.search(head, 0, end + 2):
-                self._begin_stream(exchange)
-                return True
+            if exchange.streams and 200 <= self.status < 300:
+                passing = exchange.door.asked == "other" and not self.complete
+                if passing or _EVENT_STREAM.search(head, 0, end + 2):
+                    self._begin_stream(exchange)
+                    return True
         if self.complete:
             self._whole(exchange)
             return False
@@ -224,9 +242,12 @@ class Relay(asyncio.Protocol):
         body.clear()
         exchange.first_ns = self.gateway.mono_ns()
         status = self.status
+        if exchange.asked is not None:
+            self._whole_translated(exchange, answer)
+            return
         head = self._client_head(exchange)
         good = 200 <= status < 300
-        facts = read_answer(answer)
+        facts = exchange.door.read_answer(answer)
         error = None if good else f"upstream answered {status}"
         if error is not None and exchange.lane.plan is not None and self._again(exchange, facts, error):
             return
@@ -251,6 +272,27 @@ class Relay(asyncio.Protocol):
         self._release()
         return True
 
+    def _whole_translated(self, exchange: Exchange, answer: bytes) -> None:
+        """In the client's dialect, which is also what is captured."""
+        asked, client = exchange.asked, exchange.door.dialect
+        if asked is None:
+            return
+        try:
+            said = whole_answer(self.status, answer, exchange.lane.dialect, client, asked, envelope_of(exchange))
+        except BadAnswer as error:
+            self.fail("upstream_error", str(error))
+            return
+        if said.error is not None and exchange.lane.plan is not None and self._again(exchange, said.facts, said.error):
+            return
+        head = answer_head(exchange, self.head[: self.head_end + 2], said.status, said.kind, said.losses)
+        exchange.response_bytes = len(said.body)
+        outcome: Outcome = "ok" if said.error is None else "upstream_error"
+        cost = exchange.finish(outcome, said.status, said.facts, body=said.body, error=said.error)
+        known = b"" if cost is None else b"x-weighbridge-cost-nanousd: %d\r\n" % cost
+        length = b"content-length: %d\r\n" % len(said.body)
+        self._deliver(exchange, b"%b%b%b\r\n%b" % (head, known, length, said.body), close=False)
+        self._release()
+
     # --- streams ------------------------------------------------------------------------------------------------------
 
     def _begin_stream(self, exchange: Exchange) -> None:
@@ -267,16 +309,58 @@ class Relay(asyncio.Protocol):
         self.strip = exchange.strip and not _ENCODED.search(self.head, 0, self.head_end + 2)
         self.plain = client is not None and client.plain
         self.write: Write = _nowhere if client is None else client.transport.write
+        self.follow = follow_of(exchange)
         if exchange.claim is not None:
             self.write = exchange.claim.tee(self.write)
         elif client is None:
             return
         if self.plain and client is not None:
             client.close_after = True
-        self.write(self._client_head(exchange) + (b"\r\n" if self.plain else b"transfer-encoding: chunked\r\n\r\n"))
+        if exchange.asked is None:
+            head = self._client_head(exchange)
+        else:
+            head = answer_head(exchange, self.head[: self.head_end + 2], self.status, b"text/event-stream", ())
+        self.write(head + (b"\r\n" if self.plain else b"transfer-encoding: chunked\r\n\r\n"))
         self.head = self.head[: self.head_end + 4]
         if client is not None and client.paused:
             self.transport.pause_reading()
+
+    def _followed(self, exchange: Exchange, follow: Follow) -> None:
+        """Pieces of a stream that something stands in front of. What is captured is what the client gets."""
+        body = self.body
+        out = b""
+        if body:
+            piece = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            self.size += len(piece)
+            if exchange.first_ns is None:
+                exchange.first_ns = self.gateway.mono_ns()
+            out = follow.feed(piece)
+        ended = self.complete or follow.over
+        if self.complete:
+            out += follow.end()
+        if out and exchange.capture:
+            self._parts.append(out)
+            self._parts_bytes += len(out)
+            if self._parts_bytes > self._parts_max:
+                self._trim(exchange)
+        limit = self.gateway.lanes.limits.response_bytes_max
+        if ended:
+            self._end_followed(exchange, follow, out)
+        elif exchange.asked is not None and self.size > limit:
+            self.fail("upstream_cut", f"its answer is larger than {limit} bytes, and a translated one is kept whole")
+        elif out:
+            exchange.response_bytes += len(out)
+            self.write(out if self.plain else b"%x\r\n%b\r\n" % (len(out), out))
+
+    def _end_followed(self, exchange: Exchange, follow: Follow, last: bytes) -> None:
+        facts = follow.facts()
+        outcome = stream_outcome(follow, facts)
+        exchange.response_bytes += len(last)
+        error = "its answer ended before it was whole" if outcome == "upstream_cut" else None
+        body = b"".join(self._parts) if exchange.capture else b""
+        exchange.finish(outcome, self.status, facts, body=body, error=error)
+        self._finish_stream(exchange, last)
 
     def _whole_events(self, piece: bytes) -> bytes:
         """Events up to the last whole one; all that is left when the answer has ended."""
@@ -290,6 +374,9 @@ class Relay(asyncio.Protocol):
         if exchange.capture:
             exchange.capture = False
             self.gateway.bodies_too_large += 1
+        if self.follow is not None:
+            self._parts.clear()
+            return
         self._parts = [b"".join(self._parts)[-TAIL_BYTES:]]
         self._parts_bytes = len(self._parts[0])
         self._parts_max = 2 * TAIL_BYTES
@@ -299,6 +386,9 @@ class Relay(asyncio.Protocol):
         facts = read_stream(whole[-TAIL_BYTES:])
         exchange.response_bytes += len(last)
         exchange.finish("ok" if facts.error is None else "upstream_error", self.status, facts, body=whole)
+        self._finish_stream(exchange, last)
+
+    def _finish_stream(self, exchange: Exchange, last: bytes) -> None:
         if self.plain:
             self._deliver(exchange, last, close=True)
         else:
@@ -317,7 +407,7 @@ class Relay(asyncio.Protocol):
         if exchange is not None:
             exchange.relay = None
         if self.stream:
-            self._parts = []
+            self._parts, self.follow = [], None
         if not self.complete:  # `[DONE]` is there, the end of the HTTP message is on its way
             self.lingering = True
             self.gateway.lingering[self] = self.gateway.tick
@@ -364,10 +454,16 @@ class Relay(asyncio.Protocol):
         facts = self._facts()
         exchange.finish(outcome, self.status, facts, body=b"".join(self._parts), error=message)
         # What is held back of an unfinished event is dropped: only then can an event of ours follow.
-        event = error_event(f"{message} (request id {exchange.id})", "server_error", code or outcome)
-        if self.hold.passing:  # of an oversized event a part went out already
-            event = b"\n\n" + event
-        self._deliver(exchange, event if self.plain else b"%x\r\n%b\r\n" % (len(event), event), close=True)
+        shown = f"{message} (request id {exchange.id})"
+        if self.follow is not None:
+            event = broken(self.follow, shown, code or outcome)
+        else:
+            event = error_event(shown, "server_error", code or outcome)
+            if self.hold.passing:  # of an oversized event a part went out already
+                event = b"\n\n" + event
+        if event and not self.plain:
+            event = b"%x\r\n%b\r\n" % (len(event), event)
+        self._deliver(exchange, event, close=True)
 
     def read_for_nobody(self) -> None:
         """The client is gone, and the provider bills all of it: read on, for the usage at the end."""
@@ -382,6 +478,8 @@ class Relay(asyncio.Protocol):
         self.transport.abort()
 
     def _facts(self) -> AnswerFacts:
+        if self.follow is not None:
+            return self.follow.facts()
         return read_stream(b"".join(self._parts)[-TAIL_BYTES:]) if self.stream else NOTHING_SAID
 
     def so_far(self) -> tuple[AnswerFacts, bytes]:
@@ -408,7 +506,9 @@ class Relay(asyncio.Protocol):
         ended = self.ended and error is None and self.headed and not _FRAMED.search(self.head, 0, self.head_end + 2)
         if ended:  # an answer without a length ends with its connection; httptools has no finish()
             self.complete = True
-            if self.stream:
+            if self.follow is not None:
+                self._followed(exchange, self.follow)
+            elif self.stream:
                 self._end_stream(exchange, self.hold.flush())
             else:
                 self._whole(exchange)

@@ -1,10 +1,13 @@
-"""What was asked and what was answered, out of the bytes of a chat completion."""
+"""What was asked and what was answered, out of the bytes of a conversation in any dialect."""
 
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from weighbridge.wire.conversation import Answer as SaidAnswer
+from weighbridge.wire.conversation import BadAnswer, Call, Refusal, Text
+from weighbridge.wire.dialects import ProviderFailedError, answer_dialect, read_answer
 from weighbridge.wire.openai import assemble
 
 
@@ -45,9 +48,17 @@ class _Turn(msgspec.Struct):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Choosing(msgspec.Struct):
+    disable_parallel_tool_use: bool | None = None
+
+
 class _Request(msgspec.Struct):
+    """A chat completion, a message or a response: the names that are there say which."""
+
     messages: list[_Turn] = []
+    input: str | list[_Turn] = []
     parallel_tool_calls: bool | None = None
+    tool_choice: str | _Choosing | None = None
 
 
 class _Function(msgspec.Struct):
@@ -88,14 +99,20 @@ def _joined(content: _Content) -> str:
 
 
 def question_of(body: bytes) -> Question:
-    """Read a captured request. Raises `ValueError` where it is not a chat completion."""
+    """Read a captured request. Raises `ValueError` where it is not a conversation."""
     try:
         request = _request.decode(body)
-        turns = [turn for turn in request.messages if turn.role == "user"]
-        text = _joined(_content.decode(turns[-1].content)).strip() if turns else None
+        text = request.input if isinstance(request.input, str) else None
+        turns = request.messages or (request.input if isinstance(request.input, list) else [])
+        said = [_joined(_content.decode(turn.content)) for turn in turns if turn.role == "user"]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"the request is not a chat completion: {error}") from None
-    return Question(text=text or None, body=body, parallel_tool_calls=request.parallel_tool_calls is not False)
+        raise ValueError(f"the request is not a conversation: {error}") from None
+    if said:
+        # Where results of tools stand in user turns too, the last turn with a text is the question.
+        text = next((one for one in reversed(said) if one.strip()), said[-1])
+    choosing = request.tool_choice if isinstance(request.tool_choice, _Choosing) else _Choosing()
+    parallel = request.parallel_tool_calls is not False and choosing.disable_parallel_tool_use is not True
+    return Question(text=(text or "").strip() or None, body=body, parallel_tool_calls=parallel)
 
 
 def prompt_sha256(text: str) -> str:
@@ -104,7 +121,32 @@ def prompt_sha256(text: str) -> str:
 
 
 def answer_of(body: bytes) -> Answer:
-    """Read a captured response, JSON or event stream. Raises `ValueError` where there is no answer in it."""
+    """Read a captured response, JSON or event stream, in any dialect. Raises `ValueError` where there is no answer in
+    it."""
+    dialect = answer_dialect(body)
+    if dialect == "openai":
+        return _chat_answer(body)
+    try:
+        said = read_answer(dialect, body)
+    except ProviderFailedError as error:
+        raise ValueError("the response carries an error besides its beginning") from error
+    except (BadAnswer, RecursionError) as error:
+        raise ValueError(f"the response is not whole, or none of its dialect: {error}") from None
+    return _translated(said)
+
+
+def _translated(said: SaidAnswer) -> Answer:
+    reason = said.finish.reason if said.finish is not None else None
+    refusal = "".join(part.text for part in said.parts if isinstance(part, Refusal))
+    return Answer(
+        text="".join(part.text for part in said.parts if isinstance(part, Text)),
+        tool_calls=tuple(ToolCall(part.name, part.arguments) for part in said.parts if isinstance(part, Call)),
+        refusal=bool(refusal) or reason == "filter",
+        cut=reason in ("length", "context"),
+    )
+
+
+def _chat_answer(body: bytes) -> Answer:
     start = body.lstrip()[:1]
     try:
         tree: Any = msgspec.json.decode(body) if start == b"{" else assemble(body)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from weighbridge.records.frames import BodyRef, Outcome, Purpose
+from weighbridge.records.frames import Asked, BodyRef, Outcome, Purpose
 from weighbridge.records.usage import Usage
 
 
@@ -69,6 +69,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     redacted: bool = False
     """Redaction changed the captured request, so a replay of it would not ask what the user asked."""
     traceparent: str | None = None
+    asked: Asked = "openai"
+    """Path and dialect of request and response, whatever the endpoint speaks."""
 
 
 BodyState = Literal["erased"] | bytes | None

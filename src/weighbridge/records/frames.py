@@ -15,6 +15,13 @@ from weighbridge.records.usage import Usage
 
 Purpose = Literal["user", "trial", "shadow", "judge", "drill"]
 
+Asked = Literal[
+    "openai", "anthropic", "openai-responses",  # a conversation, in this dialect
+    "anthropic-count-tokens", "openai-embeddings", "openai-completions",
+    "other",  # files, batches, audio and whatever else passes through
+]  # fmt: skip
+"""What a request asked for, by its path. Only conversations can be tried on another arm."""
+
 Outcome = Literal[
     "ok",
     "refused",  # we answered with an error before anything was sent
@@ -66,6 +73,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     no lease could be had of (`on_ledger_loss = "open"`)."""
     traceparent: str | None = None
     """The client's W3C trace context, where it sent a valid one."""
+    asked: Asked = "openai"
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -76,7 +84,8 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     endpoint: str
     model: str
     edits: tuple[str, ...]
-    """Declared edits of the request, e.g. `("model", "stream_options")`."""
+    """Declared edits of the request, e.g. `("model", "stream_options")`. `dialect` is a translation; what it could not
+    carry is named behind it, `lost:FEATURE`."""
     fallback: bool = False
     held_nanousd: int | None = None
     """What is held for the whole request from this attempt on, where that is not what its `held` frame says."""

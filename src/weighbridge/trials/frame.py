@@ -7,11 +7,12 @@ take turns with known probabilities (`stats.overall.draw_order`), units within a
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
 from weighbridge.config.tree import ArmSection
-from weighbridge.grading.answers import answer_of, question_of
+from weighbridge.grading.answers import Answer, Question, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
 from weighbridge.grading.build import SliceGrader
 from weighbridge.grading.gold import GoldBook
@@ -20,7 +21,10 @@ from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
 from weighbridge.stats.clusters import order
 from weighbridge.stats.overall import Draw, draw_order
+from weighbridge.wire.conversation import Dialect
+from weighbridge.wire.dialects import DIALECTS
 
+NOT_A_CONVERSATION = "not a conversation"
 NO_GRADER = "no grader"
 NO_GOLD = "no gold answer"
 NOT_SAMPLED = "not sampled"
@@ -39,6 +43,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     slice: str
     cluster: str
     tags: tuple[tuple[str, str], ...] = ()
+    asked: Dialect = "openai"
+    """In which dialect it was asked: it is replayed by the same path."""
     request: BodyRef
     response: BodyRef
     """The incumbent's captured answer, for judges who compare."""
@@ -156,6 +162,34 @@ def build_frame(
     return Frame(route=route, items=tuple(items), traffic=traffic, left_out=dict(sorted(left_out.items())))
 
 
+class _Read(NamedTuple):
+    dialect: Dialect
+    request: BodyRef
+    response: BodyRef
+    question: Question
+    answer: Answer
+
+
+def _read(exchange: Exchange, body: ReadBody) -> _Read | str:
+    """What was asked and answered, or why that cannot be had."""
+    dialect = exchange.asked
+    if dialect not in DIALECTS:
+        return NOT_A_CONVERSATION
+    if exchange.redacted:
+        return "changed by redaction"
+    if exchange.request is None or exchange.response is None:
+        return "no body captured"
+    request, response = body(exchange.request), body(exchange.response)
+    if request == "erased" or response == "erased":
+        return "erased"
+    if request is None or response is None:
+        return "body missing"
+    try:
+        return _Read(dialect, exchange.request, exchange.response, question_of(request), answer_of(response))
+    except ValueError:
+        return "not readable"
+
+
 def _item(
     exchange: Exchange, incumbent: ArmSection, grader: SliceGrader | None, gold: GoldBook, body: ReadBody
 ) -> Item | str:
@@ -167,19 +201,10 @@ def _item(
     answered = exchange.attempts[-1]
     if (answered.endpoint, answered.model) != (incumbent.endpoint, incumbent.model):
         return OTHER_INCUMBENT
-    if exchange.redacted:
-        return "changed by redaction"
-    if exchange.request is None or exchange.response is None:
-        return "no body captured"
-    request, response = body(exchange.request), body(exchange.response)
-    if request == "erased" or response == "erased":
-        return "erased"
-    if request is None or response is None:
-        return "body missing"
-    try:
-        question, answer = question_of(request), answer_of(response)
-    except ValueError:
-        return "not a chat completion"
+    read = _read(exchange, body)
+    if isinstance(read, str):
+        return read
+    question, answer = read.question, read.answer
     reference: str | None = None
     if grader.reference == "gold":
         reference = gold.find(question.text, exchange.tags)
@@ -200,8 +225,9 @@ def _item(
         slice=exchange.slice,
         cluster=exchange.conversation,
         tags=exchange.tags,
-        request=exchange.request,
-        response=exchange.response,
+        asked=read.dialect,
+        request=read.request,
+        response=read.response,
         request_bytes=exchange.request_bytes,
         max_tokens=exchange.max_tokens,
         output_tokens=None if usage is None else usage.output + usage.reasoning,

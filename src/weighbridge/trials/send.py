@@ -14,7 +14,8 @@ from weighbridge.trials.log import TrialLog
 from weighbridge.trials.money import Purse
 from weighbridge.trials.plan import TrialPlan
 from weighbridge.upstream import Broken, Client, Reply, Unreachable
-from weighbridge.wire.openai import PATH
+from weighbridge.wire.conversation import Dialect
+from weighbridge.wire.dialects import PATHS
 
 TAG_HEADER = b"x-weighbridge-tag"
 TOKEN_S = 6 * 3600
@@ -61,14 +62,16 @@ class GatewaySend:
         body = self._log.body(item.request)
         if not isinstance(body, bytes):
             raise BodyGone(item.id)
-        return await self.ask(item.id, body, item.tags)
+        return await self.ask(item.id, body, item.tags, item.asked)
 
-    async def ask(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...] = ()) -> Sent:
+    async def ask(
+        self, key: str, body: bytes, tags: tuple[tuple[str, str], ...] = (), dialect: Dialect = "openai"
+    ) -> Sent:
         """One request under the token. `key` is how the log names it: the item, or a judge's question about it."""
-        reply = await self._post(key, body, tags)
+        reply = await self._post(key, body, tags, dialect)
         if reply.status == 403 and b"invalid_trial_token" in reply.body and self._renew_due(after_s=1.0):
             # It ran out while this replay waited its turn, or the keeper has a new key.
-            reply = await self._post(key, body, tags)
+            reply = await self._post(key, body, tags, dialect)
         return Sent(
             status=reply.status,
             body=reply.body,
@@ -77,7 +80,7 @@ class GatewaySend:
             retry_after=_text(reply, b"retry-after"),
         )
 
-    async def _post(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...]) -> Reply:
+    async def _post(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...], dialect: Dialect) -> Reply:
         assert self._client is not None  # noqa: S101 (the context manager made it)
         self._renew_due(after_s=TOKEN_RENEW_S)
         headers = [
@@ -88,7 +91,7 @@ class GatewaySend:
             (TAG_HEADER, ",".join(f"{name}={value}" for name, value in tags).encode("latin-1", "replace")),
         ]
         try:
-            return await self._client.post(PATH, headers, body, self._settings.timeout_s)
+            return await self._client.post(PATHS[dialect], headers, body, self._settings.timeout_s)
         except Unreachable as error:
             raise NotSent(f"the gateway cannot be reached: {error}") from None
         except Broken as error:

@@ -99,6 +99,7 @@ FEATURES: tuple[Feature, ...] = (
     _feature("store", "Keep the answer at the provider", "yes", "no", "yes"),
     _feature("service_tier", "Service tier", "yes", "no", "yes"),
     _feature("server_state", "Earlier turns kept at the provider, background runs", "no", "no", "yes, own", "refuse"),
+    _feature("beta_header", "Betas that a client opts into by header", "no", "yes, own", "no"),
     _feature("unknown_field", "Any other field", "own", "own", "own"),
     # Answers
     _feature("usage", "Input, output, cache reads and writes, reasoning", "yes", "yes", "yes"),

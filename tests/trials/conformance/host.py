@@ -7,7 +7,8 @@ from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.provider import FakeProvider, Script, _dump
+from tests.fakes.dialects import Spoken
+from tests.fakes.provider import FakeProvider, Script, Tokens, _dump
 
 WORDS_PER_TOKEN = 1
 
@@ -21,7 +22,12 @@ class Host(FakeProvider):
     asked: int = 0
 
     async def _answer(
-        self, reader: StreamReader, writer: StreamWriter, request: dict[str, Any], script: Script
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        request: dict[str, Any],
+        script: Script,
+        spoken: Spoken = "openai",
     ) -> bool:
         self.asked += 1
         if not isinstance(request.get("temperature", 0), int | float):
@@ -41,7 +47,7 @@ class Host(FakeProvider):
         text = message.get("content") or ""
         completion = max(1, len(text.split()) + 4 * len(message.get("tool_calls") or ()))
         usage = {"prompt_tokens": tokens, "completion_tokens": completion, "total_tokens": tokens + completion}
-        self._charge(request, usage, stream=bool(request.get("stream")))
+        self._charge(request, Tokens(tokens, completion), stream=bool(request.get("stream")))
         headers = [("x-ratelimit-remaining-requests", "41")] if "limits" in self.quirks else []
         if request.get("stream"):
             return await self._streamed(writer, request, message, reason, usage)

@@ -16,6 +16,8 @@ dialect. `weighbridge.wire.carried` is the table of what each dialect has a plac
 
 from collections.abc import Iterator
 
+import msgspec
+
 from weighbridge.wire.conversation import Answer, BadAnswer, Conversation, Dialect, Envelope, Failure, Loss, Target
 from weighbridge.wire.dialects import (
     anthropic_answer,
@@ -32,15 +34,18 @@ from weighbridge.wire.dialects import (
 )
 from weighbridge.wire.dialects.events import Event, Failed, Gathered
 from weighbridge.wire.dialects.failures import read_failure, status_for, translated_headers, write_failure
-from weighbridge.wire.dialects.stream import StreamTranslator, reader_of
+from weighbridge.wire.dialects.stream import StreamTranslator, reader_of, writer_of
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import events_of
 
 __all__ = [
-    "DIALECTS", "PATHS", "ProviderFailedError", "StreamTranslator", "read_answer", "read_failure", "read_request",
-    "refusal", "status_for", "translate_answer", "translated_headers", "write_answer", "write_failure",
-    "write_request",
+    "DIALECTS", "PATHS", "ProviderFailedError", "StreamTranslator", "answer_dialect", "read_answer", "read_failure",
+    "read_request",
+    "refusal", "status_for", "translate_answer", "translate_to_stream", "translated_headers", "write_answer",
+    "write_failure", "write_request",
 ]  # fmt: skip
+
+FIRST_EVENT_BYTES = 1 << 20
 
 DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic", "openai-responses")
 
@@ -120,6 +125,29 @@ def _stream_events(upstream: Dialect, stream: bytes) -> Iterator[Event]:
     yield from reader.end()
 
 
+class _Shape(msgspec.Struct):
+    choices: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    type: str | None = None
+    object: str | None = None
+
+
+_shape = msgspec.json.Decoder(_Shape).decode
+
+
+def answer_dialect(body: bytes) -> Dialect:
+    """Whose answer these bytes are, JSON or event stream. Anything that is not plainly another one's is chat's."""
+    first = body if body.lstrip()[:1] == b"{" else next(events_of(body[:FIRST_EVENT_BYTES]), b"")
+    try:
+        shape = _shape(first)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return "openai"
+    if shape.choices is not msgspec.UNSET:
+        return "openai"
+    if shape.object == "response" or (shape.type or "").startswith("response."):
+        return "openai-responses"
+    return "anthropic" if shape.type in ("message", "message_start", "ping", "error") else "openai"
+
+
 def write_answer(client: Dialect, answer: Answer, asked: Conversation, envelope: Envelope) -> bytes:
     return _WRITE_ANSWER[client](answer, asked, envelope)
 
@@ -130,6 +158,15 @@ def translate_answer(
     """The client's JSON answer, and what it says. Raises as `read_answer` does."""
     answer = read_answer(upstream, body)
     return write_answer(client, answer, asked, envelope), answer
+
+
+def translate_to_stream(
+    upstream: Dialect, client: Dialect, body: bytes, asked: Conversation, envelope: Envelope
+) -> tuple[bytes, tuple[Loss, ...]]:
+    """A JSON answer to a client that asked for a stream. Raises as `read_answer` does."""
+    whole = read_answer(upstream, body)
+    writer = writer_of(client, asked, envelope)
+    return b"".join(map(writer.write, _READ_ANSWER[upstream](body))), whole.losses
 
 
 def refusal(error: BadRequest) -> Failure:

@@ -21,6 +21,9 @@ from weighbridge.wire.sse import EventHold, data_of
 EVENT_BYTES_MAX = 8 << 20
 """A larger event ends a translated stream with an error: it cannot be passed on unread."""
 
+BROKEN = "upstream_broken"
+"""The code of an answer that is not whole, or not what its dialect says."""
+
 _END = re.compile(rb"\n\r?\n")
 
 
@@ -120,7 +123,7 @@ class StreamTranslator:
         return AnswerFacts(said.usage, said.usage_raw, reason, error, partial=not self.whole)
 
     def _broken(self, message: str) -> bytes:
-        return self.fail(Failure("server", message, 502, "upstream_broken"))
+        return self.fail(Failure("server", message, 502, BROKEN))
 
     def _read(self, whole: bytes) -> Iterator[bytes]:
         at = 0

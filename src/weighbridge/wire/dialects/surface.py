@@ -58,6 +58,11 @@ _rows = msgspec.json.Decoder(list[_Row]).decode
 
 def parse_request(client: Dialect, body: bytes) -> ChatRequest:
     """What routing needs. Raises `BadRequest`. Usage comes with every stream of these dialects."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"the body is not UTF-8: byte {error.start} is wrong", code="invalid_json") from None
     raw = RawObject(body)
     model = _field(raw, "model", _text, "a string")
     stream = _field(raw, "stream", _flag_or_null, "true or false") is True
@@ -94,6 +99,10 @@ def turns_of(client: Dialect, request: ChatRequest) -> Turns:
         spoken = request.raw.fields.get("messages" if client == "anthropic" else "input", Raw(b""))
         turns = request.turns = Turns(system, _first_user(spoken))
     return turns
+
+
+def first_user_of(client: Dialect, request: ChatRequest) -> bytes:
+    return turns_of(client, request).first_user
 
 
 def _first_user(spoken: Raw) -> bytes:
