@@ -64,14 +64,13 @@ class Door:
         if before is not None:
             before.close()
 
+    @property
+    def address(self) -> str:
+        """HOST:PORT that it listens on."""
+        host, port = self._bound.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
         self._bound.close()
-
-
-async def local_door(loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]) -> str:
-    """A second address on loopback, in the clear, for commands of this machine: HOST:PORT. It ends with the process."""
-    server = await loop.create_server(protocol, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"{host}:{port}"

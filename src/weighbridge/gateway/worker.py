@@ -25,7 +25,7 @@ from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.channel import KeeperLine, SupervisorLine, WorkerReady
 from weighbridge.gateway.client import Client, LocalClient
-from weighbridge.gateway.door import Door, listener, local_door
+from weighbridge.gateway.door import Door, listener
 from weighbridge.gateway.gateway import Gateway
 from weighbridge.gateway.lanes import Lanes
 from weighbridge.gateway.sticky import Memory
@@ -102,17 +102,18 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         supervisor = SupervisorLine(gateway.samples, lambda: sorted(sys.modules), self._asked_to_stop)
-        bound = listener(options.host, options.port)
-        host, port = bound.getsockname()[:2]
-        listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        doors = [Door(loop, listener(options.host, options.port), lambda: Client(gateway))]
+        self._door, listen = doors[0], doors[0].address
         line = socket.socket(fileno=options.supervisor_fd)
         line.setblocking(False)
         await loop.create_connection(lambda: supervisor, sock=line)
         gateway.start_timers()
         tls = None if options.plain else self._tls(self._table)
-        door = self._door = Door(loop, bound, lambda: Client(gateway))
-        await door.open(tls)
-        local = None if tls is None else await local_door(loop, lambda: LocalClient(gateway))
+        if tls is not None:  # in the clear, for commands of this machine
+            doors.append(Door(loop, listener("127.0.0.1", 0), lambda: LocalClient(gateway)))
+        for door in doors:
+            await door.open(tls if door is self._door else None)
+        local = doors[1].address if tls is not None else None
         keeper = KeeperLine(
             self._layout,
             Hello(incarnation=name, pid=os.getpid(), listen=listen, local=local),
@@ -127,7 +128,8 @@ class Worker:
         gc.set_threshold(20_000, 20, 50)
         supervisor.say(WorkerReady(listen, name))
         await self._stop.wait()
-        door.close()
+        for door in doors:
+            door.close()
         await self._drain()
         keeper_task.cancel()
 

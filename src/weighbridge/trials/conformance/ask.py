@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import msgspec
 
 from weighbridge.records.trial import TOKEN_HEADER
-from weighbridge.records.usage import MILLION, Price
+from weighbridge.records.usage import MILLION, Price, cost_nanousd
 from weighbridge.trials.conformance.heard import Asked, Heard, limits_of, read
 from weighbridge.trials.conformance.probes import Probe
 from weighbridge.upstream import Broken, Client, Reply, Unreachable
-from weighbridge.wire.openai import PATH
+from weighbridge.wire.openai import PATH, read_answer, read_stream
 
 TIMEOUT_S = 120.0
 TEMPLATE_TOKENS = 256
@@ -25,8 +25,12 @@ def bound_nanousd(asked: Sequence[Asked], price: Price | None) -> int | None:
     """The most that these requests can cost, as the gateway holds it: a token is at least a byte. `None`: no price."""
     if price is None:
         return None
-    dear_in = max(price.input, price.cache_write or 0, price.cache_write_1h or 0, price.cache_read or 0)
-    dear_out = max(price.output, price.reasoning or 0)
+    # At any length: a long prompt may cost a dearer rate.
+    prices = (price, *(tier.price for tier in price.tiers))
+    dear_in = max(
+        rate or 0 for one in prices for rate in (one.input, one.cache_write, one.cache_write_1h, one.cache_read)
+    )
+    dear_out = max(rate or 0 for one in prices for rate in (one.output, one.reasoning))
     return sum(
         -(-((len(each.body) + TEMPLATE_TOKENS) * dear_in + each.max_tokens * dear_out) // MILLION)
         + price.per_request_nanousd
@@ -133,8 +137,7 @@ class Asker:
             return heard.cost_nanousd
         if 400 <= heard.status < 500:
             return 0
-        usage, price = heard.usage, self._price
-        if price is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        if self._price is None or not heard.ok:
             return None
-        tokens = usage.prompt_tokens * price.input + usage.completion_tokens * price.output
-        return -(-tokens // MILLION) + price.per_request_nanousd
+        facts = read_stream(heard.body) if heard.asked.stream else read_answer(heard.body)
+        return None if facts.usage is None else cost_nanousd(facts.usage, self._price)
