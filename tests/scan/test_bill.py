@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
@@ -7,7 +8,6 @@ from genai_prices import Usage, calc_price
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.scan import assumptions
 from weighbridge.scan.bill import DIMENSIONS, Bill, make_bill
 from weighbridge.scan.price import at_price
 from weighbridge.scan.read import load, usage_database
@@ -21,7 +21,7 @@ def bill(folder: Path, *rows: str) -> Bill:
     path.write_text("\n".join([HEADINGS, *rows]) + "\n")
     with usage_database() as connection:
         load(connection, [path], {})
-        at_price(connection, NOW, assumptions.load())
+        at_price(connection, NOW)
         return make_bill(connection)
 
 
@@ -61,7 +61,9 @@ def test_a_batch_row_costs_half_where_that_is_known_and_is_unknown_elsewhere(tmp
     row = "2026-10-01T10:00:00Z,a,{},{},1000,0,100,,true"
     found = bill(tmp_path, row.format("openai", "gpt-4o"), row.format("moonshotai", "kimi-k2.6"))
     assert 1_750_000 == found.total.cost_nanousd
-    assert [("kimi-k2.6", "the batch price is not known")] == [(one.model, one.why) for one in found.unknown]
+    assert [("kimi-k2.6", "the price of the service tier batch is not known")] == [
+        (one.model, one.why) for one in found.unknown
+    ]
 
 
 def test_an_unknown_price_is_unknown_with_its_tokens_and_never_zero(tmp_path: Path) -> None:
@@ -69,15 +71,49 @@ def test_an_unknown_price_is_unknown_with_its_tokens_and_never_zero(tmp_path: Pa
         tmp_path,
         "2026-10-01T10:00:00Z,a,openai,gpt-4o,1000,0,100,,",
         "2026-10-01T10:00:00Z,b,in-house,own-7b,900,0,50,,",
-        "2026-10-01T10:00:00Z,c,openai,gpt-5.5,300000,0,50,,",
     )
-    assert (3_500_000, 2, 300_000 + 50 + 950) == (
+    assert (3_500_000, 1, 950) == (
         found.total.cost_nanousd,
         found.total.unknown_requests,
         found.total.unknown_tokens,
     )
-    assert {"own-7b", "gpt-5.5"} == {one.model for one in found.unknown}
-    assert any("past 272000 input tokens" in one.why for one in found.unknown)
+    assert ["own-7b"] == [one.model for one in found.unknown]
+
+
+def test_past_a_context_tier_its_own_price_holds_for_all_tokens(tmp_path: Path) -> None:
+    lengths = (271_999, 272_000, 272_001, 300_000)
+    found = bill(tmp_path, *(f"2026-10-01T10:00:00Z,{one},openai,gpt-5.5,{one},1000,500,," for one in lengths))
+    assert {str(one): book("openai", "gpt-5.5", NOW, one, 1000, 500) for one in lengths} == {
+        line.name: line.sum.cost_nanousd for line in found.by["application"]
+    }
+
+
+def test_a_bucket_is_priced_by_its_mean_request_and_not_at_all_where_requests_are_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "usage.jsonl"
+    row = {"model": "gpt-5.5", "provider": "openai", "input_tokens": 900_000, "output_tokens": 4000}
+    path.write_text("\n".join(json.dumps({**row, "requests": count, "application": str(count)}) for count in (2, 4)))
+    with usage_database() as connection:
+        load(connection, [path], {})
+        at_price(connection, NOW)
+        costs = {line.name: line.sum.cost_nanousd for line in make_bill(connection).by["application"]}
+    long, short = (900_000 * 10 + 4000 * 45, 900_000 * 5 + 4000 * 30)
+    assert {"2": long * 1000, "4": short * 1000} == costs
+
+
+def test_a_service_tier_costs_what_the_book_says_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "usage.jsonl"
+    row = {"model": "gpt-5.5", "provider": "openai", "input_tokens": 1000, "output_tokens": 100}
+    tiers = ("default", "flex", "priority", "imaginary")
+    path.write_text("\n".join(json.dumps({**row, "service_tier": tier, "application": tier}) for tier in tiers))
+    with usage_database() as connection:
+        load(connection, [path], {})
+        at_price(connection, NOW)
+        found = make_bill(connection)
+    costs = {line.name: line.sum.cost_nanousd for line in found.by["application"]}
+    standard = 1000 * 5000 + 100 * 30_000
+    assert (standard, standard // 2) == (costs["default"], costs["flex"])
+    assert costs["priority"] > standard
+    assert ["the price of the service tier imaginary is not known"] == [one.why for one in found.unknown]
 
 
 ROWS = st.lists(

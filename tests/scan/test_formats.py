@@ -10,18 +10,21 @@ import duckdb
 import pytest
 from anthropic.types.beta import BetaCacheCreation
 from anthropic.types.beta.organization import (
+    BetaAnalyticsCostBucketedResult,
+    BetaAnalyticsCostReportTimeBucket,
     BetaAnalyticsServerToolUse,
     BetaAnalyticsUsageBucketedResult,
     BetaAnalyticsUsageReportTimeBucket,
 )
 from langfuse.api import ObservationsV2Response, ObservationV2
 from langfuse.api.observations import ObservationsV2Meta
-from openai.types.admin.organization import UsageCompletionsResponse
+from openai.types.admin.organization import UsageCompletionsResponse, UsageCostsResponse
 from openai.types.admin.organization.usage_completions_response import (
     Data,
     DataResultOrganizationUsageCompletionsResult,
 )
 
+from weighbridge.errors import UsageError
 from weighbridge.scan.formats import FORMATS
 from weighbridge.scan.read import FileAccount, load, usage_database
 from weighbridge.scan.scan import scan
@@ -300,6 +303,36 @@ def test_no_text_of_a_prompt_reaches_the_database(tmp_path: Path) -> None:
         kept = b"".join(file.read_bytes() for file in Path(str(row[0])).parent.iterdir() if file.is_file())
     assert len(kept) > 0
     assert b"canary-in-" not in kept
+
+
+def test_a_cost_report_is_named_and_the_usage_report_asked_for(tmp_path: Path) -> None:
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    result = BetaAnalyticsCostBucketedResult(
+        amount="123.45", currency="USD", list_amount="150", model="claude-opus-5-5"
+    )
+    bucket = BetaAnalyticsCostReportTimeBucket(starting_at=start, ending_at=start + timedelta(days=1), results=[result])
+    anthropic = tmp_path / "anthropic.json"
+    anthropic.write_text(json.dumps({"data": [bucket.model_dump(mode="json")], "has_more": False}))
+    costs = UsageCostsResponse.model_validate(
+        {
+            "object": "page",
+            "data": [
+                {
+                    "object": "bucket",
+                    "start_time": 1730419200,
+                    "end_time": 1730505600,
+                    "results": [{"object": "organization.costs.result", "amount": {"value": 0.06, "currency": "usd"}}],
+                }
+            ],
+            "has_more": False,
+            "next_page": None,
+        }
+    )
+    openai = tmp_path / "openai.json"
+    openai.write_text(costs.model_dump_json())
+    for path, said in ((anthropic, "an Anthropic cost report; give the usage"), (openai, "an OpenAI cost report")):
+        with pytest.raises(UsageError, match=said):
+            read(path)
 
 
 def test_every_claimed_format_is_documented_and_cites_where_its_columns_are_published() -> None:

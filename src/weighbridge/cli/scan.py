@@ -50,6 +50,10 @@ def scan(
         Path | None,
         typer.Option(metavar="DIR", help="Write a weighbridge.toml there, with the routes, arms and candidates found."),
     ] = None,
+    # Nothing looks at it: there is no other way. It is there to be asked for by name.
+    no_bodies: Annotated[
+        bool, typer.Option("--no-bodies", help="Do not read prompts and answers: always so, said or not.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Read usage files: what was spent, what is wasted, what else there is, and what it would cost to decide.

@@ -161,13 +161,12 @@ def elsewhere(
         return Alternative(
             kind=kind, title=title, model=model, provider=provider, cost_nanousd=unknown(found), price=None
         )
-    limit = found[0].price.input_tokens_max
     per_request = found[0].price.per_request_nanousd
-    why = _not_at(traffic, limit, per_request)
-    if why is not None:
-        none = unknown(why)
+    held = _held(traffic, [one.price for one in found])
+    if isinstance(held, str):
+        none = unknown(held)
         return Alternative(kind=kind, title=title, model=model, provider=provider, cost_nanousd=none, price=None)
-    slopes = _slopes(traffic, [one.price for one in found])
+    slopes = _slopes(traffic, held)
 
     def cost(read: Reading) -> float:
         total = 0.0
@@ -193,16 +192,18 @@ def elsewhere(
     )
 
 
-def _not_at(traffic: Traffic, limit: int | None, per_request: int) -> str | None:
-    """Why a price does not hold for these requests, or cannot be told to."""
+def _held(traffic: Traffic, hours: list[Price]) -> list[Price] | str:
+    """The prices that hold for a mean request of this traffic, or why they do not, or cannot be told."""
+    limit = hours[0].input_tokens_max
     if traffic.requests is None:
-        return (
-            "the files do not count requests, and its price depends on their length" if limit or per_request else None
-        )
-    mean = sum(part.input for part in traffic.parts) / max(1, traffic.requests)
-    if limit is not None and mean > limit:
-        return f"its mean request has {mean:,.0f} input tokens; past {limit:,} another price holds"
-    return None
+        told = limit is None and not hours[0].per_request_nanousd
+        return hours if told else "the files do not count requests, and its price depends on their length or number"
+    mean = math.ceil(sum(part.input for part in traffic.parts) / max(1, traffic.requests))
+    held = [price.at_length(mean) for price in hours]
+    known = [price for price in held if price is not None]
+    if len(known) < len(held):
+        return f"its mean request has {mean:,} input tokens; past {limit:,} its price is not known"
+    return known
 
 
 def _weight(slope: Slopes, read: Reading) -> float:

@@ -48,11 +48,6 @@ class Assumptions(msgspec.Struct, frozen=True):
     def without(self, ident: str) -> "Assumptions":
         return Assumptions({key: row for key, row in self.rows.items() if key != ident})
 
-    def batch_permille(self, provider: str | None) -> int | None:
-        """What a batch call costs, per mille of the standard price; `None` where it is not known."""
-        row = self.rows.get(f"batch.{provider}")
-        return None if row is None else round(1000 * row.value)
-
 
 class Reading:
     """Reads assumptions for one figure, at chosen ends of their ranges, and remembers which."""

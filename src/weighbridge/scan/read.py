@@ -15,7 +15,7 @@ import msgspec
 
 from weighbridge.errors import UsageError
 from weighbridge.scan.columns import NAMES, NEEDED
-from weighbridge.scan.formats import FORMATS, missing, own_schema
+from weighbridge.scan.formats import FORMATS, charges_only, missing, own_schema
 from weighbridge.scan.formats.form import Format, leaf
 from weighbridge.scan.source import Source, look
 
@@ -135,6 +135,9 @@ def _load_one(connection: duckdb.DuckDBPyConnection, number: int, path: Path, ma
     except UsageError as error:
         return _unread(path, str(error).removeprefix(f"{path}").lstrip(": "))
     found = recognise(source, mapping)
+    charges = charges_only(source)
+    if found is None and charges is not None:
+        return _unread(path, f"holds charges and no tokens, so nothing can be compared: it is {charges}")
     if found is None:
         lacking = ", ".join(missing(source, mapping))
         fields = ", ".join(source.fields[:30]) + (", ..." if len(source.fields) > 30 else "")

@@ -80,7 +80,7 @@ def scan(
     used = assumed.load() if rows is None else rows
     with usage_database() as connection:
         files = load(connection, paths, mapping or {})
-        pricing = at_price(connection, now, used)
+        pricing = at_price(connection, now)
         bill = make_bill(connection)
         prices = Prices(now)
         traffic = traffic_of(connection, APPLICATIONS_MAX)

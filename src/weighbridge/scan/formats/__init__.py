@@ -27,6 +27,18 @@ FORMATS = (
 """Asked in this order; the first that recognises a file reads it."""
 
 
+CHARGES = (
+    ("data.results.amount.value", "an OpenAI cost report; give the usage report, /v1/organization/usage/completions"),
+    ("data.results.list_amount", "an Anthropic cost report; give the usage report, usage_report/messages"),
+)
+"""A key of files that state charges and no tokens, and what they are."""
+
+
+def charges_only(source: Source) -> str | None:
+    """What a file of charges without tokens is, and which one to give instead; `None` for any other."""
+    return next((said for key, said in CHARGES if key in source.fields), None)
+
+
 def own_schema(source: Source, mapping: dict[str, str]) -> Format | None:
     """The documented schema: columns by their heading, or as `mapping` (column -> heading) says. `None`: no fit."""
     found: dict[str, str] = {}
