@@ -18,7 +18,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -249,6 +251,15 @@ def quality(
     return run, monitor
 
 
+def one_fault(stage: Stage, fault: Fault, seed: int) -> Run:
+    return live(stage, fault, REQUESTS_MAX, 7919 * seed + 1, {})[0]
+
+
+def one_fall(pairs: list[tuple[str, Pairs]], drop: float, answers: bool, slices: int, seed: int) -> Run:
+    rows = pairs[seed % len(pairs)][1]
+    return quality(rows, drop, 31 * seed + 5, 20_000, answers=answers, slices=slices, used={})[0]
+
+
 def figure(values: list[float | None]) -> str:
     """The median, runs without an alarm counted as endless."""
     middle = median(math.inf if value is None else value for value in values)
@@ -268,22 +279,26 @@ def row(name: str, runs: list[Run], target: int | None, unit: str) -> list[str]:
     ]
 
 
-def equal(pairs: list[tuple[str, Pairs]], runs: int) -> list[str]:
+def whole_ramp(pairs: list[tuple[str, Pairs]], seed: int) -> tuple[bool, bool, bool]:
+    """A whole ramp of an equal candidate: does each of the three go back?"""
+    used: dict[str, int] = {}
+    hit = [False, False, False]
+    rows = pairs[seed % len(pairs)][1]
+    for at, (stage, (requests, judged)) in enumerate(WHOLE.items()):
+        run, monitor = live(stage, None, requests, seed * 10 + at, used)
+        used |= {name: seen for name, seen in monitor.used().items() if name in RATES}
+        score, watched = quality(rows, 0.0, seed * 10 + at, judged, answers=False, used=used)
+        used |= {name: seen for name, seen in watched.used().items() if name not in RATES}
+        for one in (run, score):
+            for place, value in enumerate((one.ours, one.window, one.peeked)):
+                hit[place] = hit[place] or value is not None
+    return hit[0], hit[1], hit[2]
+
+
+def equal(pairs: list[tuple[str, Pairs]], runs: int, pool: Executor) -> list[str]:
     """Whole ramps of an equal candidate: how often each goes back."""
-    ours = windows = peeked = 0
-    for seed in range(runs):
-        used: dict[str, int] = {}
-        hit = [False, False, False]
-        rows = pairs[seed % len(pairs)][1]
-        for at, (stage, (requests, judged)) in enumerate(WHOLE.items()):
-            run, monitor = live(stage, None, requests, seed * 10 + at, used)
-            used |= {name: seen for name, seen in monitor.used().items() if name in RATES}
-            score, watched = quality(rows, 0.0, seed * 10 + at, judged, answers=False, used=used)
-            used |= {name: seen for name, seen in watched.used().items() if name not in RATES}
-            for one in (run, score):
-                for place, value in enumerate((one.ours, one.window, one.peeked)):
-                    hit[place] = hit[place] or value is not None
-        ours, windows, peeked = ours + hit[0], windows + hit[1], peeked + hit[2]
+    hits = list(pool.map(partial(whole_ramp, pairs), range(runs), chunksize=5))
+    ours, windows, peeked = (sum(hit[place] for hit in hits) for place in range(3))
     bound = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
     return [
         f"| this controller | {ours / runs:.1%} | <= {ALPHA:.0%} promised; {bound:.1%} with three standard errors |",
@@ -296,11 +311,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=REPOSITORY.parent / "shared")
     parser.add_argument("--runs", type=int, help="of each cell")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--long", action="store_true", help="500 runs of each cell")
     parser.add_argument("--write", action="store_true", help=f"also write {EVIDENCE.relative_to(REPOSITORY)}")
     given = parser.parse_args()
     runs = given.runs or (500 if given.long else 40)
-    pairs = recorded(given.shared)
+    with ProcessPoolExecutor(given.jobs) as pool:
+        measure(recorded(given.shared), runs, pool, write=given.write)
+    return 0
+
+
+def measure(pairs: list[tuple[str, Pairs]], runs: int, pool: Executor, *, write: bool) -> None:
     began = time.monotonic()
     flag = " --long" if runs >= 500 else ""
     lines = [
@@ -308,13 +329,14 @@ def main() -> int:
         "",
         f"Written by `scripts/bench ramp{flag} --write`: {runs} runs a cell, with the product's",
         "own `Monitor` and `decide`. Figures are medians in candidate requests (for quality in judged pairs). Half of",
-        "alpha = 5% belongs to quality, the other half to eight guardrails: " + ", ".join(RATES) + ".",
-        "## Equal candidates, whole ramps of 20,000 candidate requests and 2,000 judged pairs",
+        "alpha = 5% belongs to quality, the other half to eight guardrails:",
+        ", ".join(RATES) + ".",
+        f"Quality is that of {len(pairs)} pairs of recorded real models whose means lie within one point of each other, at",
         f"85% or more, shifted to the difference named; the margin is {MARGIN:.0%}.",
         "",
-        "## An equal candidate, whole ramps of 20,000 candidate requests and 2,000 judged pairs",
+        "## Equal candidates, whole ramps of 20,000 candidate requests and 2,000 judged pairs",
         "",
-        "| | goes back | |", "|---|---|---|", *equal(pairs, runs), "",
+        "| | goes back | |", "|---|---|---|", *equal(pairs, runs, pool), "",
         "The peers are fast because they cry wolf: compare their delays below with the share of equal candidates that "
         "they take back.",
         "",
@@ -324,22 +346,16 @@ def main() -> int:
     for stage in ("canary", "few", "quarter", "half"):
         section = [f"## Live control at {SHARES[stage] / 100:g}%", "", *head]
         for fault in FAULTS:
-            some = [live(stage, fault, REQUESTS_MAX, 7919 * seed + 1, {})[0] for seed in range(runs)]
+            some = list(pool.map(partial(one_fault, stage, fault), range(runs), chunksize=25))
             section += row(fault.name, some, fault.targets.get(stage), "requests")
         print("\n".join([*section, ""]), flush=True)
         lines += [*section, ""]
     section = ["## Quality", "", *head]
     for answers, kind in ((False, "pairs"), (True, "answers")):
         for drop, target in ((0.05, None), (0.10, 700 if answers else 600), (0.20, 200)):
-            some = [
-                quality(pairs[seed % len(pairs)][1], drop, 31 * seed + 5, 20_000, answers=answers, used={})[0]
-                for seed in range(runs)
-            ]
+            some = list(pool.map(partial(one_fall, pairs, drop, answers, 1), range(runs), chunksize=10))
             section += row(f"{-100 * drop:.0f} points, {kind}", some, target, f"judged {kind}")
-    some = [
-        quality(pairs[seed % len(pairs)][1], 0.20, 31 * seed + 5, 20_000, answers=False, slices=4, used={})[0]
-        for seed in range(runs)
-    ]
+    some = list(pool.map(partial(one_fall, pairs, 0.20, False, 4), range(runs), chunksize=10))
     section += row("-20 points in one slice of four, pairs", some, None, "judged pairs")
     print("\n".join([*section, ""]), flush=True)
     lines += [
@@ -347,9 +363,8 @@ def main() -> int:
         "A fall of quality is found by its judged pairs alone, whatever the stage's share is.", "",
         f"Took {(time.monotonic() - began) / 60:.0f} minutes.", "",
     ]  # fmt: skip
-    if given.write:
+    if write:
         EVIDENCE.write_text("\n".join(lines))
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.ramp_output import past_lines, status_lines
 from weighbridge.config import Loaded, load, secret
-from weighbridge.errors import ControlError, ExitCode, StoreError, UsageError, WeighbridgeError
+from weighbridge.errors import ControlError, ExitCode, UsageError, WeighbridgeError
 from weighbridge.records.ramp import STAGES, RampPast, RampStatus, Stage
 from weighbridge.store.control import RampAct, RampAction, RampAnswer, RampShow
 from weighbridge.store.layout import Layout
@@ -192,7 +192,9 @@ def rollback(
     asked = _asked(loaded, "rollback", route, why, token)
     try:
         answer = _act(loaded, asked)
-    except StoreError as error:  # no keeper could be started on this store
+    except ControlError:
+        raise  # a keeper answered
+    except WeighbridgeError as error:  # none could be started on this store
         from weighbridge.app.override import hold_at_incumbent
 
         number = hold_at_incumbent(loaded, route)

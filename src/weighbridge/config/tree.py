@@ -279,7 +279,7 @@ class RouteSection(Section, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     """More model names that lead here, so that changing the base URL is enough."""
     candidates: tuple[str, ...] = ()
-    """Arms that a trial may try. Nothing else is ever sent to them by this version."""
+    """Arms that a trial may try, and that a ramp may move traffic to once a verdict allows it."""
     slice_by: tuple[str, ...] = ()
     """What splits the route's traffic into slices judged on their own: `key`, `system_prompt`, `tools`, `schema`,
     `tag:NAME` (header `x-weighbridge-tag: NAME=value`).
