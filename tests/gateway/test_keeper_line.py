@@ -150,3 +150,14 @@ def test_a_keeper_that_says_something_strange_is_left_and_found_again(tmp_path: 
         keeper.push(b"not json")
         until(keeper.hellos, lambda seen: len(seen) == 2)
         assert 200 == call(port, chat()).status
+
+
+def test_a_table_that_was_written_while_no_keeper_answers_is_taken_within_seconds(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    layout = publish(tmp_path, renamed(provider.url, 1, "one"))
+    with worker(tmp_path) as process:
+        port = process.ready()
+        assert 200 == serves(port, "one")()
+        layout.table.write_bytes(canonical(renamed(provider.url, 2, "two")))  # as `ramp rollback` does then
+        until(serves(port, "two"), lambda status: status == 200)
