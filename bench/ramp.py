@@ -331,7 +331,7 @@ def measure(pairs: list[tuple[str, Pairs]], runs: int, pool: Executor, *, write:
         "own `Monitor` and `decide`. Figures are medians in candidate requests (for quality in judged pairs). Half of",
         "alpha = 5% belongs to quality, the other half to eight guardrails:",
         ", ".join(RATES) + ".",
-        f"Quality is that of {len(pairs)} pairs of recorded real models whose means are within one point of each other,",
+        f"Quality is that of {len(pairs)} pairs of recorded real models, means within one point of each other,",
         f"at 85% or more, shifted to the difference named; the margin is {MARGIN:.0%}.",
         "",
         "## Equal candidates, whole ramps of 20,000 candidate requests and 2,000 judged pairs",
