@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from weighbridge.gateway.refusal import Refusal
-from weighbridge.ledger.life import charge
+from weighbridge.ledger.life import State, after, charge
 from weighbridge.records.budget import SUBJECT_MARK, TOKEN_BUDGET, Budget
 from weighbridge.records.usage import usd
 from weighbridge.store.control import AskFunds, CallBack, Funds, FundsRequest, GiveBack, Holding, Overdrawn, Release
@@ -36,6 +36,8 @@ WAIT_NS_MAX = 5 * NS
 """How long a request waits for an answer of a keeper that is there."""
 USERS_MAX = 10_000
 """Accounts of end users that are kept; those without a hold are given back beyond it, oldest first."""
+GONE_MAX = 1 << 16
+"""How many leases that were given back are remembered, for answers that are still on their way."""
 RETRY_S_MAX = 86_400
 NO_RETRY = ((b"x-should-retry", b"false"),)
 """Official clients, which repeat a 429 by themselves, should not: the same request will not be answered soon."""
@@ -89,10 +91,11 @@ class Chain:
 class Hold:
     """What one request holds. `leases` goes into its `held` frame."""
 
-    __slots__ = ("leases", "names", "nanousd")
+    __slots__ = ("leases", "names", "nanousd", "state")
 
     def __init__(self, leases: tuple[Lease, ...], nanousd: int | None, names: tuple[int | str, ...]) -> None:
         self.leases, self.nanousd, self.names = leases, nanousd, names
+        self.state: State = "held"
 
 
 class Waiter:
@@ -128,6 +131,10 @@ class Purse:
         self._calls = 0
         self._asked: tuple[int, int, list[tuple[Group, list[Waiter]]]] | None = None
         """The call that is under way: its number, when it was sent, and who waits for it."""
+        self._late: dict[int, tuple[int, list[Group]]] = {}
+        """Calls that took too long, when they were sent and for what: an answer may still come."""
+        self._gone: dict[int, None] = {}
+        """Leases that were given back or are void: nothing that is granted of them holds."""
         self._ask_due = False
 
     # --- hot path -----------------------------------------------------------------------------------------------------
@@ -150,6 +157,7 @@ class Purse:
 
     def settle(self, hold: Hold, cost_nanousd: int | None) -> None:
         """The request is over: what it cost is spent (where nobody knows, what was held), the rest is room again."""
+        hold.state = after(hold.state, "settle")
         held = hold.nanousd or 0
         spent = charge(hold.nanousd, cost_nanousd)
         for lease in hold.leases:
@@ -271,9 +279,12 @@ class Purse:
         self._send(AskFunds(call=self._calls, asks=asks))
 
     def funds(self, answer: Funds) -> None:
-        """The keeper's answer to the call under way."""
+        """The keeper's answer to the call under way, or to one that took too long: what it grants is ours."""
         if self._asked is None or answer.call != self._asked[0]:
-            self._late(answer)
+            late = self._late.pop(answer.call, None)
+            if late is not None:
+                self._take_grants(late[0], late[1], answer)
+                self._ask_soon()
             return
         _, sent_ns, groups = self._asked
         self._asked = None
@@ -283,12 +294,7 @@ class Purse:
                     self._fail(waiter)
             self._ask_soon()
             return
-        for ((accounts, _), _), given in zip(groups, answer.given, strict=True):
-            for grant in given.grants:
-                place = grant.budget, grant.subject
-                account = next(one for one in accounts if (one.budget.name, one.subject) == place)
-                ends_ns = NEVER_NS if grant.ends_in_ns is None else sent_ns + grant.ends_in_ns
-                self._granted(account, grant.lease, grant.added_nanousd, ends_ns)
+        self._take_grants(sent_ns, [group for group, _ in groups], answer)
         now_ns = self._mono_ns()
         again: list[Waiter] = []
         for (_, waiters), given in zip(groups, answer.given, strict=True):
@@ -305,22 +311,17 @@ class Purse:
         self._waiting[:0] = again
         self._ask_soon()
 
-    def _late(self, answer: Funds) -> None:
-        """Nobody waits for this answer any more, but what it grants is ours."""
-        unwanted = []
-        for given in answer.given:
+    def _take_grants(self, sent_ns: int, groups: Sequence[Group], answer: Funds) -> None:
+        for (accounts, _), given in zip(groups, answer.given, strict=False):
             for grant in given.grants:
-                lease = self._leases.get(grant.lease)
-                if lease is None:
-                    unwanted.append((grant.lease, 0))
-                elif lease.account.limit is not None:
-                    lease.granted += grant.added_nanousd
-                    lease.room += grant.added_nanousd
-        if unwanted and self._send is not None:
-            self._released.update(unwanted)
-            self._send(Release(leases=tuple(unwanted)))
+                place = grant.budget, grant.subject
+                account = next(one for one in accounts if (one.budget.name, one.subject) == place)
+                ends_ns = NEVER_NS if grant.ends_in_ns is None else sent_ns + grant.ends_in_ns
+                self._granted(account, grant.lease, grant.added_nanousd, ends_ns)
 
     def _granted(self, account: Account, identity: int, added: int, ends_ns: int) -> None:
+        if identity in self._gone:
+            return  # it was given back while this answer was on its way: that took the grant back too
         lease = account.lease
         if lease is None or lease.id != identity:
             if lease is not None:
@@ -349,6 +350,7 @@ class Purse:
         if self._send is None:
             return
         self._send, self._lost_ns = None, self._mono_ns()
+        self._late.clear()
         if self._asked is not None:
             _, _, groups = self._asked
             self._asked = None
@@ -373,6 +375,7 @@ class Purse:
     def void(self, leases: Iterable[int]) -> None:
         """Nothing may be spent of these leases any more; what is running under them goes on."""
         for identity in leases:
+            self._forget(identity)
             self._released.pop(identity, None)
             lease = self._leases.pop(identity, None)
             if lease is not None:
@@ -391,11 +394,18 @@ class Purse:
         if not gone:
             return
         for lease in gone:
+            self._forget(lease.id)
             self._released[lease.id] = lease.spent
             if lease.account.lease is lease:
                 lease.account.lease = None
         if self._send is not None:
             self._send(Release(leases=tuple((lease.id, lease.spent) for lease in gone)))
+
+    def _forget(self, identity: int) -> None:
+        self._gone[identity] = None
+        if len(self._gone) > GONE_MAX:
+            for old in list(self._gone)[: GONE_MAX // 2]:
+                del self._gone[old]
 
     def sweep(self) -> None:
         """Called four times a second: windows that are over, and requests that wait too long."""
@@ -406,8 +416,9 @@ class Purse:
         if self._waiting and self._send is None and now_ns - self._lost_ns >= LOSS_NS:
             self._without_keeper()
         if self._asked is not None and now_ns - self._asked[1] > WAIT_NS_MAX:
-            _, _, groups = self._asked
+            call, sent_ns, groups = self._asked
             self._asked = None
+            self._late[call] = (sent_ns, [group for group, _ in groups])
             for _, waiters in groups:
                 for waiter in waiters:
                     self._fail(waiter)

@@ -18,7 +18,7 @@ from weighbridge.exchanges.chain import Chain
 from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, PREFIX_BYTES, Corrupt, Scan, check_header
 from weighbridge.exchanges.segments import Segment, View, look
 from weighbridge.ledger.leasing import close_if_read, resolve
-from weighbridge.ledger.life import after, bound
+from weighbridge.ledger.life import bound
 from weighbridge.ledger.windows import window_of
 from weighbridge.records.budget import SUBJECT_MARK, Budget
 from weighbridge.records.frames import Attempted, Finished, Held, Posted
@@ -83,7 +83,7 @@ class Open:
 
     def __init__(self, time_ns: int, held: int | None, leases: tuple[int | str, ...], posted: int = 0) -> None:
         self.time_ns, self.held, self.leases, self.posted = time_ns, held, leases, posted
-        self.rest: list[bytes] = []
+        self.rest: list[memoryview] = []
         self.stored = False
 
     def read_rest(self) -> None:
@@ -165,7 +165,6 @@ class Reading:
             self.end(done.id)
             if one.stored:
                 batch.ended.append(done.id)
-            after("held", "settle")
             if done.cost_nanousd is not None:
                 batch.charge(one, done.cost_nanousd, exact=True)
             else:
@@ -175,14 +174,13 @@ class Reading:
         else:
             one = self.open.get(_identity(payload))
             if one is not None:
-                one.rest.append(bytes(payload))
+                one.rest.append(payload)
 
     def expire(self, batch: Batch) -> None:
         """The worker is gone: nobody will say any more what these requests cost."""
         for exchange, one in self.open.items():
             one.read_rest()
             booked = bound(one.held, one.posted)
-            after("held", "expire")
             batch.charge(one, booked, exact=False, orphan=True)
             batch.orphans[exchange] = booked
             if one.stored:
@@ -195,7 +193,7 @@ def _identity(payload: memoryview) -> str:
     length = payload[2] - 0xA0
     if not 0 <= length <= 31:
         return ""
-    return bytes(payload[3 : 3 + length]).decode()
+    return str(payload[3 : 3 + length], "ascii")
 
 
 class Projector:
