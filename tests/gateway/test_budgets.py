@@ -11,9 +11,10 @@ import pytest
 from tests.fakes.provider import FakeProvider, Script
 from tests.gateway.running import KEY, PRICE, Answer, Running, call, chat, key_digest, table
 from tests.gateway.test_trials import COST, replay, token
+from weighbridge.ledger.leasing import resolve
 from weighbridge.records.budget import Budget
 from weighbridge.records.table import Arm, Key, Route, RouteTable
-from weighbridge.store.ledger import WindowRow
+from weighbridge.store.ledger import EPOCH_SHIFT, WindowRow
 
 BODY = chat(max_tokens=10)
 
@@ -227,9 +228,16 @@ def test_a_lease_that_a_restored_ledger_does_not_know_is_void(tmp_path: Path, pr
     with Running(tmp_path, budgeted(provider.url, hard(holds=1_000))) as gateway:
         call(gateway.port, BODY)
         (before,) = gateway.held()[0].leases
+        store = gateway.bank.store
 
         def restored() -> None:
+            """What `Holding` brings out after the ledger was put back: it does not know the lease."""
+            with store.sql.transaction():
+                store.begin_epoch(store.epoch() + 1)
+                resolve(store, gateway.incarnation)
             gateway.gateway.purse.void([int(before)])
 
         gateway.on_loop(restored)
         assert 200 == call(gateway.port, BODY).status
+        (after,) = gateway.held()[1].leases
+        assert (1, 2) == (int(before) >> EPOCH_SHIFT, int(after) >> EPOCH_SHIFT)
