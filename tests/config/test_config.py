@@ -128,6 +128,26 @@ BAD = {
     ),
     "an address without a port": (edited("127.0.0.1:8400", "localhost"), r"server\.listen: .*'localhost'.*HOST:PORT"),
     "a port that is none": (edited("127.0.0.1:8400", "127.0.0.1:65536"), r"server\.listen: .*65536"),
+    "an API that only cloud hosts have": (
+        edited('base_url = "https://api', 'speaks = "anthropic"\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.speaks: means nothing for dialect 'openai'",
+    ),
+    "a dated version of an undated API": (
+        edited('api_key = "env', 'dialect = "azure"\nspeaks = "anthropic"\napi_version = "2024-10-21"\napi_key = "env'),
+        r"endpoint\[openai\]\.api_version: has no 'anthropic' API",
+    ),
+    "a key of another cloud": (
+        edited('base_url = "https://api', 'signing_region = "us-east-1"\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.signing_region: means nothing for dialect 'openai'",
+    ),
+    "a key of TLS without TLS": (
+        edited('base_url = "https://api', 'client_key = "gateway.key"\nbase_url = "https://api'),
+        r"endpoint\[openai\]\.client_key: means nothing without client_cert",
+    ),
+    "a client authority without a certificate": (
+        edited("workers = 2", 'tls_client_ca = "ca.pem"'),
+        r"server\.tls_client_ca: means nothing without server\.tls_cert",
+    ),
     "a store elsewhere": (
         edited("[capture]", '[store]\nurl = "postgresql://x"\n[capture]'),
         r"store\.url: .*local files only",

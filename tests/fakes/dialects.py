@@ -39,7 +39,7 @@ def pieces(text: str, size: int = 7) -> list[str]:
 
 def refused_by_anthropic(headers: Sequence[tuple[str, str]], request: Row, *, counting: bool = False) -> str | None:
     given = {name.lower(): value for name, value in headers}
-    if not given.get("x-api-key"):
+    if not any(given.get(name) for name in ("x-api-key", "api-key", "authorization")):
         return "x-api-key header is required"
     if not re.fullmatch(r"20\d\d-\d\d-\d\d", given.get("anthropic-version", "")):
         return "anthropic-version: header is required"

@@ -226,7 +226,9 @@ class FakeProvider:
             return True
         request = json.loads(body)
         script = self.answers.get(request["model"], Script())
-        spoken: Spoken = {"/v1/messages": "anthropic", "/v1/responses": "openai-responses"}.get(path, "openai")  # type: ignore[assignment]
+        spoken: Spoken = {"/v1/messages": "anthropic", "/v1/responses": "openai-responses"}.get(
+            path.removeprefix("/openai").removeprefix("/anthropic"), "openai"
+        )  # type: ignore[assignment]
         refused = self._refused(seen, request, script, spoken)
         if refused is not None:
             await self._send(writer, 400, [], _refusal_body(spoken, refused))

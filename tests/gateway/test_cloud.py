@@ -137,6 +137,35 @@ def test_bedrock_requests_are_signed_with_their_body(tmp_path: Path, provider: F
         assert not signature_is_right(Seen("POST", "/model/x/invoke", seen.headers, seen.body, 1), host)
 
 
+@pytest.mark.parametrize(
+    ("speaks", "path"), [("anthropic", "/anthropic/v1/messages"), ("openai-responses", "/openai/v1/responses")]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_other_apis_of_bedrock_are_signed_translated_and_metered_alike(
+    tmp_path: Path, provider: FakeProvider, aws: None, speaks: Any, path: str, stream: bool
+) -> None:
+    bedrock = endpoint(provider, "bedrock", signing_region=REGION, speaks=speaks)
+    with Running(tmp_path, table("", endpoints=[bedrock])) as gateway:
+        answer = call(gateway.port, chat(stream=stream))  # a client of chat completions
+        assert (200, True) == (answer.status, b"Hello" in answer.body)
+        (posted,) = gateway.posted()
+        (charge,) = provider.bill
+        assert posted.usage is not None
+        assert (charge.prompt_tokens, charge.completion_tokens) == (posted.usage.input, posted.usage.output)
+    (seen,) = provider.seen
+    assert path == seen.path
+    assert signature_is_right(seen, f"127.0.0.1:{provider.port}")
+    assert (speaks == "anthropic") == (seen.header("anthropic-version") is not None)
+
+
+def test_claude_at_azure_is_called_with_azures_key(tmp_path: Path, provider: FakeProvider) -> None:
+    azure = endpoint(provider, "azure", api_key="env:KEY", speaks="anthropic")
+    with Running(tmp_path, table("", endpoints=[azure])) as gateway:
+        assert 200 == call(gateway.port, chat()).status
+    (seen,) = provider.seen
+    assert ("/anthropic/v1/messages", "upstream-secret") == (seen.path, seen.header("api-key"))
+
+
 def test_a_bedrock_api_key_is_sent_as_it_is(tmp_path: Path, provider: FakeProvider) -> None:
     with Running(tmp_path, table("", endpoints=[endpoint(provider, "bedrock", api_key="env:KEY")])) as gateway:
         assert 200 == call(gateway.port, chat()).status

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.records.budget import BudgetPurpose, FailMode, WindowKind
-from weighbridge.records.table import Dialect, Limits, Weights
+from weighbridge.records.table import Dialect, Limits, Speaks, Weights
 
 GRADER_KINDS = (
     "exact", "normalised", "number", "regex", "label", "json", "tool_call", "sql", "code", "similarity", "rubric",
@@ -114,6 +114,10 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     api_key: str | None = None
     """Sent upstream, `env:NAME` or `file:PATH`; never the key itself. Without one `bedrock` signs with AWS
     credentials.
+    """
+    speaks: Speaks = "openai"
+    """Only `azure`, `bedrock`: which of the host's APIs is called. `openai`: chat completions. `openai-responses`.
+    `anthropic`: the Messages API, as Claude has it there (`azure`: `https://NAME.services.ai.azure.com`).
     """
     api_version: str | None = None
     """Only `azure`: a dated API version, e.g. `2024-10-21`; the arm's `model` is then the deployment in the URL.

@@ -6,8 +6,8 @@
 | openai-responses | /responses | the same |
 | anthropic | /messages | `x-api-key` |
 | azure, dated | /openai/deployments/MODEL/chat/completions?api-version=... | `api-key`, or a token of Entra ID |
-| azure, v1 | /openai/v1/chat/completions | the same |
-| bedrock | /openai/v1/chat/completions | a Bedrock API key, or AWS Signature Version 4 |
+| azure, v1 | /openai/v1/chat/completions, .../responses, /anthropic/v1/messages | the same |
+| bedrock | the same paths | a Bedrock API key, or AWS Signature Version 4 |
 | vertex | /endpoints/openapi/chat/completions | an access token of Google Cloud |
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from weighbridge.records.table import Dialect, Endpoint
+from weighbridge.records.table import Endpoint
 from weighbridge.upstream import BaseUrl, Proof
 from weighbridge.upstream.proof import ProofOf, proof_of
 from weighbridge.wire.conversation import Dialect as Spoken
@@ -40,9 +40,16 @@ class Call(msgspec.Struct, frozen=True):
         return f"{self.before}{tail}{'&' if '?' in tail else '?'}{self.query}"
 
 
-def wire_dialect(dialect: Dialect) -> Spoken:
-    """What bodies are written in for an endpoint of this dialect: at cloud hosts chat completions."""
+def wire_dialect(endpoint: Endpoint) -> Spoken:
+    """What bodies are written in for an endpoint: at cloud hosts that of which API there it is."""
+    dialect = endpoint.dialect
+    if dialect in ("azure", "bedrock"):
+        return endpoint.speaks
     return dialect if dialect in ("openai-responses", "anthropic") else "openai"
+
+
+_API: dict[Spoken, str] = {"openai": "/openai/v1", "openai-responses": "/openai/v1", "anthropic": "/anthropic/v1"}
+"""Where each API begins at Azure and Bedrock."""
 
 
 def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str], str]) -> Call:
@@ -57,7 +64,7 @@ def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str]
             if key is None:
                 host = base.authority
                 proof = proof_of(ProofOf("aws", host=host, region=signing_region(endpoint, base)), secret)
-            return Call(f"{base.prefix}/openai/v1", bearer, proof)
+            return Call(f"{base.prefix}{_API[endpoint.speaks]}", bearer, proof)
         case "vertex":
             kept = endpoint.token
             asked = ProofOf("google", endpoint.credentials) if kept is None else ProofOf("token", kept)
@@ -70,7 +77,7 @@ def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str]
 
 def _azure(endpoint: Endpoint, base: BaseUrl, model: str, key: str | None, secret: Callable[[str], str]) -> Call:
     if endpoint.api_version is None:
-        before, query = f"{base.prefix}/openai/v1", ""
+        before, query = f"{base.prefix}{_API[endpoint.speaks]}", ""
     else:
         query = f"api-version={quote(endpoint.api_version, safe='')}"
         before = f"{base.prefix}/openai/deployments/{quote(model, safe='')}"

@@ -91,7 +91,7 @@ class Lane:
         self.target: Target | None = None
         self.proof: Proof | None = None
         """For endpoints whose authentication is not a static key."""
-        self.dialect: Dialect = wire_dialect(endpoint.dialect)
+        self.dialect: Dialect = wire_dialect(endpoint)
         """What its endpoint is written to in."""
         self.form = target_of(endpoint.provider, arm.model)
         """How a request in another dialect is written for it."""

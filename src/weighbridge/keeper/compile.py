@@ -166,6 +166,7 @@ def _endpoint(loaded: Loaded, row: EndpointSection, world: World, warnings: list
         precision=row.precision,
         loopback=loopback,
         address_is_own=own,
+        speaks=row.speaks,
         api_version=row.api_version,
         token=row.token,
         credentials=_path(loaded, row.credentials),

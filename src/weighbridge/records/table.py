@@ -16,6 +16,7 @@ from weighbridge.records.usage import Price, PriceFrom
 SCHEMA = "route-table/1"
 
 Dialect = Literal["openai", "openai-responses", "anthropic", "azure", "bedrock", "vertex"]
+Speaks = Literal["openai", "openai-responses", "anthropic"]
 Weights = Literal["open", "closed"]
 
 SHARE_WHOLE = 10_000
@@ -39,6 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loopback: bool = False
     address_is_own: bool = False
     """The base URL names an IP literal or `localhost`: written down on purpose, so the address guard lets it pass."""
+    speaks: Speaks = "openai"
+    """Which of a cloud host's APIs is called there."""
     api_version: str | None = None
     """Azure: a dated one names the deployment in the URL; `None` is its undated `v1` API."""
     token: str | None = None
