@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import peers as peer
 from weighbridge.stats.batch import decide_arrays
 from weighbridge.stats.bets import FloatArray, log_path, second_moments
 from weighbridge.stats.clusters import cluster_means, order
@@ -263,6 +264,37 @@ def stopping_points(runs: int) -> Iterable[Row]:
     yield stop_row("one good among 30, discordance 15%", thirty, fixed, (2.7, 4.0))
 
 
+def peers(runs: int) -> Iterable[Row]:
+    """Other sequential tests on the same pairs, and a z-test that may peek: shown, not held to our promises."""
+    rng = np.random.default_rng(8)
+    m = 0.03
+    tests = {"ville": peer.ville_stop, "statgate": peer.statgate_stop}
+    same = all(peer.same_as_statgate(three_point(rng, mean, 0.15, 800), m, ALPHA) for mean in (-m, 0.0, m) * 3)
+    yield Row(
+        "beside peers", "statgate's own object stops where its formula does", "yes" if same else "no", "yes", same
+    )
+    for mean, discordance in ((0.0, 0.40), (0.0, 0.15), (0.0, 0.04), (-m / 2, 0.15)):
+        fixed = FIXED_N * (discordance - mean**2) / (mean + m) ** 2
+        units = [three_point(rng, mean, discordance, math.ceil(7 * fixed)) for _ in range(runs)]
+        ours = [first(paths(d, m)[0]) for d in units]
+        found = {"this": ours, **{name: [stop(d, m, ALPHA) for d in units] for name, stop in tests.items()}}
+        figure = "; ".join(
+            f"{name} {np.quantile(stops, 0.5, method='higher') / fixed:.2f} / "
+            f"{np.quantile(stops, 0.8, method='higher') / fixed:.2f}"
+            for name, stops in found.items()
+        )
+        what = f"stopping point over fixed-n, median / 80%: difference {100 * mean:+.1f}, discordance {discordance:.0%}"
+        yield Row("beside peers", what, f"{figure} ({runs:,} runs)", "shown only", True)
+    for discordance in (0.04, 0.15, 0.40):
+        units = [three_point(rng, -m, discordance, 2_000) for _ in range(4 * runs)]
+        wrong = {name: sum(math.isfinite(stop(d, m, ALPHA)) for d in units) for name, stop in tests.items()}
+        wrong = {"this": sum(ever(paths(d, m)[0]) for d in units), **wrong}
+        wrong["peeked z-test"] = sum(peeked_z(d, m) for d in units)
+        figure = "; ".join(f"{name} {count / len(units):.1%}" for name, count in wrong.items())
+        what = f"false certificates at the margin, looked at after each of 2,000 pairs, discordance {discordance:.0%}"
+        yield Row("beside peers", what, f"{figure} ({len(units):,} runs)", "shown only", True)
+
+
 def _stop_among(rng: np.random.Generator, count: int, m: float, discordance: float, size: int) -> float:
     """Certificate of one equal candidate among others two margins down, closed testing after each item."""
     logs = np.stack([paths(three_point(rng, 0.0 if k == 0 else -2 * m, discordance, size), m)[0] for k in range(count)])
@@ -374,6 +406,7 @@ def rows(long: bool, folder: Path | None) -> Iterable[Row]:
     yield from errors_of_families(1_000 if long else 200)
     yield from judged_errors(2_000 if long else 150)
     yield from stopping_points(1_000 if long else 150)
+    yield from peers(200 if long else 30)
     yield from label_savings(300 if long else 60)
     yield from speed()
     if folder is not None:

@@ -1,5 +1,6 @@
 """Trials through a real gateway: traffic in, verdict out."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,3 +195,14 @@ def test_without_captured_bodies_there_is_nothing_to_try_and_the_next_step_is_na
             path.unlink()
     store.run("trial", "run", "--route", "assistant", "--candidate", "new", code=1)
     assert "body missing" in store.said
+
+
+def test_slices_of_a_route_are_found_in_its_prompts_and_spend_nothing(store: Store) -> None:
+    before = sum(store.provider.calls.values())
+    found = json.loads(store.run("trial", "slices", "assistant", "--json"))
+    assert found["prompts"] > 0
+    assert 1.0 == pytest.approx(sum(one["share"] for one in found["slices"]))
+    assert found["slices"][0]["id"] in store.run("trial", "slices", "assistant")
+    assert before == sum(store.provider.calls.values())
+    store.run("trial", "slices", "nowhere", code=64)
+    assert "it has: assistant" in store.said

@@ -1,4 +1,4 @@
-"""`weighbridge trial quote | run | show`."""
+"""`weighbridge trial quote | run | show | slices`."""
 
 import sys
 from datetime import UTC, datetime
@@ -20,13 +20,16 @@ from weighbridge.errors import ExitCode, UsageError
 from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
-from weighbridge.records.evidence import SliceVerdict, Verdict
+from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
 from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.stats.bets import check_alpha, check_margin
 from weighbridge.store.layout import Layout
+from weighbridge.trials.discover import Slices, discover
+from weighbridge.trials.drift import drift
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.plan import Settings
+from weighbridge.trials.plan import Settings, read_object
 from weighbridge.trials.prepare import route_of
+from weighbridge.trials.prompts import prompts_of
 from weighbridge.trials.quote import Quote, make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
@@ -177,12 +180,60 @@ def show(
     json: Json = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Print a stored verdict again, exactly as it was stored."""
+    """Print a stored verdict again, exactly as it was stored, and warn where traffic has moved away from it since."""
     loaded: Loaded = load(config)
+    layout = Layout(loaded.store_path)
     with keeper_of(loaded) as control:
-        verdict, stored = stored_verdict(control, Layout(loaded.store_path), trial)
+        verdict, stored = stored_verdict(control, layout, trial)
     _print(verdict, stored, json)
+    if verdict.evidence is not None and verdict.route is not None:
+        evidence = read_object(layout, verdict.evidence, Evidence)
+        moved = drift(evidence, TrialLog(loaded).users(verdict.route))
+        for warning in () if moved is None else moved.warnings:
+            print(outside(warning), file=sys.stderr)
     raise typer.Exit(_code(verdict))
+
+
+@app.command()
+def slices(
+    route: Annotated[str, typer.Argument(help="The route (or an alias of it).")],
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Find slices in the captured prompts of a route: template, tools, schema, language, and what texts are about.
+
+    Scores and answers are never looked at. Ids are those of the rules and stay. To judge a slice by itself, send its
+    name or id as a tag (`x-weighbridge-tag: kind=...`) and add `tag:kind` to the route's `slice_by`.
+    """
+    loaded = load(config)
+    section = next((row for row in loaded.config.route if route in (row.name, *row.aliases)), None)
+    if section is None:
+        known = ", ".join(row.name for row in loaded.config.route) or "none"
+        raise UsageError(f"{route}: {loaded.file} has no such route; it has: {known}")
+    with keeper_of(loaded):
+        read = list(prompts_of(TrialLog(loaded), section.name))
+    found = discover([one for one in read if one is not None])
+    unreadable = len(read) - found.prompts if found.prompts < 20_000 else sum(one is None for one in read)
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        _print_slices(found, unreadable)
+    raise typer.Exit(ExitCode.DONE if found.prompts else ExitCode.UNDECIDED)
+
+
+def _print_slices(found: Slices, unreadable: int) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("prompts", justify="right", no_wrap=True)
+    table.add_column("chars", justify="right", no_wrap=True)
+    table.add_column("slice", overflow="fold")
+    for row in found.slices:
+        table.add_row(row.id, f"{row.share:.1%}", f"{row.prompts:,}", f"{row.chars:,}", outside(row.name))
+    console.print(table)
+    if unreadable:
+        console.print(f"{unreadable:,} answered requests have no readable body and are in no slice", soft_wrap=True)
 
 
 def _code(verdict: Verdict) -> ExitCode:

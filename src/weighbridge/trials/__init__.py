@@ -10,6 +10,7 @@
 - `walk`: feeds finished outcomes to the tests in the planned order and says which items are still wanted; pure
 - `conclude`: walk -> evidence and verdict, with reasons in plain words; pure
 - `labels`, `labelbook`, `labelled`: people label a drawn sample of a judged trial; the rows that a verdict reads
+- `discover`, `prompts`: slices found in captured prompts; `drift`: has traffic moved away from a verdict's sample?
 - `quote`: what a trial would take, before it
 - `run`: all of it together; `stored`: verdicts read back
 """

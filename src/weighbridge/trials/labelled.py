@@ -96,23 +96,28 @@ class _Part(msgspec.Struct):
 
 class _Turn(msgspec.Struct):
     role: str = ""
-    content: str | list[_Part] | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Turns(msgspec.Struct):
     messages: list[_Turn] = []
 
 
+_content = msgspec.json.Decoder(str | list[_Part] | None)
+
+
 def request_text(body: bytes) -> str:
     """The turns of a request for people; parts that are no text are named by their kind."""
     try:
         turns = msgspec.json.decode(body, type=_Turns).messages
+        return "\n\n".join(f"{turn.role.upper()}\n{content_text(turn.content)}" for turn in turns)
     except msgspec.MsgspecError:
         return body.decode("utf-8", "replace")
-    return "\n\n".join(f"{turn.role.upper()}\n{_content(turn.content)}" for turn in turns)
 
 
-def _content(content: str | list[_Part] | None) -> str:
+def content_text(raw: msgspec.Raw) -> str:
+    """The content of a turn as text. Raises `msgspec.MsgspecError` where it is none."""
+    content = _content.decode(raw)
     if isinstance(content, list):
         return "\n".join(part.text if part.text is not None else f"[{part.type}]" for part in content)
     return content or ""
