@@ -21,7 +21,7 @@ from weighbridge.store.control import ControlClient
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.money import Purse
-from weighbridge.trials.outcome import Outcome
+from weighbridge.trials.outcome import Outcome, Scored
 from weighbridge.trials.pace import Pace
 from weighbridge.trials.replay import Replayer
 from weighbridge.trials.send import GatewaySend, SendSettings
@@ -99,6 +99,7 @@ def measured(items: int, port: int, folder: Path) -> float:
 
         asyncio.run(go())
     spent = time.process_time() - start
+    assert all(isinstance(one, Scored) and one.candidate == 1.0 for one in outcomes.values()), "not all were answered"
     assert len(outcomes) > items * 0.9, f"only {len(outcomes)} of {items} were replayed"
     return spent / len(outcomes)
 
