@@ -3,6 +3,7 @@
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -21,6 +22,7 @@ from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
 from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
+from weighbridge.records.trial import split_of
 from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.stats.bets import check_alpha, check_margin
 from weighbridge.store.layout import Layout
@@ -33,6 +35,12 @@ from weighbridge.trials.prompts import prompts_of
 from weighbridge.trials.quote import Quote, make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
+
+
+class Which(StrEnum):
+    a = "a"
+    b = "b"
+
 
 app = typer.Typer(
     help="Ask a candidate the captured requests, grade both answers, and decide.",
@@ -194,6 +202,15 @@ def show(
     raise typer.Exit(_code(verdict))
 
 
+def _route_name(loaded: Loaded, given: str) -> str:
+    """The name of a route given by name or alias. Raises `UsageError`."""
+    for row in loaded.config.route:
+        if given in (row.name, *row.aliases):
+            return row.name
+    known = ", ".join(row.name for row in loaded.config.route) or "none"
+    raise UsageError(f"{given}: {loaded.file} has no such route; it has: {known}")
+
+
 @app.command()
 def slices(
     route: Annotated[str, typer.Argument(help="The route (or an alias of it).")],
@@ -206,12 +223,9 @@ def slices(
     name or id as a tag (`x-weighbridge-tag: kind=...`) and add `tag:kind` to the route's `slice_by`.
     """
     loaded = load(config)
-    section = next((row for row in loaded.config.route if route in (row.name, *row.aliases)), None)
-    if section is None:
-        known = ", ".join(row.name for row in loaded.config.route) or "none"
-        raise UsageError(f"{route}: {loaded.file} has no such route; it has: {known}")
+    name = _route_name(loaded, route)
     with keeper_of(loaded):
-        read = list(prompts_of(TrialLog(loaded), section.name))
+        read = list(prompts_of(TrialLog(loaded), name))
     found = discover([one for one in read if one is not None])
     unreadable = len(read) - found.prompts if found.prompts < 20_000 else sum(one is None for one in read)
     if json:
@@ -219,6 +233,24 @@ def slices(
     else:
         _print_slices(found, unreadable)
     raise typer.Exit(ExitCode.DONE if found.prompts else ExitCode.UNDECIDED)
+
+
+@app.command()
+def split(
+    route: Annotated[str, typer.Argument(help="The route (or an alias of it).")],
+    which: Annotated[Which, typer.Option("--split", help="`a`: to tune on; `b`: for verdicts.")] = Which.a,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """List the exchanges of one half of a route's traffic, one id a line: look at half A only when you tune a prompt.
+
+    Conversations belong to a half by their hash. Say `tuned_on = "a"` for an arm whose prompt was written this way: its
+    verdicts then come from half B only, the evidence records it, and `weighbridge verify` checks it.
+    """
+    loaded = load(config)
+    name = _route_name(loaded, route)
+    for exchange in TrialLog(loaded).users(name):
+        if exchange.outcome == "ok" and split_of(exchange.conversation) == which:
+            print(exchange.id)
 
 
 def _print_slices(found: Slices, unreadable: int) -> None:

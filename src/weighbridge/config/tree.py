@@ -267,6 +267,10 @@ class ArmSection(Section, frozen=True, kw_only=True):
     """Who made the model, e.g. `qwen`, where its name does not begin with it. A panel of judges needs two families."""
     price: PriceSection | None = None
     """Overrides the price book; see `[arm.price]`."""
+    tuned_on: Literal["a"] | None = None
+    """`a`: its prompt was written while looking at split A of the traffic (`weighbridge trial split`). Trials then take
+    split B only, and the evidence says so.
+    """
     system_prompt_file: str | None = None
     """Replaces the request's system prompt for this arm. A declared edit, recorded with every attempt."""
     budget: str | None = None

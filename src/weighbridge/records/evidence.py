@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.records.trial import Split
+
 VerdictWord = Literal["non_inferior", "inferior", "undecided"]
 LabelSource = Literal["check", "gold", "agreement", "judge", "judge+human", "human", "none"]
 LicenseWord = Literal["allowed", "obligations", "permission", "permission_fee_expected", "fee", "prohibited", "unclear"]
@@ -92,6 +94,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     failed: dict[str, int]
     """Slice -> replays that could not be judged (unknown model, failing endpoint); they keep the slice undecided."""
+    split: Split | None = None
+    """`b`: the arm's prompt was tuned on split A, and every pair is of split B."""
     note: str = ""
     """Said wherever the evidence is shown, e.g. that the incumbent's answers were hand-written."""
 

@@ -42,3 +42,11 @@ def trial_id(route: str, arm: str, span_digest: str, margin: float, alpha: float
     """
     identity = "\n".join((route, arm, span_digest, repr(margin), repr(alpha), repr(seed)))
     return "t-" + sha256(identity.encode()).hexdigest()[:16]
+
+
+Split = Literal["a", "b"]
+
+
+def split_of(conversation: str) -> Split:
+    """Which half a conversation belongs to, by its hash: prompts are tuned on `a`, their verdicts come from `b`."""
+    return "a" if sha256(b"split\0" + conversation.encode()).digest()[0] < 128 else "b"

@@ -33,6 +33,7 @@ _WEAKEST_FIRST: tuple[LabelSource, ...] = ("none", "agreement", "judge", "judge+
 NOTE_CHARS_MAX = 200
 ERASED_MEANWHILE = "erased while the trial ran"
 HAND_WRITTEN = "The incumbent's answers are hand-written, not a model's: this says nothing about any incumbent model."
+TUNED = "The candidate's prompt was tuned on split A of the traffic; every pair is of split B."
 UNSHUFFLED = "Read in the order of the log (--no-shuffle): where quality drifts over time, verdicts can be wrong."
 
 
@@ -68,6 +69,7 @@ def conclude(
         weights=plan.weights,
         pairs=tuple(_pairs(walk, items, replays)),
         failed={name: len(rows) for name, rows in sorted(walk.unjudged.items())},
+        split=settings.split,
         note=" ".join(notes),
     )
     early = why.stopped_early(stopped, last_broken)
@@ -108,6 +110,8 @@ def _notes(walk: Walk) -> list[str]:
         notes.append(HAND_WRITTEN)
     if not plan.settings.shuffle:
         notes.append(UNSHUFFLED)
+    if plan.settings.split is not None:
+        notes.append(TUNED)
     if walk.gone:
         notes.append(f"{walk.gone} requests of the plan were erased while the trial ran and are left out.")
     seen: dict[str, set[str]] = {}

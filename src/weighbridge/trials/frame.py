@@ -19,12 +19,14 @@ from weighbridge.grading.gold import GoldBook
 from weighbridge.records.evidence import Span
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
+from weighbridge.records.trial import Split, split_of
 from weighbridge.stats.clusters import order
 from weighbridge.stats.overall import Draw, draw_order
 from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import DIALECTS
 
 NOT_A_CONVERSATION = "not a conversation"
+TUNED_ON = "of the split that the candidate's prompt was tuned on"
 NO_GRADER = "no grader"
 NO_GOLD = "no gold answer"
 NOT_SAMPLED = "not sampled"
@@ -121,6 +123,7 @@ def build_frame(
     gold: GoldBook,
     body: ReadBody,
     only_slice: str | None = None,
+    split: Split | None = None,
 ) -> Frame:
     """Look at every user exchange of the route, grade the incumbent's answers, count what cannot be used by reason."""
     tallies: dict[str, _Tally] = {}
@@ -134,6 +137,9 @@ def build_frame(
             continue
         tally = tallies.setdefault(exchange.slice, _Tally())
         tally.add(exchange)
+        if split is not None and split_of(exchange.conversation) != split:
+            tally.left_out[TUNED_ON] += 1
+            continue
         found = _item(exchange, incumbent, graders.of(exchange.slice), gold, body)
         if isinstance(found, str):
             tally.left_out[found] += 1

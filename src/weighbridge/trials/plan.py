@@ -11,6 +11,7 @@ import msgspec
 from weighbridge.errors import WeighbridgeError
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import GraderUse, Span
+from weighbridge.records.trial import Split
 from weighbridge.store.control import ControlClient, ListObjects, ObjectList, ObjectRow, PutObject
 from weighbridge.store.layout import Layout
 from weighbridge.trials.frame import Unit
@@ -31,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shuffle: bool = True
     only_slice: str | None = None
     sample: int | None = None
+    split: Split | None = None
+    """`b` where the arm's prompt was tuned on split A; set by `prepare`, nobody asks for it."""
 
 
 class TrialPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import GoldBook, load_gold
 from weighbridge.records.exchange import Exchange
-from weighbridge.records.trial import trial_id
+from weighbridge.records.trial import Split, trial_id
 from weighbridge.store.control import ControlClient
 from weighbridge.trials.frame import NO_GOLD, NO_GRADER, NOT_SAMPLED, Frame, Item, build_frame, order_items, span_of
 from weighbridge.trials.journal import is_finished
@@ -53,10 +53,11 @@ def frame_of(
     gold: GoldBook,
     only_slice: str | None,
     exchanges: Iterable[Exchange] | None = None,
+    split: Split | None = None,
 ) -> Frame:
     """The frame of a route. Raises `WeighbridgeError` with the next step where there is nothing to look at."""
     source = log.users(route.name) if exchanges is None else exchanges
-    frame = build_frame(source, route.name, loaded.arm(route.incumbent), graders, gold, log.body, only_slice)
+    frame = build_frame(source, route.name, loaded.arm(route.incumbent), graders, gold, log.body, only_slice, split)
     if not frame.traffic:
         what = f"slice {only_slice!r} of route {route.name!r}" if only_slice else f"route {route.name!r}"
         reason = ", ".join(f"{count} {name}" for name, count in frame.left_out.items())
@@ -65,6 +66,11 @@ def frame_of(
             "Send requests through `weighbridge serve` first; `weighbridge exchanges list` shows what is there."
         )
     return frame
+
+
+def split_for(loaded: Loaded, candidate: str) -> Split | None:
+    """The half of the traffic that verdicts about an arm may come from; `None` for all of it."""
+    return None if loaded.arm(candidate).tuned_on is None else "b"
 
 
 def nothing_usable(frame: Frame, captures: bool) -> str | None:
@@ -115,7 +121,12 @@ def prepare(
     graders = GraderBook(loaded, route.name)
     gold, gold_names = load_gold(control, log.layout)
     earlier = plans_of(control, log.layout, settings)
-    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice)
+    # Once tuned, always tuned: taking the word out of the configuration does not bring split A back.
+    identity = loaded.arm_identity(settings.candidate)
+    tuned = any(plan.settings.split is not None for plan in earlier if plan.arm == identity)
+    split = "b" if tuned else split_for(loaded, settings.candidate)
+    settings = msgspec.structs.replace(settings, split=split)
+    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice, split=split)
     same = [plan for plan in earlier if plan.settings == settings and plan.incumbent == route.incumbent]
     open_plan = same[-1] if same and not is_finished(log.layout.trial(same[-1].trial)) else None
     arm = loaded.arm_identity(settings.candidate)

@@ -15,7 +15,7 @@ from weighbridge.stats.planner import VARIANCE_DEFAULT, plan
 from weighbridge.trials.frame import Frame, SliceTraffic
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings
-from weighbridge.trials.prepare import frame_of, nothing_usable, route_of, unjudged_slices
+from weighbridge.trials.prepare import frame_of, nothing_usable, route_of, split_for, unjudged_slices
 from weighbridge.trials.reasons import NEVER_CERTIFIES
 
 QUOTE_SCHEMA = "quote/1"
@@ -77,7 +77,9 @@ def make_quote(
     """Quote a trial. Raises `WeighbridgeError` where there is no traffic to quote from."""
     route = route_of(loaded, settings.route, settings.candidate)
     graders = GraderBook(loaded, route.name)
-    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice)
+    frame = frame_of(
+        loaded, log, route, graders, gold, settings.only_slice, split=split_for(loaded, settings.candidate)
+    )
     arm = loaded.arm(settings.candidate)
     endpoint = loaded.endpoint(arm.endpoint)
     found = compile_price(arm, endpoint, now)

@@ -11,6 +11,7 @@ import msgspec
 from weighbridge.errors import WeighbridgeError
 from weighbridge.exchanges.chain import Chain
 from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
+from weighbridge.records.trial import split_of
 from weighbridge.stats.verdict import SliceState
 from weighbridge.store.layout import Layout
 from weighbridge.trials.conclude import ERASED_MEANWHILE
@@ -73,6 +74,12 @@ def _belongs(plan: TrialPlan, evidence: Evidence) -> bool:
 
 def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list[str]:
     """What does not follow. Pure."""
+    if evidence.split != plan.settings.split:
+        return [f"the evidence says split {evidence.split}, the plan {plan.settings.split}"]
+    if evidence.split is not None:
+        seen = [pair.item for pair in evidence.pairs if split_of(pair.cluster) != evidence.split]
+        if seen:
+            return [f"{len(seen)} pairs are of the split that the prompt was tuned on, {seen[0]} for one"]
     known = {pair.item: pair for pair in evidence.pairs}
     foreign = known.keys() - {name for unit in plan.units for name in unit.items}
     if foreign:

@@ -24,14 +24,14 @@ from weighbridge.records.table import Arm, Route, RouteTable
 from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.store.control import ControlClient, ObjectKind, ObjectRow, PutObject
 from weighbridge.store.layout import Layout
-from weighbridge.trials.calls import BodyGone, Sent
+from weighbridge.trials.calls import Answered, BodyGone, NoAnswer, Sent, read
 from weighbridge.trials.conclude import conclude
 from weighbridge.trials.frame import Item
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.judging import Judge, Panel
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.money import Purse, bound_nanousd, call_bound_nanousd, cost_of, output_bound, total_cost
-from weighbridge.trials.outcome import Outcome, Scored, Scores, Unjudged
+from weighbridge.trials.outcome import Gone, Outcome, Scored, Scores, Unjudged
 from weighbridge.trials.pace import Pace
 from weighbridge.trials.plan import Settings, earlier_trials, label
 from weighbridge.trials.prepare import Prepared, prepare, route_of
@@ -295,6 +295,7 @@ class _Run:
                 )  # fmt: skip
                 return await replayer.run(), replayer.last_broken
 
+            await self._take_recalled()
             stopped, last_broken = await carried()
             if self.walk.unjudged and stopped in ("decided", "exhausted"):
                 # Once more for what failed: an outage of minutes should not cost the slice its verdict.
@@ -302,6 +303,38 @@ class _Run:
                 stopped, last_broken = await carried()
             await self._caught_up(poll)
         return stopped, last_broken
+
+    async def _take_recalled(self) -> None:
+        """Grade answers that are known already, before anything is asked: they may decide what would else be paid for.
+
+        A panel's slices wait for their turn: its questions may still cost something.
+        """
+        for item in self._items.values():
+            row = self._graders.of(item.slice)
+            sent = self._recall.find(self.plan.settings.candidate, item.id)
+            if item.id in self.outcomes or sent is None or row is None or isinstance(row.grader, JudgeGrader):
+                continue
+            reading = read(sent)
+            outcome: Outcome
+            if isinstance(reading, Answered):
+                try:
+                    scores = await self.judge(item, reading.answer)
+                except BodyGone:
+                    outcome = Gone(item=item.id)
+                else:
+                    outcome = Scored(
+                        item=item.id, replay=sent.exchange, incumbent=scores.incumbent, candidate=scores.candidate,
+                        note=scores.note, cost_nanousd=sent.cost_nanousd,
+                    )  # fmt: skip
+            elif isinstance(reading, NoAnswer):
+                outcome = Scored(
+                    item=item.id, replay=sent.exchange, incumbent=item.incumbent, candidate=0.0,
+                    failure=reading.failure, cost_nanousd=sent.cost_nanousd,
+                )  # fmt: skip
+            else:
+                continue
+            self.outcomes[item.id] = outcome
+            self._journal.add(outcome)
 
     def _forget_failures(self) -> None:
         for name in [name for name, outcome in self.outcomes.items() if isinstance(outcome, Unjudged)]:
