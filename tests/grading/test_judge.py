@@ -109,6 +109,22 @@ def test_a_judge_sees_request_and_answers_as_data_and_not_whose_they_are() -> No
     assert "candidate" not in whole
 
 
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"messages": [{"role": "user", "content": "2 + 2?"}]},
+        {"input": "2 + 2?", "instructions": "Be brief."},
+        {"system": "Be brief.", "messages": [{"role": "user", "content": [{"type": "text", "text": "2 + 2?"}]}]},
+    ],
+)
+def test_a_judge_sees_the_request_in_whatever_dialect_it_was(request_body: dict[str, object]) -> None:
+    question = Question(text="2 + 2?", body=json.dumps(request_body).encode())
+    body = json.loads(pair_call("r", question, Answer(text="4"), Answer(text="5"), ""))
+    shown = json.loads(body["messages"][1]["content"])["request"]
+    assert "2 + 2?" in shown
+    assert ("Be brief." in json.dumps(request_body)) == ("Be brief." in shown)
+
+
 def test_of_a_very_long_answer_a_judge_sees_both_ends() -> None:
     body = pair_call("r", QUESTION, Answer(text="a" * 10 + "x" * 10**6 + "z" * 10), Answer(text="b"), "")
     shown = json.loads(json.loads(body)["messages"][1]["content"])["first"]

@@ -265,7 +265,9 @@ def _print_slices(found: Slices, unreadable: int) -> None:
         table.add_row(row.id, f"{row.share:.1%}", f"{row.prompts:,}", f"{row.chars:,}", outside(row.name))
     console.print(table)
     if unreadable:
-        console.print(f"{unreadable:,} answered requests have no readable body and are in no slice", soft_wrap=True)
+        console.print(
+            f"{unreadable:,} answered requests have no body with messages and are in no slice", soft_wrap=True
+        )
 
 
 def _code(verdict: Verdict) -> ExitCode:

@@ -93,15 +93,21 @@ def _ends(text: str) -> str:
 
 
 class _Turns(msgspec.Struct):
-    messages: msgspec.Raw = msgspec.Raw(b"[]")
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
+    """Where OpenAI's responses dialect has its turns."""
+    system: msgspec.Raw = msgspec.Raw(b"")
+    instructions: msgspec.Raw = msgspec.Raw(b"")
 
 
 def _request(question: Question) -> str:
     """The turns of a request as JSON text; images and files show as they were sent, which is cut like anything long."""
     try:
-        return _ends(bytes(msgspec.json.decode(question.body, type=_Turns).messages).decode("utf-8", "replace"))
+        turns = msgspec.json.decode(question.body, type=_Turns)
     except msgspec.MsgspecError:
         return _ends(question.text or "")
+    parts = [bytes(part) for part in (turns.system, turns.instructions, turns.messages, turns.input)]
+    return _ends(b"\n".join(filter(None, parts)).decode("utf-8", "replace") or question.text or "")
 
 
 def _call(system: str, content: dict[str, Any]) -> bytes:

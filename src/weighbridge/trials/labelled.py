@@ -110,6 +110,8 @@ def request_text(body: bytes) -> str:
     """The turns of a request for people; parts that are no text are named by their kind."""
     try:
         turns = msgspec.json.decode(body, type=_Turns).messages
+        if not turns:  # another dialect: as it was sent
+            return body.decode("utf-8", "replace")
         return "\n\n".join(f"{turn.role.upper()}\n{content_text(turn.content)}" for turn in turns)
     except msgspec.MsgspecError:
         return body.decode("utf-8", "replace")

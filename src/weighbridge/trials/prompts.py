@@ -33,12 +33,14 @@ _request = msgspec.json.Decoder(_Request)
 
 
 def prompt_of(exchange_id: str, body: bytes) -> Prompt | None:
-    """The parts of a chat request that slices are made of; `None` where it is none."""
+    """The parts of a request with `messages` that slices are made of; `None` for any other."""
     try:
         request = _request.decode(body)
         system = [content_text(turn.content) for turn in request.messages if turn.role in ("system", "developer")]
         users = [content_text(turn.content) for turn in request.messages if turn.role == "user"]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not request.messages:
         return None
     return Prompt(
         id=exchange_id,
