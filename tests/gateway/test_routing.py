@@ -15,7 +15,7 @@ from weighbridge.gateway.lanes import Lanes, Way
 from weighbridge.records.frames import Attempted, Finished, Held, Posted
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import Arm, Capture, Endpoint, Limits, Route, Share
-from weighbridge.records.usage import MILLION, Price, Usage
+from weighbridge.records.usage import MILLION, PastContext, Price, PriceFrom, ServiceTier, Usage
 
 
 def split(first: int) -> Route:
@@ -329,6 +329,33 @@ def test_what_has_no_bound_is_unknown() -> None:
     tiered = Price(input=1, output=1, input_tokens_max=1_000)
     assert lane(tiered).held_nanousd(b"x" * 1_001, 1, 1) is None
     assert lane(tiered).held_nanousd(b"x" * 100, 1, 1) is not None
+
+
+def test_a_short_prompt_is_held_at_the_short_price_and_a_long_one_at_the_dearest() -> None:
+    tiered = Price(
+        input=10**6, output=10**6, input_tokens_max=10_000, tiers=(PastContext(10_000, Price(10**7, 10**7)),)
+    )
+    assert lane(tiered).held_nanousd(b"x" * 744, 1_000, 1) == 2_000
+    assert lane(tiered).held_nanousd(b"x" * 19_744, 1_000, 1) == 210_000
+
+
+def test_a_tier_that_is_asked_for_is_held_at_its_price_and_one_without_a_price_has_no_bound() -> None:
+    price = Price(10**6, 10**6, services=(ServiceTier("priority", Price(5 * 10**6, 5 * 10**6)),))
+    asked = {word: lane(price).held_nanousd(b'{"service_tier": "%b"}' % word, 1, 1) for word in (b"priority", b"auto")}
+    assert asked[b"priority"] == 5 * (asked[b"auto"] or 0) - 20
+    assert lane(price).held_nanousd(b'{"service_tier":"scale"}', 1, 1) is None
+
+
+def test_a_change_of_price_within_the_table_holds_from_its_moment_and_the_hold_is_of_the_dearest() -> None:
+    found = table(
+        "http://127.0.0.1:9/v1", routes=[Route(name="r", incumbent="x")],
+        arms=[Arm(name="x", endpoint="fake", model="m", price=Price(1, 1), price_version="before", later=(
+            PriceFrom(from_ns=100, price=Price(2, 2), version="peak"), PriceFrom(from_ns=200, price=None, version=None),
+        ))],
+    )  # fmt: skip
+    own = Lanes(found, lambda _: "").ways["r"].own_lanes["x"]
+    assert ["before", "before", "peak", "peak", None] == [own.priced(at)[1] for at in (0, 99, 100, 199, 200)]
+    assert (2, 2) == (own.bound_input, own.bound_output)
 
 
 def test_the_default_limit_of_a_route_is_held_where_a_request_names_none(

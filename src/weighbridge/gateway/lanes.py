@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from hashlib import blake2b
 from operator import attrgetter
@@ -18,7 +18,7 @@ from weighbridge.gateway.sticky import Memory
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.ramp import RampInForce
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
-from weighbridge.records.usage import MILLION, Price, bounded_cost
+from weighbridge.records.usage import MILLION, STANDARD_TIERS, Price, bounded_cost
 from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
 from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import PATHS
@@ -46,6 +46,7 @@ _UNBOUNDED = re.compile(
 
 _WORD = (1 << 64) - 1
 _from_ns = attrgetter("from_ns")
+_TIER_ASKED = re.compile(rb'"service_tier"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_.-]{1,64})"')
 
 Secret = Callable[[str], str]
 
@@ -69,8 +70,8 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "_call", "_heads", "_lines", "arm", "arm_budget", "bound_input", "bound_output", "dialect", "drains",
-        "endpoint", "fallback_tag", "form", "guard", "head", "later", "max_tokens_default", "model", "model_json",
+        "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
+        "bound_output", "dialect", "drains", "endpoint", "fallback_tag", "form", "guard", "head", "later", "max_tokens_default", "model", "model_json",
         "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
         "table_number", "tag", "target", "unusable",
     )  # fmt: skip
@@ -84,7 +85,12 @@ class Lane:
         self.price, self.price_version = arm.price, arm.price_version
         self.later = arm.later or None
         """Changes of the price that this table knows of; `None` for most arms."""
-        self.bound_input, self.bound_output = _bounds(arm)
+        prices = [price for price in (arm.price, *(change.price for change in arm.later)) if price is not None]
+        self.bound_input, self.bound_output = _bounds(prices)
+        self.bound_long = _bounds([*prices, *(tier.price for price in prices for tier in price.tiers)])
+        """Past `Price.input_tokens_max`."""
+        self.bound_asked = _asked_bounds(prices)
+        """By the service tier that a request asks for; `None` for most arms, which know of none."""
         self.refusal = arm_refusal(table, route, arm.name)
         """The send gate, worked out once per table: why no prompt of this route may leave for this arm."""
         self.unusable: str | None = None
@@ -193,25 +199,45 @@ class Lane:
         if body.find(b"[", body.find(b"[") + 1) > 0 and _UNBOUNDED.search(body):
             return None
         tokens_in = len(body) + TEMPLATE_TOKENS
-        if price.input_tokens_max is not None and tokens_in > price.input_tokens_max and not price.tiers:
-            return None  # another price holds there, and nobody stated it
+        dear_in, dear_out = self.bound_input, self.bound_output
+        if price.input_tokens_max is not None and tokens_in > price.input_tokens_max:
+            if not price.tiers:
+                return None  # another price holds there, and nobody stated it
+            dear_in, dear_out = self.bound_long
+        if self.bound_asked is not None and body.find(b'"service_tier"') > 0:
+            asked = _TIER_ASKED.search(body)
+            word = asked[1].decode() if asked is not None else "auto"
+            if word not in STANDARD_TIERS and word != "auto":
+                bound_in_tier = self.bound_asked.get(word)
+                if bound_in_tier is None:
+                    return None  # a tier without a price: its cost will be unknown too
+                dear_in, dear_out = bound_in_tier
         tokens_out = (max_tokens or OUTPUT_TOKENS_DEFAULT) * choices
-        bound = tokens_in * self.bound_input + tokens_out * self.bound_output
+        bound = tokens_in * dear_in + tokens_out * dear_out
         return bounded_cost(-(-bound // MILLION) + price.per_request_nanousd)
 
 
-def _bounds(arm: Arm) -> tuple[int, int]:
-    """The dearest rate that an input and an output token can have: at any hour, at any length, in the standard tier.
+def _bounds(prices: Sequence[Price]) -> tuple[int, int]:
+    """The dearest rate that an input and an output token can have, at any hour.
 
-    A dearer service tier that the provider chose by itself exceeds it; the excess is booked.
+    What a dearer service tier that the provider chose by itself costs on top is booked, as any excess is.
     """
-    prices = [price for price in (arm.price, *(change.price for change in arm.later)) if price is not None]
-    prices += [tier.price for price in prices for tier in price.tiers]
     given = [
         rate for price in prices for rate in (price.input, price.cache_write, price.cache_write_1h, price.cache_read)
     ]
     made = [rate for price in prices for rate in (price.output, price.reasoning)]
     return max((rate or 0 for rate in given), default=0), max((rate or 0 for rate in made), default=0)
+
+
+def _asked_bounds(prices: Sequence[Price]) -> dict[str, tuple[int, int]] | None:
+    """Of each service tier: its own prices, or the standard ones where they are dearer (a provider may fall back)."""
+    names = {tier.name for price in prices for tier in price.services}
+    found: dict[str, tuple[int, int]] = {}
+    for name in names:
+        own = [tier.price for price in prices for tier in price.services if tier.name == name]
+        every = [*prices, *own]
+        found[name] = _bounds([*every, *(past.price for price in every for past in price.tiers)])
+    return found or None
 
 
 class CopyTerms(NamedTuple):

@@ -155,7 +155,7 @@ def _paid_nanousd(row: CommitmentSection, month: Month) -> int:
 
 _IN_MONTH = "time >= ? AND time < ?"
 _LINES = (
-    'SELECT team, key, "user", route, purpose, count(DISTINCT id), count(*), sum(tokens), '  # noqa: S608 (our own text)
+    'SELECT team, key, "user", route, purpose, count(*) FILTER (attempt = 1), count(*), sum(tokens), '  # noqa: S608 (our own text)
     "coalesce(sum(cost_nanousd), 0)::HUGEINT, coalesce(sum(cost_nanousd) FILTER (estimated), 0)::HUGEINT, "
     "coalesce(sum(adjusted_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) "
     f"FROM postings WHERE {_IN_MONTH} GROUP BY ALL "
