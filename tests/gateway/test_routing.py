@@ -342,7 +342,9 @@ def test_a_short_prompt_is_held_at_the_short_price_and_a_long_one_at_the_dearest
 def test_a_tier_that_is_asked_for_is_held_at_its_price_and_one_without_a_price_has_no_bound() -> None:
     price = Price(10**6, 10**6, services=(ServiceTier("priority", Price(5 * 10**6, 5 * 10**6)),))
     asked = {word: lane(price).held_nanousd(b'{"service_tier": "%b"}' % word, 1, 1) for word in (b"priority", b"auto")}
-    assert asked[b"priority"] == 5 * (asked[b"auto"] or 0) - 20
+    assert (5 * (len(b'{"service_tier": "priority"}') + 257), len(b'{"service_tier": "auto"}') + 257) == (
+        asked[b"priority"], asked[b"auto"],
+    )  # fmt: skip
     assert lane(price).held_nanousd(b'{"service_tier":"scale"}', 1, 1) is None
 
 
