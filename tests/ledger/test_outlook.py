@@ -7,7 +7,7 @@ import pytest
 from tests.ledger.made import DAY_NS, HOUR_NS, NOV_1_NS, OPEN, Books, loaded
 from tests.ledger.test_savings import STATED, tried
 from weighbridge.errors import UsageError
-from weighbridge.ledger.outlook import Outlook, keys_of, outlooks, what_if
+from weighbridge.ledger.outlook import Outlook, charged_to, outlooks, what_if
 from weighbridge.ledger.postings import postings
 from weighbridge.ledger.prices import Terms
 from weighbridge.records.usage import Usage, cost_nanousd
@@ -15,7 +15,7 @@ from weighbridge.records.usage import Usage, cost_nanousd
 BUDGETS = """
 [[budget]]
 name = "company"
-limit_usd = "1.00"
+limit_usd = "2000000.00"
 window = "total"
 [[budget]]
 name = "team"
@@ -52,7 +52,33 @@ def spend_daily(books: Books, days: int, tokens: int = 1_000) -> int:
 
 
 def test_a_budget_counts_its_own_keys_and_those_of_budgets_below() -> None:
-    assert (["mine"], ["mine"], []) == tuple(keys_of(loaded(BUDGETS), name) for name in ("company", "team", "quick"))
+    charged = [charged_to(loaded(BUDGETS), name).keys for name in ("company", "team", "quick")]
+    assert [("mine",), ("mine",), ()] == charged
+
+
+def test_a_budget_counts_users_of_its_teams_and_routes_and_everything_of_its_arms_and_purposes(books: Books) -> None:
+    more = """
+[[budget]]
+name = "b"
+limit_usd = "10"
+window = "total"
+purposes = ["judge"]
+[[team]]
+name = "support"
+budget = "b"
+[[key]]
+name = "theirs"
+secret = "env:THEIRS"
+team = "support"
+"""
+    config = loaded(more)
+    assert (("theirs",), ("judge",)) == (charged_to(config, "b").keys, charged_to(config, "b").purposes)
+    counted = [books.request(Usage(100, 0), key="theirs"), books.request(Usage(100, 0), key="app", purpose="judge")]
+    books.request(Usage(100, 0), key="app")
+    books.request(Usage(100, 0), key="theirs", purpose="trial")
+    with postings(books.layout) as sql:
+        (said,) = outlooks(sql, config, NOON)
+    assert len(counted) * 500_000 == said.spent_nanousd
 
 
 def test_the_day_on_which_a_months_money_ends_follows_from_the_days_before(books: Books) -> None:

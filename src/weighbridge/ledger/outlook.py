@@ -1,10 +1,12 @@
 """For each budget: what of its window is spent, and the day on which the rest is used up.
 
-A budget counts what was spent on the keys that name it, or a budget below it. Forecasts look at user requests only: a
-trial ends, and says nothing about next week. `what_if` asks the same of the traffic on another arm.
+A budget counts what was spent on what names it (keys, teams, routes, arms, purposes), or a budget below it. Forecasts
+look at user requests only: a trial ends, and says nothing about next week. `what_if` asks the same of the traffic on
+another arm.
 """
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import duckdb
 import msgspec
@@ -18,7 +20,6 @@ from weighbridge.ledger.prices import PriceFound, Terms, compile_price
 from weighbridge.ledger.ratios import Ratios, cache_share, token_ratios
 from weighbridge.ledger.savings import Cache, Interval, would_have_cost
 from weighbridge.ledger.windows import window_of
-from weighbridge.records.usage import nanousd_per_million
 
 TOTAL_DAYS = 365
 """How far a budget without an end is looked at."""
@@ -52,22 +53,43 @@ def outlooks(sql: duckdb.DuckDBPyConnection, loaded: Loaded, now_ns: int, only: 
     return [_outlook(sql, loaded, row, now_ns) for row in budgets if only in (None, row.name)]
 
 
-def keys_of(loaded: Loaded, budget: str) -> list[str]:
-    """The keys whose spending counts on a budget: those that name it, or one below it."""
-    names = {budget}
-    while below := {row.name for row in loaded.config.budget if row.parent in names} - names:
+class Charged(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose spending counts on a budget: of what names it, or a budget below it."""
+
+    keys: tuple[str, ...]
+    """Their user requests; a key that names no budget stands on its team's."""
+    routes: tuple[str, ...]
+    """Their user requests."""
+    arms: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+    @property
+    def lists(self) -> list[list[str]]:
+        """In the order of the parameters of `_CHARGED`."""
+        return [list(self.keys), list(self.routes), list(self.arms), list(self.purposes)]
+
+
+def charged_to(loaded: Loaded, budget: str) -> Charged:
+    config, names = loaded.config, {budget}
+    while below := {row.name for row in config.budget if row.parent in names} - names:
         names |= below
-    return [key.name for key in loaded.config.key if key.budget in names]
+    of_team = {team.name: team.budget for team in config.team}
+    return Charged(
+        keys=tuple(key.name for key in config.key if (key.budget or of_team.get(key.team or "")) in names),
+        routes=tuple(route.name for route in config.route if route.budget in names),
+        arms=tuple(arm.name for arm in config.arm if arm.budget in names),
+        purposes=tuple(dict.fromkeys(one for row in config.budget if row.name in names for one in row.purposes)),
+    )
 
 
 def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection, now_ns: int) -> Outlook:
-    keys = keys_of(loaded, row.name)
+    who = charged_to(loaded, row.name)
     window = window_of(row.window, row.time_zone, now_ns)
-    limit = nanousd_per_million(row.limit_usd)
+    limit = int(Decimal(row.limit_usd) * NS)  # checked by the configuration
     start = _utc(window.start_ns)
-    spent, unknown = _spent(sql, keys, start, _utc(now_ns))
+    spent, unknown = _spent(sql, who, start, _utc(now_ns))
     today = _utc(now_ns).date()
-    days = _daily(sql, keys, today)
+    days = _daily(sql, who, today)
     end = None if window.end_ns is None else datetime.fromtimestamp(window.end_ns // NS, UTC)
     found: Ends | None = None
     why: str | None = None
@@ -85,7 +107,7 @@ def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection,
             why = made.why
         else:
             # What was spent today is part of today's forecast: the rest is counted from its first moment.
-            before, _ = _spent(sql, keys, start, _utc_day(today))
+            before, _ = _spent(sql, who, start, _utc_day(today))
             before = max(0, before)
             found = ends(made, float(limit - before) / NS)
             expected = None if end is None else before + int(float(made.quantile(0.5)[-1]) * NS)
@@ -103,14 +125,14 @@ def _utc_day(day: date) -> datetime:
     return datetime(day.year, day.month, day.day)
 
 
-def _spent(sql: duckdb.DuckDBPyConnection, keys: list[str], since: datetime, until: datetime) -> tuple[int, int]:
-    found = sql.execute(_SPENT, [since, max(since, until), keys]).fetchone()
+def _spent(sql: duckdb.DuckDBPyConnection, who: Charged, since: datetime, until: datetime) -> tuple[int, int]:
+    found = sql.execute(_SPENT, [since, max(since, until), *who.lists]).fetchone()
     return (0, 0) if found is None else (int(found[0]), int(found[1]))
 
 
-def _daily(sql: duckdb.DuckDBPyConnection, keys: list[str], today: date) -> Floats:
+def _daily(sql: duckdb.DuckDBPyConnection, who: Charged, today: date) -> Floats:
     """Dollars of each complete UTC day from the first with a request on; days without one are 0."""
-    rows = sql.execute(_DAILY, [_utc_day(today), keys]).fetchall()
+    rows = sql.execute(_DAILY, [_utc_day(today), *who.lists]).fetchall()
     if not rows:
         return np.empty(0)
     first = rows[0][0]
@@ -177,13 +199,17 @@ def what_if(sql: duckdb.DuckDBPyConnection, loaded: Loaded, terms: Terms, instea
     return found
 
 
+_CHARGED = (
+    "((purpose = 'user' AND (list_contains(?::VARCHAR[], key) OR list_contains(?::VARCHAR[], route))) "
+    "OR list_contains(?::VARCHAR[], arm) OR list_contains(?::VARCHAR[], purpose))"
+)
 _SPENT = (
-    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) FROM postings "
-    "WHERE time >= ? AND time < ? AND list_contains(?, key)"
+    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) FROM postings "  # noqa: S608 (our own text)
+    f"WHERE time >= ? AND time < ? AND {_CHARGED}"
 )
 _DAILY = (
-    "SELECT time::DATE AS day, coalesce(sum(cost_nanousd), 0)::HUGEINT FROM postings "
-    "WHERE time < ? AND list_contains(?, key) AND purpose = 'user' GROUP BY day ORDER BY day"
+    "SELECT time::DATE AS day, coalesce(sum(cost_nanousd), 0)::HUGEINT FROM postings "  # noqa: S608 (our own text)
+    f"WHERE time < ? AND {_CHARGED} AND purpose = 'user' GROUP BY day ORDER BY day"
 )
 _TRAFFIC = (
     "SELECT route, arm FROM postings WHERE time >= ? AND time < ? AND purpose = 'user' AND has_usage AND arm <> ? "
