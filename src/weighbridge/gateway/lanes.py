@@ -71,7 +71,8 @@ class Lane:
 
     __slots__ = (
         "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
-        "bound_output", "dialect", "drains", "endpoint", "fallback_tag", "form", "guard", "head", "later", "max_tokens_default", "model", "model_json",
+        "bound_output", "dialect", "drains", "endpoint", "fallback_tag", "form", "guard", "head", "later",
+        "max_tokens_default", "model", "model_json",
         "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
         "table_number", "tag", "target", "unusable",
     )  # fmt: skip
