@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: the configuration keys, and the command line.
+"""Writes docs/reference from the code: the configuration keys, the command line, and what dialects carry.
 
 `scripts/docs` writes the pages, `scripts/docs --check` only says which of them are out of date (exit 1).
 A key, command or option without a description is an error: whoever adds one says what it means.
@@ -20,6 +20,7 @@ import typer
 import typer.core
 import typer.main
 
+from scripts.dialects import page as dialects
 from weighbridge.cli.root import root
 from weighbridge.config.tree import Config
 
@@ -215,9 +216,14 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
+def dialects_page() -> str:
+    made = MADE.format(source="src/weighbridge/wire/carried.py, hosts.py and gateway/doors.py")
+    return f"{made}\n\n{dialects()}"
+
+
 # --- pages on disk ----------------------------------------------------------------------------------------------------
 
-WRITERS = {"config.md": config_page, "cli.md": cli_page}
+WRITERS = {"config.md": config_page, "cli.md": cli_page, "dialects.md": dialects_page}
 
 
 def stale(pages: Path = PAGES) -> dict[str, str]:
