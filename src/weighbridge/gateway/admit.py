@@ -5,7 +5,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from weighbridge.gateway.attempts import prepare
+from weighbridge.gateway.attempts import Tries
 from weighbridge.gateway.doors import Door, own_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.idempotency import KEY_CHARS_MAX, token_of
@@ -226,7 +226,9 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     )  # fmt: skip
     exchange.rated = rated
     if lane.plan is not None and trial is None:
-        prepare(exchange, request, caller.own)
+        gateway.retries.requests += 1
+        if lane.others and exchange.door.moves:
+            exchange.tries = Tries(lane, held, request, caller.own)
     if caller.idempotency is not None:
         exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, body)
     gateway.active.add(exchange)

@@ -80,13 +80,6 @@ class Failed(NamedTuple):
     retry_after_s: float | None = None
 
 
-def prepare(exchange: "Exchange", request: ChatRequest, own: bytes) -> None:
-    """A request that may be retried comes in. What another lane would need of it is kept, where there is one."""
-    exchange.gateway.retries.asked()
-    if exchange.lane.others and exchange.door.moves:
-        exchange.tries = Tries(exchange.lane, exchange.held, request, own)
-
-
 def tries_of(exchange: "Exchange") -> Tries:
     tries = exchange.tries
     if tries is None:

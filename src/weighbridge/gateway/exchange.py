@@ -365,8 +365,12 @@ class Exchange:
 
     def deliver(self) -> None:
         """The end is in the log: now the client may have the last of its answer."""
-        if self.claim is None or not self.claim.keeps(self.reply[0], self._deliver):
-            self._deliver()
+        claim, self.claim = self.claim, None
+        if claim is not None and claim.keeps(self.reply[0], self.deliver):
+            return  # and comes back here
+        client, self.client = self.client, None
+        if client is not None:
+            client.answered(*self.reply)
 
     def replay(self, answer: bytes) -> None:
         """Another request with the same idempotency key was answered so."""
@@ -382,11 +386,6 @@ class Exchange:
         if not self.done:
             self.gateway.meter.refused(refusal.code)
             self.refuse(refusal)
-
-    def _deliver(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            client.answered(*self.reply)
 
 
 def gate(lane: Lane) -> Refusal | None:

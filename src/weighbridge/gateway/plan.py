@@ -94,7 +94,7 @@ class RetryBudget:
     in ten buckets of a second: what leaves the window takes its requests and its retries along.
     """
 
-    __slots__ = ("_at", "_requests", "_retries", "refused", "taken")
+    __slots__ = ("_at", "_before", "_requests", "_retries", "refused", "requests", "taken")
 
     SHARE: Final = 5
     """One retry for so many requests."""
@@ -103,14 +103,13 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self._requests, self._retries = [0] * self.BUCKETS, [0] * self.BUCKETS
-        self._at = 0
+        self._at = self._before = 0
+        self.requests = 0
+        """That may be retried, all that ever came: counted up by whoever lets one in, without a call."""
         self.taken = self.refused = 0
 
-    def asked(self) -> None:
-        """One more request that may be retried."""
-        self._requests[self._at] += 1
-
     def take(self) -> bool:
+        self._requests[self._at] = self.requests - self._before
         if sum(self._retries) >= max(self.FLOOR, sum(self._requests) // self.SHARE):
             self.refused += 1
             return False
@@ -120,5 +119,6 @@ class RetryBudget:
 
     def second(self) -> None:
         """A second has passed."""
+        self._requests[self._at], self._before = self.requests - self._before, self.requests
         self._at = (self._at + 1) % self.BUCKETS
         self._requests[self._at] = self._retries[self._at] = 0

@@ -228,7 +228,7 @@ class Relay(asyncio.Protocol):
         return b"%b%b\r\n%bx-weighbridge-id: %b\r\nx-weighbridge-attempt: %d\r\n%b" % (
             STATUS_LINE.get(self.status) or status_line(self.status),
             _HOP.sub(b"", head[start : self.head_end]),
-            exchange.tag(),
+            exchange.lane.tag if exchange.tries is None else exchange.tag(),
             exchange.id.encode(),
             exchange.attempt,
             b"connection: close\r\n" if client is not None and client.close_after else b"",
