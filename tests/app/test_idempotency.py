@@ -165,6 +165,20 @@ def test_what_is_no_key_is_refused(file: Path, provider: FakeProvider, token: st
         assert (400, "invalid_idempotency_key") == (status, json.loads(body)["error"]["code"])
 
 
+def test_the_same_body_to_another_path_is_another_request(file: Path, provider: FakeProvider) -> None:
+    body = json.dumps({"model": "assistant", "prompt": "x", "messages": [{"role": "user", "content": "x"}]})
+    headers = {"authorization": f"Bearer {CLIENT_KEY}", "idempotency-key": "order"}
+    with serving(file) as served:
+        seen = []
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/chat/completions"):
+            connection = http.client.HTTPConnection(served.listen, timeout=60)
+            connection.request("POST", path, body, headers)
+            seen.append(connection.getresponse().status)
+            connection.close()
+        assert [200, 422, 200] == seen
+        assert 1 == len(provider.seen)
+
+
 def test_without_the_header_the_keeper_is_not_asked(file: Path, provider: FakeProvider) -> None:
     with serving(file) as served:
         from tests.app.serving import ask as plain

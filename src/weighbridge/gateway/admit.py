@@ -230,7 +230,8 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
         if lane.others and exchange.door.moves:
             exchange.tries = Tries(lane, held, request, caller.own)
     if caller.idempotency is not None:
-        exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, body)
+        asked = b"%b\0%b" % (exchange.door.path, body)
+        exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, asked)
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,

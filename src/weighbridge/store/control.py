@@ -334,7 +334,7 @@ class Claim(Message, frozen=True, kw_only=True, tag="claim"):
     client_key: str
     token: str
     body: str
-    """SHA-256 of the request's body, 64 hex digits."""
+    """SHA-256 of path and body, 64 hex digits."""
     owner: str
     """The exchange."""
 

@@ -33,7 +33,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     client_key: str
     token: str
     body: str
-    """SHA-256 of the request's body, 64 hex digits."""
+    """SHA-256 of path and body, 64 hex digits."""
     owner: str
     state: State
     expires_ns: int
