@@ -95,7 +95,8 @@ _VALUES = {
     "conversation": "printf('%x', i)", "trial": "NULL", "item": "NULL", "redacted": "false",
     "digest": "sha256(i::VARCHAR)",
 }  # fmt: skip
-_CAST = ", ".join(f'CAST({_VALUES[name]} AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
+_ABSENT = "NULL"
+_CAST = ", ".join(f'CAST({_VALUES.get(name, _ABSENT)} AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())
 _ROWS = f"SELECT {_CAST} FROM (SELECT unnest(range({{start}}, {{start}} + {{rows}})) AS i)"  # noqa: S608 (our own text)
 
 
