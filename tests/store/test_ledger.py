@@ -10,10 +10,11 @@ from tests.fakes import postgres
 from weighbridge.errors import StoreError
 from weighbridge.ledger.leasing import ahead, give, give_back, overdraw, reconcile, release, resolve
 from weighbridge.records.budget import Budget
+from weighbridge.store.database import SqlValue
 from weighbridge.store.funds import Ask, Given, Want
-from weighbridge.store.ledger import EPOCH_SHIFT, LedgerStore, Sums
+from weighbridge.store.ledger import EPOCH_SHIFT, SCHEMA, LedgerStore, Sums
 from weighbridge.store.postgres import PostgresSql
-from weighbridge.store.sql import Sql, SqliteSql
+from weighbridge.store.sql import Row, Sql, SqliteSql
 
 T0 = 1_795_608_000_000_000_000
 """2026-11-25 12:00 UTC."""
@@ -195,6 +196,54 @@ def test_a_new_epoch_makes_ids_that_were_never_there(store: LedgerStore) -> None
         resolve(store, "w1")
     (later,) = ask(store, 10).grants
     assert (1, 2) == (grant.lease >> EPOCH_SHIFT, later.lease >> EPOCH_SHIFT)
+
+
+def test_whichever_statement_fails_nothing_of_its_transaction_is_left(store: LedgerStore) -> None:
+    """The n-th write fails, for every n; afterwards the same is done whole."""
+    ask(store, 500)
+    before = store.windows(), store.leases()
+    real, statements = store.sql.run, 0
+
+    def until(limit: int) -> Callable[..., list[Row]]:
+        def run(statement: str, *values: SqlValue) -> list[Row]:
+            nonlocal statements
+            statements += 1
+            if statements > limit:
+                raise StoreError("the disk is full")
+            return real(statement, *values)
+
+        return run
+
+    for limit in range(100):
+        statements = 0
+        store.sql.run = until(limit)  # type: ignore[method-assign]
+        try:
+            given = ask(store, 700, 1, want("a"), want("support"), owner="w2")
+        except StoreError:
+            store.sql.run = real  # type: ignore[method-assign]
+            assert before == (store.windows(), store.leases())
+            continue
+        break
+    store.sql.run = real  # type: ignore[method-assign]
+    assert (1, 2, True) == (given.count, len(given.grants), limit > 10)
+
+
+def test_a_migration_that_is_cut_off_leaves_the_schema_before_and_all_rows(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every migration is one transaction with its number, in both databases: what is not whole did not happen."""
+    ask(open_store("one"), 1_000)
+    steps = (*SCHEMA, "ALTER TABLE lease ADD COLUMN one INTEGER; ALTER TABLE lease ADD COLUMN two INTEGER; {cut}")
+    for cut in ("SELECT nothing FROM nowhere", "SELECT 1"):
+        monkeypatch.setattr("weighbridge.store.ledger.SCHEMA", (*steps[:-1], steps[-1].format(cut=cut)))
+        if "nowhere" in cut:
+            with pytest.raises(StoreError):
+                open_store("two")
+            continue
+        store = open_store("three")
+        assert [(2,)] == store.sql.run("SELECT version FROM ledger_schema")
+        assert [(None, None)] == store.sql.run("SELECT one, two FROM lease")
+        assert used(store) >= 1_000
 
 
 def test_a_schema_of_a_newer_version_is_refused(open_store: Open) -> None:

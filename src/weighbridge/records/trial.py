@@ -25,8 +25,7 @@ class TrialToken(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     arm: str
     budget_nanousd: int | None
-    """What this token may still spend; `None` is no limit. Each worker enforces it by itself (`gateway.trials`); over
-    all workers it is kept by the trial that holds the token."""
+    """What may be spent under this token; `None` is no limit. An account of the ledger: it holds over all workers."""
     expires_ns: int
     key: str
     """The client key name that the exchanges are booked on (`trial`)."""
