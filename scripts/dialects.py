@@ -64,7 +64,8 @@ def _paths() -> str:
         "Embeddings never move to another arm and are no matter for trials: vectors of two models do not compare, so\n"
         f"an index that holds both is corrupted. What passes through ({methods}) goes to the incumbent\n"
         "of the route that the header `x-weighbridge-route` names, else of the only route that the key may use; with\n"
-        "several and no header it is refused. Keys come as `Authorization: Bearer`, `x-api-key` or `api-key` on every path.\n"
+        "several and no header it is refused. Keys come as `Authorization: Bearer`, `x-api-key` or `api-key` on every "
+        "path.\n"
         "`anthropic-version` and `anthropic-beta` go along where the endpoint speaks that dialect.\n"
     )
 
