@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -18,10 +18,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.app.serving import CLIENT_KEY, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
-from weighbridge.app.spans import spans_of
+from weighbridge.app.spans import OPERATIONS, spans_of
 from weighbridge.app.traces import WAITING_MAX, Exporter, headers_of
 from weighbridge.config.logs import JsonLines
 from weighbridge.records.exchange import Attempt, Exchange
+from weighbridge.records.frames import Asked
 from weighbridge.records.table import Endpoint
 from weighbridge.records.traces import kept, parsed
 from weighbridge.records.usage import Usage
@@ -193,6 +194,28 @@ def test_each_attempt_is_a_child_and_what_is_unknown_is_left_out() -> None:
     assert (2_000, 2_500) == (second.start_ns, second.end_ns)
     assert "weighbridge.cost_nanousd" not in request.attributes
     assert "somebody" not in str((request, first, second))
+
+
+@pytest.mark.parametrize(
+    ("asked", "operation"),
+    [
+        ("openai", "chat"),
+        ("anthropic", "chat"),
+        ("openai-embeddings", "embeddings"),
+        ("openai-completions", "text_completion"),
+    ],
+)
+def test_a_span_is_named_for_what_was_asked(asked: str, operation: str) -> None:
+    for span in spans_of(exchange(asked=asked), {}):
+        assert operation == span.attributes["gen_ai.operation.name"] == span.name.split()[0]
+
+
+def test_every_kind_of_request_has_an_operation() -> None:
+    assert set(get_args(Asked)) == set(OPERATIONS)
+
+
+def test_an_answer_that_was_replayed_is_no_error() -> None:
+    assert spans_of(exchange(outcome="replayed"), {})[0].error is None
 
 
 def test_the_same_exchange_has_the_same_spans_whenever_it_is_exported() -> None:

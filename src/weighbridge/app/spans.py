@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.records.exchange import Attempt, Exchange
+from weighbridge.records.frames import Asked
 from weighbridge.records.table import Endpoint
 from weighbridge.records.traces import TraceParent, parsed
 from weighbridge.upstream import BaseUrl
@@ -19,6 +20,13 @@ Value = str | int | float | bool | tuple[str, ...]
 
 PROVIDERS = {"azure": "azure.ai.openai", "bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
 """Dialect -> the conventions' name of the provider, where the price book's id is another."""
+
+
+OPERATIONS: Mapping[Asked, str] = {
+    "openai": "chat", "anthropic": "chat", "openai-responses": "chat", "openai-embeddings": "embeddings",
+    "openai-completions": "text_completion", "anthropic-count-tokens": "count_tokens", "other": "other",
+}  # fmt: skip
+"""The conventions' names; for what they have no name for, one of ours."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +53,9 @@ def spans_of(exchange: Exchange, endpoints: Mapping[str, Endpoint]) -> tuple[Spa
 
 
 def _request(exchange: Exchange, parent: TraceParent | None) -> Span:
-    usage = exchange.usage
+    usage, operation = exchange.usage, OPERATIONS[exchange.asked]
     attributes: dict[str, Value | None] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.request.model": exchange.route,
         "gen_ai.request.stream": exchange.stream,
         "gen_ai.request.max_tokens": exchange.max_tokens,
@@ -65,7 +73,7 @@ def _request(exchange: Exchange, parent: TraceParent | None) -> Span:
         "gen_ai.response.time_to_first_chunk": _seconds(exchange.first_byte_ns),
     }
     return Span(
-        name=f"chat {exchange.route}",
+        name=f"{operation} {exchange.route}",
         kind="server",
         trace_id=_id(exchange.id, 16) if parent is None else parent.trace_id,
         span_id=_id(f"{exchange.id} request", 8),
@@ -74,17 +82,18 @@ def _request(exchange: Exchange, parent: TraceParent | None) -> Span:
         start_ns=exchange.time_ns,
         end_ns=exchange.time_ns + (exchange.duration_ns or 0),
         attributes=_known(attributes),
-        error=None if exchange.outcome == "ok" else exchange.outcome,
+        error=None if exchange.outcome in ("ok", "replayed") else exchange.outcome,
     )
 
 
 def _attempt(exchange: Exchange, attempt: Attempt, request: Span, endpoints: Mapping[str, Endpoint]) -> Span:
     usage, endpoint = attempt.usage, endpoints.get(attempt.endpoint)
+    operation = OPERATIONS[exchange.asked]
     base = None if endpoint is None else BaseUrl.parse(endpoint.base_url)
     start_ns = attempt.time_ns or exchange.time_ns
     failed = attempt.error is not None or attempt.status is None or attempt.status >= 400
     attributes: dict[str, Value | None] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": _provider(endpoint),
         "gen_ai.request.model": attempt.model,
         "gen_ai.response.finish_reasons": None if attempt.finish_reason is None else (attempt.finish_reason,),
@@ -106,7 +115,7 @@ def _attempt(exchange: Exchange, attempt: Attempt, request: Span, endpoints: Map
         "weighbridge.cost_estimated": attempt.estimated,
     }
     return Span(
-        name=f"chat {attempt.model}",
+        name=f"{operation} {attempt.model}",
         kind="client",
         trace_id=request.trace_id,
         span_id=_id(f"{exchange.id} attempt {attempt.attempt}", 8),
