@@ -1,6 +1,6 @@
 """What replaying costs the trial's own process: CPU per item, from the captured body to the journal and the tests.
 
-    python bench/replay.py [--items N]
+    python -m bench.replay [--items N]
 
 A process of its own answers like a gateway. Measured is the process of the trial: reading the body, the call over a
 real connection, reading the answer, grading, the journal's line, the tests. Allowed is a millisecond of CPU per item.

@@ -1,8 +1,8 @@
 """Do the verdicts keep their promises? Errors under peeking, stopping points, label savings, speed; prints one table.
 
-    python bench/stats.py                    under a minute
-    python bench/stats.py --long             the real thing, several minutes
-    python bench/stats.py --long --write     the same, into docs/evidence/statistics.md
+    python -m bench.stats                    under a minute
+    python -m bench.stats --long             the real thing, several minutes
+    python -m bench.stats --long --write     the same, into docs/evidence/statistics.md
     ... --recorded FOLDER                    also shuffles of recorded answers, FOLDER/zeroeval/outputs.parquet
 
 Every row has its allowance beside it; a row that misses makes the exit status 1. Rows under "must fail" are methods
@@ -441,7 +441,7 @@ def main() -> int:
     seconds = time.process_time() - start
     print(f"{len(found)} rows, {len(missed)} missed, {seconds:.0f} s CPU")
     if options.write:
-        command = "python bench/stats.py" + (" --long" if options.long else "") + " --write"
+        command = "python -m bench.stats" + (" --long" if options.long else "") + " --write"
         command += " --recorded FOLDER" if options.recorded else ""
         head = (
             "# Do the verdicts keep their promises?\n\n"
