@@ -65,11 +65,10 @@ class Observer:
 
     def figures(self, exchange: Exchange) -> dict[Guardrail, float | None]:
         """What lies on a scale; `None` is unknown, and a figure that does not apply is absent."""
-        first = exchange.attempts[0]
-        found: dict[Guardrail, float | None] = {"latency": first.duration_ns, "cost": first.cost_nanousd}
+        found: dict[Guardrail, float | None] = {"latency": exchange.duration_ns, "cost": exchange.cost_nanousd}
         if exchange.stream:
-            found["first_byte"] = first.first_byte_ns
-        usage = first.usage
+            found["first_byte"] = exchange.first_byte_ns
+        usage = exchange.attempts[-1].usage
         found["tokens"] = None if usage is None else float(usage.output + usage.reasoning)
         return found
 
@@ -100,8 +99,9 @@ class Observer:
         arm = first_arm(exchange)
         if arm not in (self._incumbent, self._candidate) or not exchange.attempts:
             return None
-        first = exchange.attempts[0]
-        failed = exchange.outcome in FAILED or (first.error is not None and len(exchange.attempts) > 1)
+        # Another arm stood in: the one that was asked first could not. A second try of the same arm that went well is
+        # no failure: a kept connection that was closed is replaced like that, most often where little is asked.
+        failed = exchange.outcome in FAILED or exchange.attempts[-1].arm != arm
         if not failed and exchange.outcome != "ok":
             return None
         candidate, conversation = arm == self._candidate, int(exchange.conversation, 16)
@@ -138,8 +138,8 @@ class Observer:
 
 
 def _finish(exchange: Exchange, bad: list[Guardrail], unknown: list[Guardrail]) -> None:
-    first = exchange.attempts[0]
-    reason, usage = first.finish_reason, first.usage
+    last = exchange.attempts[-1]
+    reason, usage = last.finish_reason, last.usage
     if reason is None:
         unknown.append("refusals")
     elif reason in REFUSED:

@@ -109,8 +109,8 @@ class Watch:
         for attempt in exchange.attempts:
             if attempt.status in (429, 503) and attempt.arm in self.limited:
                 self.limited[attempt.arm] += 1
-        if arm == self._candidate and exchange.attempts and exchange.attempts[0].cost_nanousd is not None:
-            self._cost += exchange.attempts[0].cost_nanousd
+        if arm == self._candidate and exchange.cost_nanousd is not None:
+            self._cost += exchange.cost_nanousd
             self._cost_known += 1
         if self._live:
             sight = self._observer.sight(exchange, self._above, self._plan.guardrails, self._judge.body)
