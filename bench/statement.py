@@ -5,8 +5,8 @@
     scripts/bench statement --write            also docs/evidence/statement.md
 
 The rows are made in SQL with the columns that sealing writes, in files of 500,000, and signed into a chain as sealed
-files are; nothing else of the store is made up. Timed are the functions behind `budget statement`, `--focus`,
-`budget forecast` and `budget savings`, each from a fresh look at the log. The total is compared with the sum over the
+files are; nothing else of the store is made up. Timed are the functions behind `budget statement`, `--focus`
+and `budget forecast`, each from a fresh look at the log. The total is compared with the sum over the
 files.
 """
 
@@ -28,9 +28,7 @@ from weighbridge.exchanges.rows import COLUMNS
 from weighbridge.ledger.focus import export
 from weighbridge.ledger.outlook import outlooks
 from weighbridge.ledger.postings import postings
-from weighbridge.ledger.prices import Terms
 from weighbridge.ledger.rates import put_rates
-from weighbridge.ledger.savings import savings
 from weighbridge.ledger.statement import Month, statement
 from weighbridge.records.usage import usd
 from weighbridge.store.layout import Layout
@@ -137,12 +135,8 @@ def main() -> int:
             with postings(layout) as sql:
                 return len(outlooks(sql, config, NOV_1_NS + 30 * 86_400 * 10**9 - 1))
 
-        def saved() -> int:
-            with postings(layout) as sql:
-                return len(savings(sql, config, Terms(), None, november.until).incumbent.rows)
-
         rows: list[tuple[str, float, object]] = []
-        for name, what in (("statement", stated), ("FOCUS export", exported), ("forecast", looked), ("savings", saved)):
+        for name, what in (("statement", stated), ("FOCUS export", exported), ("forecast", looked)):
             seconds, answer = timed(what)
             rows.append((name, seconds, answer))
             print(f"{name}: {seconds:.1f} s ({answer})", file=sys.stderr, flush=True)
