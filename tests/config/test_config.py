@@ -149,8 +149,8 @@ BAD = {
         r"server\.tls_client_ca: means nothing without server\.tls_cert",
     ),
     "a store elsewhere": (
-        edited("[capture]", '[store]\nurl = "postgresql://x"\n[capture]'),
-        r"store\.url: .*local files only",
+        edited("[capture]", '[store]\nlog = "s3://bucket/log"\n[capture]'),
+        r"store\.log: .*local files only",
     ),
     "capture without a purpose": (edited('purpose = "try open models"', ""), r"capture\.purpose: must say something"),
     "capture without an approver": (
