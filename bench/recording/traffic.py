@@ -130,9 +130,12 @@ def ledgers(exported: str, prices: dict[str, Price]) -> dict[str, Ledger]:
     return found
 
 
+FIELDS = Usage.__struct_fields__
+
+
 def _usage(told: dict[str, int | str | None]) -> Usage:
     """The token classes of an exported attempt; `total` is their sum and no class."""
-    return msgspec.convert({name: told[name] for name in Usage.__struct_fields__ if name in told}.values(), Usage)
+    return msgspec.convert([told.get(name, None if name == "service_tier" else 0) for name in FIELDS], Usage)
 
 
 def mismatches(log: dict[str, Ledger], bill: dict[str, dict[str, int]], told: Told) -> list[str]:
