@@ -32,6 +32,7 @@ def both(tmp_path: Path, provider: FakeProvider) -> Iterator[Running]:
             incumbent="claude",
             candidates=("open",),
             fallbacks=("open",),
+            retries_max=1,
             shares=(Share(arm="claude", basis_points=10_000),),
         ),
         Route(

@@ -137,7 +137,7 @@ def answer_head(exchange: "Exchange", head: bytes, status: int, kind: bytes, los
         status_line(status),
         kind,
         passed.encode("latin-1"),
-        exchange.lane.tag,
+        exchange.tag(),
         lost_line((*exchange.losses, *losses)),
         exchange.id.encode(),
         exchange.attempt,
