@@ -103,7 +103,7 @@ class Host(FakeProvider):
         if "unsteady" in self.quirks:
             seed = self.asked
         mixed = hashlib.sha256(f"{self.weights}{prompt}{seed}".encode()).hexdigest()
-        length = 200 if "story" in prompt else 6
+        length = 500 if "story" in prompt else 6
         return " ".join(mixed[at % 60 : at % 60 + 4] for at in range(length))
 
     async def _streamed(
