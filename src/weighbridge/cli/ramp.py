@@ -1,6 +1,7 @@
 """`weighbridge ramp`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -66,6 +67,12 @@ def _asked(
         action=action, route=route, why=why, token=said, up_to=up_to, accepts=accepts, candidate=candidate,
         verdict=verdict,
     )  # fmt: skip
+
+
+def _step(action: RampAction, route: str, why: str, token: str | None, config: Path, *, as_json: bool) -> None:
+    """What a command does that names an action and nothing else about it."""
+    loaded = load(config)
+    _print(_act(loaded, _asked(loaded, action, route, why, token)), as_json=as_json)
 
 
 @app.command()
@@ -140,8 +147,7 @@ def start(
     route: Route, why: Why = "", token: Token = None, config: ConfigFile = DEFAULT_CONFIG, json: Json = False
 ) -> None:
     """Start an approved ramp: copies of requests go to the candidate, users see nothing of it yet."""
-    loaded = load(config)
-    _print(_act(loaded, _asked(loaded, "start", route, why, token)), as_json=json)
+    _step("start", route, why, token, config, as_json=json)
 
 
 @app.command()
@@ -149,8 +155,7 @@ def advance(
     route: Route, why: Why = "", token: Token = None, config: ConfigFile = DEFAULT_CONFIG, json: Json = False
 ) -> None:
     """Take the next step now. It needs the same as the step that a ramp takes by itself, and says what is missing."""
-    loaded = load(config)
-    _print(_act(loaded, _asked(loaded, "advance", route, why, token)), as_json=json)
+    _step("advance", route, why, token, config, as_json=json)
 
 
 @app.command()
@@ -158,8 +163,7 @@ def pause(
     route: Route, why: Why = "", token: Token = None, config: ConfigFile = DEFAULT_CONFIG, json: Json = False
 ) -> None:
     """Stay at the present share: no further step, but an alarm still takes everything back."""
-    loaded = load(config)
-    _print(_act(loaded, _asked(loaded, "pause", route, why, token)), as_json=json)
+    _step("pause", route, why, token, config, as_json=json)
 
 
 @app.command()
@@ -167,8 +171,7 @@ def resume(
     route: Route, why: Why = "", token: Token = None, config: ConfigFile = DEFAULT_CONFIG, json: Json = False
 ) -> None:
     """Go on after a pause, in the stage that it paused."""
-    loaded = load(config)
-    _print(_act(loaded, _asked(loaded, "resume", route, why, token)), as_json=json)
+    _step("resume", route, why, token, config, as_json=json)
 
 
 @app.command()
@@ -176,8 +179,7 @@ def reject(
     route: Route, why: Why = "", token: Token = None, config: ConfigFile = DEFAULT_CONFIG, json: Json = False
 ) -> None:
     """Give up a ramp before users were on the candidate."""
-    loaded = load(config)
-    _print(_act(loaded, _asked(loaded, "reject", route, why, token)), as_json=json)
+    _step("reject", route, why, token, config, as_json=json)
 
 
 @app.command()
