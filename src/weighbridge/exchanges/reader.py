@@ -118,20 +118,22 @@ class Follower:
     """What is new in the log, exchange by exchange as they end.
 
     Without `history`, exchanges that ended before the follower was made are left out; one that is running is reported
-    when it ends. `poll` raises `Corrupt`.
+    when it ends. With `unsealed`, what ended in segments that are not sealed counts as new. `poll` raises `Corrupt`.
     """
 
-    def __init__(self, layout: Layout, *, history: bool = False) -> None:
+    def __init__(self, layout: Layout, *, history: bool = False, unsealed: bool = False) -> None:
         self._layout, self._chain = layout, Chain(layout)
+        self._waiting: list[tuple[str, Exchange]] = []
+        """Read already, not reported yet."""
         self._merges: dict[str, Merge] = {}
         self._at: dict[str, int | None] = {}
         """Segment name -> where to go on, `None` where it is read to its end."""
         self._over: set[str] = set()
         """Incarnations that are gone and read to their end."""
         if not history:
-            self._skip_history()
+            self._skip_history(keep_unsealed=unsealed)
 
-    def _skip_history(self) -> None:
+    def _skip_history(self, *, keep_unsealed: bool) -> None:
         with look(self._layout, self._chain) as view:
             for incarnation, found in groupby(view.segments, key=lambda one: one.incarnation):
                 segments = list(found)
@@ -146,17 +148,25 @@ class Follower:
                         self._at[segment.name] = None
                 if not is_open:
                     self._over.add(incarnation)
-            self._read(view, keep=False)
+            still_open = {segment.name for segment in view.segments if segment.sealed is None}
+            read_now = self._read(view)
+            self._waiting = [one for one in read_now if one[0] in still_open] if keep_unsealed else []
 
     def poll(self) -> list[Exchange]:
         """The exchanges that ended since the last call, in log order within each worker. Does not wait."""
         with look(self._layout, self._chain) as view:
-            return self._read(view, keep=True)
+            return [exchange for _, exchange in self.poll_view(view)]
 
-    def _read(self, view: View, *, keep: bool) -> list[Exchange]:
-        found: list[Exchange] = []
+    def poll_view(self, view: View) -> list[tuple[str, Exchange]]:
+        """The same from a look that the caller has taken, each with the name of the segment that it ended in."""
+        found, self._waiting = self._waiting, []
+        return found + self._read(view)
+
+    def _read(self, view: View) -> list[tuple[str, Exchange]]:
+        found: list[tuple[str, Exchange]] = []
         present = set()
-        for incarnation, segments in groupby(view.segments, key=lambda one: one.incarnation):
+        for incarnation, group in groupby(view.segments, key=lambda one: one.incarnation):
+            segments = list(group)
             present.add(incarnation)
             if incarnation in self._over:
                 continue
@@ -165,14 +175,14 @@ class Follower:
             has_open = False
             for segment in segments:
                 has_open = has_open or segment.sealed is None
-                self._read_segment(segment, merge, live, found if keep else None)
+                self._read_segment(segment, merge, live, found)
             if not live and not has_open:
                 self._over.add(incarnation)
             if not live:
-                found += merge.finish()
+                found += [(segments[-1].name, lost) for lost in merge.finish()]
         return found
 
-    def _read_segment(self, segment: Segment, merge: Merge, live: bool, found: list[Exchange] | None) -> None:
+    def _read_segment(self, segment: Segment, merge: Merge, live: bool, found: list[tuple[str, Exchange]]) -> None:
         at = self._at.get(segment.name, 0)
         if at is None:
             return
@@ -185,8 +195,8 @@ class Follower:
         scan = Scan(data, at - base, None)
         for offset, payload in scan:
             done = merge.add(payload, segment.path, base + offset)
-            if done is not None and found is not None:
-                found.append(done)
+            if done is not None:
+                found.append((segment.name, done))
         self._at[segment.name] = base + scan.end
         if scan.stop == "closed" or segment.sealed is not None or not live:
             self._at[segment.name] = None

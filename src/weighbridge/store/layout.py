@@ -29,6 +29,7 @@ class Layout:
         self.trials = root / "trials"
         self.run = root / "run"
         self.rates = root / "run" / "rates"
+        self.daily = root / "run" / "daily"
 
     def folders(self) -> tuple[Path, ...]:
         return (
