@@ -33,6 +33,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """Gone with the machine before they were synced."""
     bodies_checked: bool = False
     """Were bodies decrypted and held against their commitments? It takes the master key."""
+    databases: int = 0
+    """Of the keeper, each page held against its checksum."""
     objects: int = 0
     verdicts: int = 0
     pairs: int = 0

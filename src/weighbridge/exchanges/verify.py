@@ -1,8 +1,9 @@
 """Is the store what was written? One changed byte, a cut tail or a missing file is named.
 
 Everything durable is walked: keys, the chain's signatures and links, the signed head, every sealed file against its
-digest, frames and their checksums, what open segments had signed, bodies against their commitments, and the way from
-each verdict over its evidence to the exchanges. It finds changes; it does not prove that the world was as recorded.
+digest, every page of the databases, frames and their checksums, what open segments had signed, bodies against their
+commitments, and the way from each verdict over its evidence to the exchanges. It finds changes; it does not prove that
+the world was as recorded.
 """
 
 from hashlib import sha256
@@ -10,6 +11,7 @@ from hashlib import sha256
 from weighbridge.exchanges.chain import Chain, fingerprint
 from weighbridge.exchanges.check_bodies import BodyCheck
 from weighbridge.exchanges.check_chain import check_chain, check_keys
+from weighbridge.exchanges.check_databases import check_databases
 from weighbridge.exchanges.check_evidence import EvidenceCheck
 from weighbridge.exchanges.check_log import check_log
 from weighbridge.exchanges.findings import Counts, Findings, Problem, VerifyReport
@@ -51,6 +53,7 @@ def _verify(layout: Layout, chain: Chain, master: bytes | None, known: Remembere
     if not layout.root.is_dir():
         findings.problem(layout.root, "there is no store here")
         return findings.report()
+    check_databases(layout, findings)
     try:
         snapshot = chain.snapshot()
     except Corrupt as damage:

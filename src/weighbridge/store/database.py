@@ -18,7 +18,7 @@ import apsw
 import msgspec
 
 from weighbridge.errors import StoreError
-from weighbridge.store import client_keys, idempotency, ramps
+from weighbridge.store import checked, client_keys, idempotency, ramps
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
@@ -137,7 +137,7 @@ class Database:
             raise StoreError(problem)
         self._path = path
         with self._told("opened"):
-            self._db = apsw.Connection(str(path))
+            self._db = checked.connect(path)
             try:
                 self._open(migrations)
             except BaseException:
@@ -151,8 +151,7 @@ class Database:
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
         # FULL: a table number or a head that was given out is on disk. A few writes a minute do not need less.
-        self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-        found = self._scalar("PRAGMA quick_check(1)")
+        found = self._look()
         if found != "ok":
             raise StoreError(
                 f"{self._path} is damaged ({found!r}). Move it away and start again: tables and heads are rebuilt "
@@ -168,6 +167,19 @@ class Database:
             with self._db:
                 self._db.execute(migrations[number])
                 self._db.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _look(self) -> SqlValue:
+        """What SQLite says of the whole of it; `ok` if it is sound."""
+        try:
+            checked.keep_checksums(self._db, self._path)
+            self._db.execute(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+            ).fetchall()
+            return self._scalar("PRAGMA quick_check(1)")
+        except apsw.Error as error:
+            if not checked.is_damage(error):
+                raise
+            return str(error)
 
     def _told(self, what: str) -> AbstractContextManager[None]:
         return _told(self._path, what)
@@ -345,7 +357,7 @@ def _reading(path: Path) -> Iterator[apsw.Connection | None]:
         yield None
         return
     try:
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        db = checked.connect(path, flags=apsw.SQLITE_OPEN_READONLY)
         try:
             db.set_busy_timeout(2_000)
             yield db

@@ -14,6 +14,7 @@ from typing import Protocol
 import apsw
 
 from weighbridge.errors import StoreError
+from weighbridge.store import checked
 from weighbridge.store.database import SqlValue, sqlite_problem, sqlite_version
 
 Row = tuple[SqlValue, ...]
@@ -50,21 +51,34 @@ class SqliteSql:
         self.place = str(path)
         self._wall_ns = wall_ns
         with self._told("opened"):
-            self._db = apsw.Connection(self.place)
+            self._db = checked.connect(path)
             try:
-                self._db.set_busy_timeout(2_000)
-                # FULL: a lease that was answered is on disk.
-                self._db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-                found = self._db.execute("PRAGMA quick_check(1)").fetchone()
+                found = self._opened(path)
             except BaseException:
                 self._db.close()
                 raise
-        if found is None or found[0] != "ok":
+        if found != "ok":
             self._db.close()
             raise StoreError(
-                f"{path} is damaged ({'' if found is None else found[0]!r}). Put a backup back with "
-                "`weighbridge restore`, or move it away: budgets then begin anew, with nothing spent."
+                f"{path} is damaged ({found}). Put a backup back with `weighbridge restore`, or move it away: budgets "
+                "then begin anew, with nothing spent."
             )
+
+    def _opened(self, path: Path) -> str:
+        """What SQLite says of the whole of it; `ok` if it is sound."""
+        try:
+            self._db.set_busy_timeout(2_000)
+            checked.keep_checksums(self._db, path)
+            # FULL: a lease that was answered is on disk.
+            self._db.execute(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+            ).fetchall()
+            found = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        except apsw.Error as error:
+            if not checked.is_damage(error):
+                raise
+            return f"{error}"
+        return "nothing" if found is None else str(found[0])
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -1,0 +1,205 @@
+"""SQLite files whose every page carries a checksum: one changed byte is found, also where no row lies.
+
+SQLite checks none of its bytes. Its own extension `cksumvfs` keeps eight bytes at the end of each page for a checksum,
+writes them with the page and compares them when a page is read (https://sqlite.org/cksumvfs.html); apsw's wheels bring
+it. A page that another program wrote without it does not fit either. Where a build of apsw lacks it, databases are
+used without checksums, and `verify` says so.
+
+The write-ahead log has checksums of its own, each over all frames before it.
+"""
+
+import struct
+import time
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import apsw
+import apsw.sqlite_extra
+import msgspec
+
+from weighbridge.errors import StoreError
+
+EXTENSION, VFS = "cksumvfs", "cksmvfs"
+RESERVED = 8
+"""Bytes at the end of each page."""
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+_PAGE_SIZE_AT, _RESERVED_AT = 16, 20
+_WAL_HEADER, _WAL_FRAME = 32, 24
+_WAL_MAGIC = 0x377F0682
+"""Its last bit says in which byte order checksums are made."""
+_TRIES, _WAIT_S = 8, 0.01
+"""A page that is being written while it is read does not fit, until it is written."""
+
+
+class PageProblem(msgspec.Struct, frozen=True):
+    file: str
+    offset: int
+    what: str
+
+
+@cache
+def has_checksums() -> bool:
+    """Whether this build of apsw can keep them; loads the extension, for this process."""
+    if apsw.sqlite_extra.has(EXTENSION) != "extension":
+        return False
+    db = apsw.Connection(":memory:")
+    try:
+        apsw.sqlite_extra.load(db, EXTENSION)
+    except (apsw.Error, apsw.sqlite_extra.NotAvailable):
+        return False
+    finally:
+        db.close()
+    return VFS in apsw.vfs_names()
+
+
+def connect(path: Path, *, flags: int | None = None) -> apsw.Connection:
+    """Open a database with checksums where they can be had. Raises `apsw.Error`."""
+    usual = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    return apsw.Connection(str(path), flags=usual if flags is None else flags, vfs=VFS if has_checksums() else None)
+
+
+def keep_checksums(db: apsw.Connection, path: Path) -> None:
+    """Make every page of this database carry one. One of an earlier version is written anew, once; a crash meanwhile
+    leaves the old one. Raises `apsw.Error`."""
+    if not has_checksums() or _reserved(path) == RESERVED:
+        return
+    db.execute("PRAGMA journal_mode = DELETE").fetchall()
+    db.reserve_bytes(None, RESERVED)
+    db.execute("VACUUM").fetchall()
+
+
+def is_damage(error: apsw.Error) -> bool:
+    """Is it about a page that does not fit its checksum, or is no page at all?"""
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError) or (
+        getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
+    )
+
+
+def _reserved(path: Path) -> int | None:
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+    return head[_RESERVED_AT] if len(head) == _HEADER_BYTES else None
+
+
+# --- looking at a file, beside whoever uses it ------------------------------------------------------------------------
+
+
+class Examined(msgspec.Struct, frozen=True):
+    problems: tuple[PageProblem, ...]
+    has_checksums: bool = True
+    """False for a database that an earlier version wrote, or a build of apsw without the extension."""
+
+
+def examine(path: Path) -> Examined | None:
+    """Every page, in use or free, against its checksum, and the write-ahead log against its own; `None`: no database.
+
+    Looks at the files only, so it takes no lock and disturbs nobody. Raises `StoreError`.
+    """
+    try:
+        return _examined(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"the database {path} cannot be read: {error.strerror}") from None
+
+
+def _examined(path: Path) -> Examined:
+    log = _wal(path.with_name(path.name + "-wal"))
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+        if not head:
+            return Examined(tuple(log))  # just made; what there is stands in the log
+        size = int.from_bytes(head[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
+        size = 65_536 if size == 1 else size
+        reserved = head[_RESERVED_AT]
+        if head[: len(_MAGIC)] != _MAGIC or size < 512 or size & (size - 1) or reserved not in (0, RESERVED):
+            return Examined((PageProblem(path.name, 0, "the header of the database is not one"), *log))
+        if reserved == 0:
+            file.seek(0)
+            first = bytearray(file.read(size))
+            first[_RESERVED_AT] = RESERVED
+            if not _fits(struct.Struct(f"<{size // 4}I"), bytes(first)):
+                return Examined(tuple(log), has_checksums=False)
+        return Examined((*_pages(path, file, size), *log))
+
+
+def _pages(path: Path, file: BinaryIO, size: int) -> list[PageProblem]:
+    sums, found = struct.Struct(f"<{size // 4}I"), []
+    count, rest = divmod(path.stat().st_size, size)
+    if rest:
+        found.append(PageProblem(path.name, count * size, "ends in the middle of a page"))
+    for number in range(count):
+        for tries in range(_TRIES):
+            file.seek(number * size)
+            page = file.read(size)
+            if _fits(sums, page):
+                break
+            if tries == _TRIES - 1:
+                found.append(PageProblem(path.name, number * size, "a page does not fit its checksum"))
+                break
+            time.sleep(_WAIT_S)
+    return found
+
+
+def _fits(sums: struct.Struct, page: bytes) -> bool:
+    if len(page) != sums.size:
+        return False
+    words = sums.unpack(page)
+    return _sum(words[:-2], 0, 0) == words[-2:]
+
+
+def _sum(words: tuple[int, ...], one: int, two: int) -> tuple[int, int]:
+    """SQLite's checksum, of pages and of the write-ahead log alike."""
+    for at in range(0, len(words), 2):
+        one = (one + words[at] + two) & 0xFFFFFFFF
+        two = (two + words[at + 1] + one) & 0xFFFFFFFF
+    return one, two
+
+
+def _wal(path: Path) -> list[PageProblem]:
+    """A frame that does not fit, with others of the same round behind it: everything from there on would be ignored.
+
+    The last frame alone may be one that a crash cut off; its transaction was never answered.
+    """
+    for tries in range(_TRIES):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return []
+        offset = _wal_break(data)
+        if offset is None:
+            return []
+        if tries == _TRIES - 1:
+            return [PageProblem(path.name, offset, "a frame of the write-ahead log does not fit its checksum")]
+        time.sleep(_WAIT_S)
+    return []
+
+
+def _wal_break(data: bytes) -> int | None:
+    if len(data) < _WAL_HEADER:
+        return None
+    magic, _, page_size, _, *salts_and_sums = struct.unpack(">8I", data[:_WAL_HEADER])
+    if magic & ~1 != _WAL_MAGIC or page_size < 512 or page_size & (page_size - 1):
+        return 0
+    order = ">" if magic & 1 else "<"
+    running = _sum(struct.unpack(f"{order}6I", data[:24]), 0, 0)
+    if running != tuple(salts_and_sums[2:]):
+        return 0
+    salts, broken = data[16:24], None
+    length = _WAL_FRAME + page_size
+    head, page = struct.Struct(f"{order}2I"), struct.Struct(f"{order}{page_size // 4}I")
+    for at in range(_WAL_HEADER, len(data) - length + 1, length):
+        if data[at + 8 : at + 16] != salts:
+            if broken is None:
+                # What an earlier round left behind begins here, unless the salts themselves were changed.
+                broken = at
+            continue
+        if broken is not None:
+            return broken
+        running = _sum(head.unpack_from(data, at), *running)
+        running = _sum(page.unpack_from(data, at + _WAL_FRAME), *running)
+        if running != struct.unpack(">2I", data[at + 16 : at + _WAL_FRAME]):
+            broken = at
+    return None
