@@ -27,7 +27,7 @@ from weighbridge.gateway.gateway import Gateway
 from weighbridge.gateway.lanes import Lanes
 from weighbridge.keeper.bank import Bank
 from weighbridge.records.budget import Budget
-from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted
+from weighbridge.records.frames import Finished, Frame, Held, Posted
 from weighbridge.records.table import SCHEMA, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable, Share
 from weighbridge.records.usage import Price
 from weighbridge.store.control import CallBack, Event, Funds, Released, Void
@@ -246,14 +246,14 @@ class Running:
         row = ("weighbridge_endpoint_waiting", {"endpoint": endpoint}, count)
         until(lambda: self.on_loop(self.gateway.samples), lambda samples: row in samples)
 
-    def frames(self) -> list[Held | Attempted | Posted | Finished]:
+    def frames(self) -> list[Frame]:
         """Everything that was written to the log."""
-        rows: list[Held | Attempted | Posted | Finished] = []
+        rows: list[Frame] = []
         for path in sorted(self.layout.open_log.glob("*.wbx")):
             rows += [_frame(payload) for _, payload in Scan(path.read_bytes())]
         return rows
 
-    def of(self, exchange_id: str) -> list[Held | Attempted | Posted | Finished]:
+    def of(self, exchange_id: str) -> list[Frame]:
         return [row for row in self.frames() if row.id == exchange_id]
 
     def finished(self, count: int = 1, wait_s: float = 10.0) -> list[Finished]:

@@ -110,3 +110,28 @@ def test_in_the_shadow_both_arms_are_held_against_each_other_on_the_same_request
         monitor.take(sight(number, candidate=False))
         monitor.take(sight(number, candidate=True, bad=("errors",)))
     assert monitor.alarmed
+
+
+def test_tasks_that_fail_on_the_candidate_alone_are_an_alarm_and_those_of_another_stage_say_nothing() -> None:
+    monitor = Monitor(planned(at("few"), guardrails=("errors", "outcomes")))
+    assert any("outcomes: nothing was told" in one for one in monitor.evidence(0.0).missing)
+    for number in range(1000):
+        monitor.take(sight(number, candidate=number % 20 == 0))
+        monitor.outcome(number, failed=number % 50 == 1)
+        monitor.outcome(number + 5000, failed=True)
+    assert not monitor.alarmed
+    assert not monitor.evidence(0.0).missing
+    for number in range(1000, 2000):
+        monitor.take(sight(number, candidate=number % 20 == 0))
+        monitor.outcome(number, failed=number % 20 == 0)
+    view = next(stream for stream in monitor.evidence(0.0).streams if stream.name == "outcomes")
+    assert view.alarmed
+    assert (20, 1900) == (view.control_bad, view.control_n)
+
+
+def test_the_first_outcome_of_a_conversation_counts_once() -> None:
+    monitor = Monitor(planned(at("few"), guardrails=("outcomes",)))
+    monitor.take(sight(7, candidate=True))
+    for _ in range(50):
+        monitor.outcome(7, failed=True)
+    assert [(1, 1)] == [(one.candidate_bad, one.candidate_n) for one in monitor.evidence(0.0).streams[:1]]

@@ -24,6 +24,7 @@ COMMANDS = {
     "scan": "scan",
     "exchanges": "exchanges",
     "gold": "gold",
+    "outcomes": "outcomes",
     "trial": "trial",
     "label": "label",
     "verdict": "verdict",

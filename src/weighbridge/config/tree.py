@@ -392,8 +392,9 @@ class RampSection(Section, frozen=True, kw_only=True):
     margin: float | None = None
     """How much worse the candidate may be on average, in score; default the verdict's."""
     guardrails: tuple[str, ...] = ()
-    """What is watched beside quality: `errors`, `refusals`, `broken`, `schema`, `tools`, `first_byte`, `latency`,
-    `cost`, `tokens`, `turns`. Default: all, without `schema` and `tools` where bodies are not captured.
+    """What is watched beside quality: `errors`, `refusals`, `broken`, `schema`, `tools`, `outcomes` (told by `POST
+    /v1/feedback` or `weighbridge outcomes import`), `first_byte`, `latency`, `cost`, `tokens`, `turns`. Default: all
+    but `outcomes`, and without `schema` and `tools` where bodies are not captured.
     """
     events_planned: int = 1000
     """Bad events of one guardrail, on both arms, over the whole ramp. Past it the ramp is watched less sharply."""

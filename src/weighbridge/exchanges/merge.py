@@ -7,13 +7,14 @@ import msgspec
 
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.records.exchange import Attempt, Exchange
-from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted
+from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
 from weighbridge.records.usage import total_usage
 
 frame_of = msgspec.msgpack.Decoder(Frame).decode
 """The record of a payload. Raises `msgspec.MsgspecError`."""
 
 Wanted = Callable[[Held], bool]
+Tell = Callable[[Told], object]
 _REMEMBERED = 1 << 16
 
 
@@ -41,12 +42,12 @@ class Merge:
     """Feed it the payloads of one incarnation; `finish` says what was left without an end.
 
     A frame that was written twice (a write that was repeated in a new segment after a failed sync) counts once.
-    `wanted` looks at the `held` frame; exchanges that it refuses cost nothing more. `headless` collects the ids of
-    frames whose `held` frame was never seen.
+    `wanted` looks at the `held` frame; exchanges that it refuses cost nothing more. `told` gets the outcomes that
+    applications told us of. `headless` collects the ids of frames whose `held` frame was never seen.
     """
 
-    def __init__(self, wanted: Wanted | None = None) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Wanted | None = None, told: Tell | None = None) -> None:
+        self._wanted, self._told = wanted, told
         self._pending: dict[str, Pending | None] = {}
         self._ended: dict[str, None] = {}
         self.headless: set[str] = set()
@@ -61,6 +62,10 @@ class Merge:
             ) from None
         if isinstance(frame, Held):
             self._begin(frame, payload)
+            return None
+        if isinstance(frame, Told):
+            if self._told is not None:
+                self._told(frame)
             return None
         pending = self._pending.get(frame.id)
         if pending is None:

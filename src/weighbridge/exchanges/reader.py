@@ -10,10 +10,10 @@ from itertools import groupby
 from weighbridge.exchanges.bodystore import BodyReader
 from weighbridge.exchanges.chain import Chain
 from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header
-from weighbridge.exchanges.merge import Merge, Wanted
+from weighbridge.exchanges.merge import Merge, Tell, Wanted
 from weighbridge.exchanges.segments import Segment, View, look
 from weighbridge.records.exchange import Exchange
-from weighbridge.records.frames import Held, Purpose
+from weighbridge.records.frames import Held, Purpose, Told
 from weighbridge.store.layout import Layout
 
 __all__ = ["BodyReader", "Corrupt", "Follower", "read"]
@@ -37,11 +37,13 @@ def read(
     until_ns: int | None = None,
     ids: Collection[str] | None = None,
     damaged: Damaged | None = None,
+    told: Tell | None = None,
 ) -> Iterator[Exchange]:
     """Every finished or lost exchange that fits all given filters, once each, worker start by worker start.
 
     An exchange that is still running is left out. `since_ns` (inclusive) and `until_ns` (exclusive) are about the
-    request's start. Damage raises `Corrupt`; with `damaged` it is reported there and reading goes on behind it.
+    request's start. Damage raises `Corrupt`; with `damaged` it is reported there and reading goes on behind it. `told`
+    gets every outcome that is met on the way, whatever the filters are.
     """
     found = None if ids is None else frozenset(ids)
 
@@ -62,7 +64,7 @@ def read(
     with look(layout, Chain(layout)) as view:
         for incarnation, segments in groupby(view.segments, key=lambda one: one.incarnation):
             if incarnations is None or incarnation in incarnations:
-                yield from _of_incarnation(view, incarnation, list(segments), wanted, since_ns, damaged)
+                yield from _of_incarnation(view, incarnation, list(segments), wanted, since_ns, damaged, told)
 
 
 def _of_incarnation(
@@ -72,8 +74,9 @@ def _of_incarnation(
     wanted: Wanted,
     since_ns: int | None,
     damaged: Damaged | None,
+    told: Tell | None,
 ) -> Iterator[Exchange]:
-    merge = Merge(wanted)
+    merge = Merge(wanted, told)
     live = incarnation in view.live
     for segment in segments:
         if since_ns is not None and segment.sealed is not None and (segment.sealed.last_ns or since_ns) < since_ns:
@@ -121,8 +124,12 @@ class Follower:
     when it ends. With `unsealed`, what ended in segments that are not sealed counts as new. `poll` raises `Corrupt`.
     """
 
-    def __init__(self, layout: Layout, *, history: bool = False, unsealed: bool = False) -> None:
+    def __init__(
+        self, layout: Layout, *, history: bool = False, unsealed: bool = False, told: Tell | None = None
+    ) -> None:
+        """`told` gets every outcome that a `poll` meets."""
         self._layout, self._chain = layout, Chain(layout)
+        self._told: Tell | None = None
         self._waiting: list[tuple[str, Exchange]] = []
         """Read already, not reported yet."""
         self._merges: dict[str, Merge] = {}
@@ -132,6 +139,7 @@ class Follower:
         """Incarnations that are gone and read to their end."""
         if not history:
             self._skip_history(keep_unsealed=unsealed)
+        self._told = told
 
     def _skip_history(self, *, keep_unsealed: bool) -> None:
         with look(self._layout, self._chain) as view:
@@ -170,7 +178,7 @@ class Follower:
             present.add(incarnation)
             if incarnation in self._over:
                 continue
-            merge = self._merges.setdefault(incarnation, Merge())
+            merge = self._merges.setdefault(incarnation, Merge(told=self._tell))
             live = incarnation in view.live
             has_open = False
             for segment in segments:
@@ -181,6 +189,10 @@ class Follower:
             if not live:
                 found += [(segments[-1].name, lost) for lost in merge.finish()]
         return found
+
+    def _tell(self, frame: Told) -> None:
+        if self._told is not None:
+            self._told(frame)
 
     def _read_segment(self, segment: Segment, merge: Merge, live: bool, found: list[tuple[str, Exchange]]) -> None:
         at = self._at.get(segment.name, 0)

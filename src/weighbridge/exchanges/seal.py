@@ -33,7 +33,7 @@ from weighbridge.exchanges.merge import Merge, frame_of
 from weighbridge.exchanges.rows import row_of, write_parquet
 from weighbridge.exchanges.segments import Segment, compress, look, open_names
 from weighbridge.records.exchange import Exchange
-from weighbridge.records.frames import BodyRef, Finished, Held
+from weighbridge.records.frames import BodyRef, Finished, Held, Told
 from weighbridge.store.layout import Layout
 
 Step = Callable[[str], object]
@@ -189,6 +189,8 @@ class _Contents:
             elif isinstance(frame, Finished):
                 ended.add(frame.id)
                 reference = frame.response
+            elif isinstance(frame, Told):
+                reference = None
             else:
                 continue
             if reference is not None:

@@ -27,6 +27,7 @@ from weighbridge.gateway.admit import (
 )
 from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, DOORS, OTHER, dialect_at
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.feedback import PATH as FEEDBACK
 from weighbridge.gateway.passed import CONTENT_TYPE, PASSED_METHODS, ROUTE, Passed, admit_passed, passes
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
 from weighbridge.gateway.seen import SeenHead
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 MODELS, HEALTH, READY = b"/v1/models", b"/healthz", b"/readyz"
 METHODS: Final = {
-    **dict.fromkeys(DOORS, (b"POST",)), MODELS: (b"GET",), HEALTH: (b"GET", b"HEAD"), READY: (b"GET", b"HEAD"),
+    **dict.fromkeys((*DOORS, FEEDBACK), (b"POST",)), MODELS: (b"GET",),
+    HEALTH: (b"GET", b"HEAD"), READY: (b"GET", b"HEAD"),
 }  # fmt: skip
 
 LINGER_TICKS = 20
@@ -76,14 +78,15 @@ _CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
 class Client(asyncio.Protocol):
     __slots__ = (
         "_body", "_caller", "_complete", "_feed", "_fresh", "_head_only", "_headed", "_headers", "_parser", "_received",
-        "_refusal", "_seen", "_since", "_url", "close_after", "discarding", "exchange", "gateway", "on_body", "paused",
-        "paused_tick", "plain", "transport",
+        "_refusal", "_seen", "_since", "_url", "asking", "close_after", "discarding", "exchange", "gateway", "on_body",
+        "paused", "paused_tick", "plain", "transport",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway") -> None:
         self.gateway = gateway
         self.exchange: Exchange | None = None
-        self.close_after = self.discarding = self.paused = self.plain = False
+        self.close_after = self.discarding = self.paused = self.plain = self.asking = False
+        # `asking`: the request was read whole and is no exchange; its answer comes later.
         self.paused_tick = 0
         self._seen: SeenHead | None = None
         """Of the last request on this connection that went through the parser, where it may be known again."""
@@ -133,7 +136,7 @@ class Client(asyncio.Protocol):
             self._begin()
         elif self.discarding:
             return
-        elif self.exchange is not None:
+        elif self.exchange is not None or self.asking:
             # Pipelined. The first request is answered, then the connection ends: the client must send again.
             self.close_after = True
             return
@@ -217,7 +220,7 @@ class Client(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         if self._complete:
-            if self.exchange is not None or self.discarding or self._refusal is not None:
+            if self.exchange is not None or self.asking or self.discarding or self._refusal is not None:
                 raise ValueError("pipelined")
             self._begin()  # the request before it, in the same read, has its answer already
         self._url += url
@@ -287,7 +290,7 @@ class Client(asyncio.Protocol):
             return _no_such(path, method)
         else:
             self._url = path
-        if door is not None or path == MODELS:
+        if door is not None or path in (MODELS, FEEDBACK):
             caller = caller_of(self.gateway, self._headers, door or OTHER)
             if isinstance(caller, Refusal):
                 return caller
@@ -321,6 +324,11 @@ class Client(asyncio.Protocol):
     def _admit(self, caller: Caller, body: bytes) -> None:
         self._complete = True
         if caller.door is OTHER:
+            if self._url == FEEDBACK:
+                refusal = self.gateway.feedback.take(self, caller, body)
+                if refusal is not None:
+                    self.refuse(refusal)
+                return
             method, kind = self._parser.get_method(), self._headers.get(CONTENT_TYPE, b"")
             call = Passed(method, self._url, kind, self._headers.get(ROUTE), body)
             admitted = admit_passed(self.gateway, self, caller, call)
@@ -346,6 +354,16 @@ class Client(asyncio.Protocol):
             self._finish()
         else:
             self._next()
+
+    def told(self, reply: bytes) -> None:
+        """The answer of a request that was `asking`."""
+        self.asking = False
+        if not self.transport.is_closing():
+            self.transport.write(reply)
+            if self.close_after:
+                self._finish()
+            else:
+                self._next()
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer a request that never became an exchange."""
@@ -430,7 +448,7 @@ class Client(asyncio.Protocol):
             self._finish()
 
     def sweep(self, tick: int, receive: int, keepalive: int, stall: int) -> None:
-        if self.exchange is not None:
+        if self.exchange is not None or self.asking:
             return
         waited = tick - self._since
         if self.discarding:

@@ -11,6 +11,7 @@ from weighbridge.gateway.attempts import Guard
 from weighbridge.gateway.copies import Copies
 from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
+from weighbridge.gateway.feedback import FeedbackDesk
 from weighbridge.gateway.idempotency import ClaimDesk, Held
 from weighbridge.gateway.lanes import Lanes, Target
 from weighbridge.gateway.meter import Meter, Sample
@@ -71,6 +72,7 @@ class Gateway:
         self._workers, self._index, self._rates_file = workers, index, rates_file
         self._rates: RateBook | None = None
         self._desk = ClaimDesk(layout)
+        self.feedback = FeedbackDesk(self, self._desk, workers, index)
         self._slots: dict[str, Slots[Exchange]] = {}
         self.draining = False
         self.drained = asyncio.Event()
@@ -348,6 +350,10 @@ class Gateway:
         rows += self.drains.samples()
         rows += [
             ("weighbridge_idempotent_total", {"answer": answer}, count) for answer, count in self._desk.outcomes.items()
+        ]
+        rows += [
+            ("weighbridge_feedback_total", {"answer": answer}, count)
+            for answer, count in self.feedback.outcomes.items()
         ]
         if self._rates is not None:
             rows.append(("weighbridge_rate_collisions_total", {}, self._rates.moments.collisions))

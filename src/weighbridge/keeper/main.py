@@ -23,6 +23,7 @@ from weighbridge.keeper.alerts import Alerts
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys, compiled_budget
+from weighbridge.keeper.finding import Finding
 from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError
@@ -44,6 +45,7 @@ from weighbridge.store.control import (
     CreateKey,
     Done,
     Erase,
+    FindExchanges,
     IssueToken,
     KeyList,
     KeyRow,
@@ -123,6 +125,7 @@ class Keeper:
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
         self._office = office(Desk(self._layout, self._database, clock, self))
+        self._finding = Finding(self._layout)
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
@@ -190,6 +193,7 @@ class Keeper:
             await self._bank.close()
             self._server.close()
             self._office.close()
+            self._finding.close()
             self._chores.close()
             self._database.close()
             self._lock.close()
@@ -300,8 +304,8 @@ class Keeper:
                 return KeyList(rows=rows)
             case Claim() | SettleClaim() | ShowBudgets():
                 return await self._once_or_money(request)
-            case RampAct() | RampShow():
-                return await self._ramp(request)
+            case RampAct() | RampShow() | FindExchanges():
+                return await self._traffic(request)
             case Stop():
                 return self._stop()
             case _:
@@ -316,7 +320,9 @@ class Keeper:
             raise ControlError(f"answers cannot be encrypted: {error.args[0]} (capture.encrypt_key)") from None
         return Vault(master_key(self._layout, given))
 
-    async def _ramp(self, request: RampAct | RampShow) -> Answer:
+    async def _traffic(self, request: RampAct | RampShow | FindExchanges) -> Answer:
+        if isinstance(request, FindExchanges):
+            return await self._finding.find(request.ids)
         if isinstance(request, RampAct):
             return await self._office.act(request)
         return await self._office.show(request)

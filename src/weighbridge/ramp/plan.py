@@ -31,7 +31,7 @@ def plan_of(loaded: Loaded, route: str, verdict: Verdict) -> RampPlan:
     stages: tuple[Stage, ...] = BY_STAGE  # type: ignore[assignment]  # the configuration cannot import the table of stages
     captured = loaded.config.capture.bodies
     chosen: tuple[Guardrail, ...] = row.guardrails or tuple(  # type: ignore[assignment]  # checked with the configuration
-        name for name in GUARDRAILS if captured or name not in ("schema", "tools")
+        name for name in GUARDRAILS if name != "outcomes" and (captured or name not in ("schema", "tools"))
     )
     slices = tuple(one.slice for one in verdict.verdicts if one.verdict == "non_inferior")
     return RampPlan(

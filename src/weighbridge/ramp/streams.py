@@ -138,6 +138,8 @@ class Monitor:
                 return
             mine.add(sight.conversation)
         for name, stream in self._guards.items():
+            if name == "outcomes":
+                continue
             if sight.candidate:
                 unknown, seen = self._unknown.get(name, (0, 0))
                 self._unknown[name] = (unknown + (name in sight.unknown), seen + 1)
@@ -158,6 +160,28 @@ class Monitor:
                     stream.alarm.event(candidate=sight.candidate)
             elif isinstance(stream.alarm, RateAlarm) and first and sight.candidate:
                 stream.alarm.unit(bad=bad)
+
+    def outcome(self, conversation: int, *, failed: bool) -> None:
+        """What the application told first of a conversation of this stage; of any other it says nothing here."""
+        stream = self._guards.get("outcomes")
+        if stream is None or conversation in stream.seen:
+            return
+        candidate = conversation in self._candidates
+        if candidate == (conversation in self._controls):
+            return  # of another stage, or both arms had a part in it
+        stream.seen.add(conversation)
+        counts = stream.counts
+        if candidate:
+            counts.candidate_n += 1
+            counts.candidate_bad += failed
+        else:
+            counts.control_n += 1
+            counts.control_bad += failed
+        if isinstance(stream.alarm, ControlAlarm):
+            if failed:
+                stream.alarm.event(candidate=candidate)
+        elif isinstance(stream.alarm, RateAlarm) and candidate:
+            stream.alarm.unit(bad=failed)
 
     def judged_pair(self, slice_name: str, candidate: float, incumbent: float) -> None:
         """Both arms answered the same request."""
@@ -226,6 +250,11 @@ class Monitor:
             unknown, seen = self._unknown.get(name, (0, 0))
             if stream.alarm is None:
                 found.append(f"guardrail {name} has no baseline to be held against")
+            elif name == "outcomes" and not self._shadow and not stream.counts.candidate_n:
+                found.append(
+                    "guardrail outcomes: nothing was told of a conversation on the candidate yet (POST /v1/feedback, "
+                    "`weighbridge outcomes import`)"
+                )
             elif seen and unknown * 2 > seen:
                 found.append(
                     f"guardrail {name} cannot be told for {unknown:,} of {seen:,} requests of the candidate: "
@@ -265,6 +294,7 @@ WHY: dict[Guardrail, str] = {
     "broken": "the provider states no usage",
     "schema": "bodies are not captured",
     "tools": "bodies are not captured",
+    "outcomes": "nothing was told",
     "first_byte": "no percentile of the incumbent is known yet",
     "latency": "no percentile of the incumbent is known yet",
     "cost": "the cost, or the incumbent's percentile of it, is unknown",

@@ -14,8 +14,9 @@ from weighbridge.exchanges.reader import Follower, read
 from weighbridge.ramp.controller import Evidence
 from weighbridge.ramp.judging import Judge
 from weighbridge.ramp.observe import Observer, first_arm
-from weighbridge.ramp.streams import SLOW, Monitor
+from weighbridge.ramp.streams import FAILED_BELOW, SLOW, Monitor
 from weighbridge.records.exchange import Exchange
+from weighbridge.records.frames import Told
 from weighbridge.records.ramp import RampState
 from weighbridge.store.layout import Layout
 
@@ -51,6 +52,7 @@ class Watch:
         self.monitor = Monitor(state, trial_failures)
         self._judge = Judge(layout, loaded, state.route)
         self._follower: Follower | None = before._follower if before is not None else None
+        self._told: list[Told] = [] if before is None else before._told
         self._early: set[str] = set()
         self._asked: OrderedDict[str, Exchange] = OrderedDict()
         self._copies: OrderedDict[str, Exchange] = OrderedDict()
@@ -67,9 +69,9 @@ class Watch:
     def poll(self) -> None:
         """Take in what is new. Raises `Corrupt` or `OSError` where the log cannot be read; the next call goes on."""
         if self._follower is None:
-            follower = Follower(self._layout)
+            follower = Follower(self._layout, told=self._hear)
             self._early.clear()
-            for exchange in read(self._layout, route=self._route, since_ns=self._since_ns):
+            for exchange in read(self._layout, route=self._route, since_ns=self._since_ns, told=self._hear):
                 self._early.add(exchange.id)
                 if exchange.table >= self._table_from:
                     self._pending.append(exchange)
@@ -84,6 +86,15 @@ class Watch:
         until_ns = time.monotonic_ns() + POLL_NS
         while self._pending and time.monotonic_ns() < until_ns and not self.monitor.alarmed:
             self._take(self._pending.popleft())
+        if not self._pending:
+            for told in self._told:
+                self.monitor.outcome(int(told.conversation, 16), failed=told.score < FAILED_BELOW)
+            self._told.clear()
+
+    def _hear(self, told: Told) -> None:
+        """Kept until the exchanges that were read with it are taken in: they say whose conversation it is."""
+        if told.route == self._route and told.time_ns >= self._since_ns:
+            self._told.append(told)
 
     @property
     def behind(self) -> int:

@@ -1,6 +1,6 @@
-"""What a worker writes to the exchange log: four kinds of frame, one life.
+"""What a worker writes to the exchange log: four kinds of frame, one life, and what was said of it afterwards.
 
-    held -> attempted -> posted -> ... -> finished
+    held -> attempted -> posted -> ... -> finished        told (any time later, by any worker)
 
 `held` before anything is sent, `attempted` before each upstream call, `posted` after it (one per attempt), `finished`
 once per request. Bodies are never in frames: a frame holds a commitment, the body lies encrypted elsewhere.
@@ -126,4 +126,23 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """What its budgets were charged where nobody knows the cost: all that was held. `None`: the cost itself."""
 
 
-Frame = Held | Attempted | Posted | Finished
+class Told(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+    """An outcome that the application told us of, for an exchange of its own key. It stands by itself: whoever reads it
+    needs not find the exchange."""
+
+    id: str
+    """The exchange; with `route` and `conversation` it names the task."""
+    time_ns: int
+    key: str
+    route: str
+    conversation: str
+    slice: str
+    arm: str | None
+    """That answered the exchange; `None` where the log does not say."""
+    name: str
+    """What kind of outcome, e.g. `resolved`."""
+    score: float
+    """0 (failed) to 1 (as wished)."""
+
+
+Frame = Held | Attempted | Posted | Finished | Told

@@ -20,13 +20,14 @@ StickBy = Literal["conversation", "user", "key"]
 RAMP_SCHEMA = "ramp/1"
 
 Guardrail = Literal[
-    "errors", "refusals", "broken", "schema", "tools", "first_byte", "latency", "cost", "tokens", "turns"
+    "errors", "refusals", "broken", "schema", "tools", "outcomes", "first_byte", "latency", "cost", "tokens", "turns"
 ]
 GUARDRAILS: tuple[Guardrail, ...] = (
-    "errors", "refusals", "broken", "schema", "tools", "first_byte", "latency", "cost", "tokens", "turns",
+    "errors", "refusals", "broken", "schema", "tools", "outcomes", "first_byte", "latency", "cost", "tokens", "turns",
 )  # fmt: skip
 """`broken`: empty or cut off at its token limit. `schema`, `tools`: the answer does not obey the request's schema, or
-calls a tool that was not offered or with arguments that do not parse. The last five count what lies above the
+calls a tool that was not offered or with arguments that do not parse. `outcomes`: the application told that the task
+failed. The last five count what lies above the
 incumbent's 90th percentile."""
 
 

@@ -112,6 +112,10 @@ class ControlAlarm(Alarm):
         self._candidate = tuple(q / null for q in rises)
         self._control = tuple((1.0 - q) / (1.0 - null) for q in rises)
 
+    def factors(self, *, candidate: bool) -> tuple[float, ...]:
+        """Of an event on this arm."""
+        return self._candidate if candidate else self._control
+
     def event(self, *, candidate: bool) -> bool:
         """One event; whether the alarm has gone off."""
         return self.step(self._candidate if candidate else self._control)
@@ -135,6 +139,10 @@ class RateAlarm(Alarm):
         self._bad = tuple(q / bound for q in rises)
         self._good = tuple((1.0 - q) / (1.0 - bound) for q in rises)
 
+    def factors(self, *, bad: bool) -> tuple[float, ...]:
+        """Of one conversation."""
+        return self._bad if bad else self._good
+
     def unit(self, *, bad: bool) -> bool:
         """One conversation; whether the alarm has gone off."""
         return self.step(self._bad if bad else self._good)
@@ -154,10 +162,14 @@ class PairAlarm(Alarm):
         super().__init__(len(STEPS), planned, level, used)
         self._bets = tuple(b / (1.0 + self._margin) for b in STEPS)
 
+    def factors(self, d: float) -> list[float]:
+        """Of a pair with this difference."""
+        x = check_difference(d) + self._margin
+        return [1.0 - b * x for b in self._bets]
+
     def pair(self, d: float) -> bool:
         """One judged pair; whether the alarm has gone off."""
-        x = check_difference(d) + self._margin
-        return self.step([1.0 - b * x for b in self._bets])
+        return self.step(self.factors(d))
 
 
 class TurnAlarm(PairAlarm):

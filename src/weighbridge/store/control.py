@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from weighbridge.errors import ControlError
+from weighbridge.records.frames import Purpose
 from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
 from weighbridge.store.funds import Ask, Given, Standing
@@ -143,6 +144,24 @@ class ClaimMismatch(Message, frozen=True, kw_only=True, tag="claim_mismatch"):
 
 class ClaimLost(Message, frozen=True, kw_only=True, tag="claim_lost"):
     """The first one may have been carried out, and nobody knows its answer."""
+
+
+class FoundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange that has begun, as far as it tells who asked for what."""
+
+    id: str
+    key: str
+    purpose: Purpose
+    route: str
+    conversation: str
+    slice: str
+    arm: str | None
+    """Of its last attempt."""
+
+
+class FoundExchanges(Message, frozen=True, kw_only=True, tag="found_exchanges"):
+    rows: tuple[FoundRow, ...]
+    """Of those asked for, the ones that are in the log."""
 
 
 class RampAnswer(Message, frozen=True, kw_only=True, tag="ramps"):
@@ -349,6 +368,12 @@ class SettleClaim(Message, frozen=True, kw_only=True, tag="settle_claim"):
     answer: bytes = b""
 
 
+class FindExchanges(Message, frozen=True, kw_only=True, tag="find_exchanges"):
+    """Who asked these, and where did it go? Answer: `FoundExchanges`."""
+
+    ids: tuple[str, ...]
+
+
 RampAction = Literal["propose", "approve", "start", "advance", "pause", "resume", "rollback", "reject"]
 
 
@@ -384,7 +409,7 @@ KeyAnswer = KeyRow | KeyList
 ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer
+    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -392,7 +417,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow
+    | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow | FindExchanges
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -1,0 +1,87 @@
+"""A stage is watched out of the log: exchanges of both arms, and what was told of them later by whoever."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from tests.keeper.processes import write_config
+from tests.ramp.made import PLAN, at
+from weighbridge.config import load
+from weighbridge.exchanges.framing import new_incarnation
+from weighbridge.exchanges.telling import tell
+from weighbridge.exchanges.writer import LogWriter
+from weighbridge.ramp.watch import Watch
+from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
+from weighbridge.records.ramp import StreamView
+from weighbridge.store.layout import Layout
+
+TABLE = 3
+
+
+def request(number: int, arm: str, time_ns: int) -> list[Frame]:
+    identity = f"{'0' * 16}-{number:x}"
+    return [
+        Held(
+            identity, time_ns, "user", "assistant", TABLE, "app", None, None, (), "all", f"{number:016x}", False, 10,
+            None, None, None,
+        ),
+        Attempted(identity, 1, time_ns, arm, "provider", "model", ()),
+        Posted(identity, 1, 200, None, None, 5, "v", 10, None, finish_reason="stop"),
+        Finished(identity, time_ns + 10, "ok", 200, 1, 10, None, 10, None, 5),
+    ]  # fmt: skip
+
+
+def written(layout: Layout, frames: list[Frame]) -> None:
+    async def write() -> None:
+        loop = asyncio.get_running_loop()
+        log = LogWriter(
+            layout, new_incarnation(), durability="process", call_soon=loop.call_soon,
+            call_threadsafe=loop.call_soon_threadsafe, sealer=None,
+        )  # fmt: skip
+        done: asyncio.Future[None] = loop.create_future()
+        for frame in frames:
+            log.append(frame)
+        log.when_written(lambda: done.set_result(None))
+        await done
+        log.close()
+
+    asyncio.run(write())
+
+
+def outcome(number: int, score: float, time_ns: int) -> Told:
+    return Told("x", time_ns, "app", "assistant", f"{number:016x}", "all", None, "resolved", score)
+
+
+def test_outcomes_count_for_the_arm_that_the_conversation_had_whenever_and_by_whomever_they_are_told(
+    tmp_path: Path,
+) -> None:
+    loaded = load(write_config(tmp_path))
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    state = msgspec.structs.replace(
+        at("few"), plan=msgspec.structs.replace(PLAN, guardrails=("errors", "outcomes")), incumbent="incumbent",
+        candidate="candidate", time_ns=1000,
+    )  # fmt: skip
+    frames = [
+        frame
+        for number in range(40)
+        for frame in request(number, "candidate" if number < 10 else "incumbent", 2000 + number)
+    ]
+    written(layout, frames)
+    tell(
+        layout,
+        [outcome(0, 0.0, 3000), outcome(1, 1.0, 3000), outcome(11, 0.0, 3000), outcome(99, 0.0, 3000)],
+        "process",
+    )
+    watch = Watch(layout, loaded, state, TABLE, None)
+
+    def told() -> StreamView:
+        watch.poll()
+        return next(one for one in watch.monitor.evidence(0.0).streams if one.name == "outcomes")
+
+    view = told()
+    assert (1, 2, 1, 1) == (view.candidate_bad, view.candidate_n, view.control_bad, view.control_n)
+    tell(layout, [outcome(2, 0.0, 4000), outcome(0, 0.0, 4000)], "process")
+    view = told()
+    assert (2, 3) == (view.candidate_bad, view.candidate_n)
