@@ -2,6 +2,7 @@
 
     scripts/bench ramp                 100 runs a cell: a minute
     scripts/bench ramp --long --write  1,000 runs a cell; also docs/evidence/ramp.md
+    scripts/bench ramp --live --write  5 ramps of each fault through a real gateway, into the same page (25 minutes)
 
 Faults of a stage are found by the product's own alarms and thresholds, all runs of a cell at once (`bench.ramp_runs`; a
 test holds them against `Monitor` and `decide`), beside what gateways offer today: a fixed threshold over a window, and
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import ramp_live
 from bench.ramp_runs import (
     BLOCK,
     NEVER,
@@ -395,8 +397,12 @@ def main() -> int:
     parser.add_argument("--shared", type=Path, default=REPOSITORY.parent / "shared")
     parser.add_argument("--runs", type=int, help="of each cell")
     parser.add_argument("--long", action="store_true", help="1,000 runs of each cell")
+    parser.add_argument("--live", action="store_true", help="only the runs through a real gateway: 5 of each fault")
     parser.add_argument("--write", action="store_true", help=f"also write {EVIDENCE.relative_to(REPOSITORY)}")
     given = parser.parse_args()
+    if given.live:
+        ramp_live.measure(given.shared, EVIDENCE if given.write else None, given.runs or 5)
+        return 0
     measure(recorded(given.shared), given.runs or (1000 if given.long else 100), write=given.write, long=given.long)
     return 0
 
@@ -427,7 +433,7 @@ def measure(models: list[Floats], runs: int, *, write: bool, long: bool) -> None
         lines += made
     lines += [f"Took {max(1, round((time.monotonic() - began) / 60))} minutes.", ""]
     if write:
-        EVIDENCE.write_text("\n".join(lines))
+        EVIDENCE.write_text("\n".join([*lines, *ramp_live.kept(EVIDENCE)]))
 
 
 if __name__ == "__main__":

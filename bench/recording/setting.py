@@ -108,11 +108,14 @@ secret = "env:RECORDED_BENCH_KEY"
 
 
 @contextmanager
-def recorded_provider(shared: Path) -> Iterator[str]:
+def recorded_provider(shared: Path, *options: str) -> Iterator[str]:
     """The provider of recorded answers on a free port; yields its address."""
     script = shared / "tools" / "recorded_provider.py"
     process = subprocess.Popen(
-        [sys.executable, str(script), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, str(script), "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         line = process.stdout.readline() if process.stdout is not None else ""

@@ -18,7 +18,7 @@ def finding(word: LicenseWord) -> Finding:
 
 FACTS = GateFacts(
     identities=("i", "c"), prices=(None, None), finding=finding("allowed"), send_refusal=None, verdict_age_s=60.0,
-    copies_spent_nanousd=0, candidate_limited=0, incumbent_limited=0, per_minute=100.0,
+    copies_spent_nanousd=0, candidate_limited=(0, 50), incumbent_limited=(2, 50), per_minute=100.0,
 )  # fmt: skip
 
 
@@ -72,4 +72,5 @@ def test_unstated_limits_are_unknown_and_answers_of_429_close() -> None:
     row = next(row for row in gates(state, "quarter", FACTS) if row.name == "headroom")
     assert row.open is None
     assert "--accept headroom" in row.why
-    assert view("way_back", incumbent_limited=3).open is False
+    assert view("way_back", incumbent_limited=(3, 50)).open is False
+    assert view("way_back", incumbent_limited=(3, 50_000)).open is True

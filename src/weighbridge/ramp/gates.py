@@ -9,6 +9,11 @@ from weighbridge.records.ramp import GateView, RampState, Stage
 ALLOWED: tuple[LicenseWord, ...] = ("allowed", "obligations")
 
 
+LIMITED_MIN, LIMITED_SHARE = 3, 0.01
+"""An endpoint is at its limit from so many answers 429 or 503 on, if they are more than this share of all: every host
+has a few."""
+
+
 class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the gates look at, gathered by the office."""
 
@@ -19,9 +24,9 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     send_refusal: str | None
     verdict_age_s: float
     copies_spent_nanousd: int
-    candidate_limited: int
-    """Answers 429 or 503 of the candidate in this stage, and of the incumbent."""
-    incumbent_limited: int
+    candidate_limited: tuple[int, int]
+    """Answers 429 or 503 of the candidate in the last ten minutes, and all its answers; then of the incumbent."""
+    incumbent_limited: tuple[int, int]
     per_minute: float | None
     """The route's requests per minute at its busiest in this stage; `None` before a minute was seen."""
 
@@ -117,10 +122,15 @@ def _headroom(state: RampState, target: Stage | None, facts: GateFacts) -> tuple
     )  # fmt: skip
 
 
-def _room(name: str, arm: str, key: str, takes: int | None, share: float, facts: GateFacts, limited: int) -> GateView:
-    if limited:
+def _room(name: str, arm: str, key: str, takes: int | None, share: float, facts: GateFacts,
+          counts: tuple[int, int]) -> GateView:  # fmt: skip
+    limited, answers = counts
+    if limited >= LIMITED_MIN and limited > LIMITED_SHARE * answers:
         return _gate(
-            name, False, f"{arm!r} answered {limited:,} requests of this stage with 429 or 503: it is at its limit"
+            name,
+            False,
+            f"{arm!r} answered {limited:,} of {answers:,} requests of the last ten minutes with 429 or 503: it "
+            "is at its limit",
         )
     if share == 0.0:
         return _gate(name, True, "no user traffic goes there in the next stage")

@@ -211,8 +211,8 @@ class RampOffice:
             send_refusal=refusal,
             verdict_age_s=float("inf") if verdict is None else (desk.clock.wall_ns() - verdict.created_ns) / 1e9,
             copies_spent_nanousd=_spent(state, held),
-            candidate_limited=0 if watch is None else watch.limited[state.candidate],
-            incumbent_limited=0 if watch is None else watch.limited[state.incumbent],
+            candidate_limited=(0, 0) if watch is None else watch.limited(state.candidate),
+            incumbent_limited=(0, 0) if watch is None else watch.limited(state.incumbent),
             per_minute=None if watch is None else watch.per_minute(),
         )
 

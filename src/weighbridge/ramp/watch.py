@@ -29,6 +29,27 @@ POLL_NS = 500_000_000
 PILE = 500
 """Behind by so many requests, every second conversation is judged; by twice as many every third, and so on."""
 MINUTE_NS = 60 * 1_000_000_000
+LIMIT_MINUTES = 10
+"""What an arm answered with 429 or 503 longer ago says nothing about its limit now."""
+
+
+class _Limits:
+    """Of one arm: how many of its answers of the last minutes said that it is at its limit."""
+
+    def __init__(self) -> None:
+        self._minutes: OrderedDict[int, list[int]] = OrderedDict()
+
+    def add(self, minute: int, *, limited: bool) -> None:
+        counts = self._minutes.setdefault(minute, [0, 0])
+        counts[0] += limited
+        counts[1] += 1
+        while minute - next(iter(self._minutes)) >= LIMIT_MINUTES:
+            self._minutes.popitem(last=False)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        rows = self._minutes.values()
+        return sum(row[0] for row in rows), sum(row[1] for row in rows)
 
 
 class Watch:
@@ -59,7 +80,7 @@ class Watch:
         self._pending: deque[Exchange] = deque() if before is None else before._pending
         self._stride = 1
         self._minutes: dict[int, int] = {}
-        self.limited = {state.incumbent: 0, state.candidate: 0}
+        self._limits = {state.incumbent: _Limits(), state.candidate: _Limits()}
         self.copies_nanousd = 0
         self.copies_unknown = 0
         self._cost = self._cost_known = 0
@@ -118,8 +139,8 @@ class Watch:
         self._minutes[minute] = self._minutes.get(minute, 0) + 1
         arm = first_arm(exchange)
         for attempt in exchange.attempts:
-            if attempt.status in (429, 503) and attempt.arm in self.limited:
-                self.limited[attempt.arm] += 1
+            if attempt.arm in self._limits:
+                self._limits[attempt.arm].add(minute, limited=attempt.status in (429, 503))
         if arm == self._candidate and exchange.cost_nanousd is not None:
             self._cost += exchange.cost_nanousd
             self._cost_known += 1
@@ -188,6 +209,10 @@ class Watch:
     def percentiles(self) -> dict[str, float]:
         """For the next stage: of the incumbent's recent requests, or the ones in force where there are too few."""
         return self._above | self._observer.percentiles()
+
+    def limited(self, arm: str) -> tuple[int, int]:
+        """Answers 429 or 503 of this arm in the last ten minutes, and all of its answers."""
+        return self._limits[arm].counts
 
     def per_minute(self) -> float | None:
         """Requests in the busiest whole minute; `None` before one has passed."""
