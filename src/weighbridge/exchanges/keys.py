@@ -133,6 +133,14 @@ def read_key_file(path: Path, kind: str, length: int) -> bytes:
     return bytes.fromhex(match[2].decode())
 
 
+def parse_key_line(path: Path, line: bytes, length: int) -> tuple[str, bytes]:
+    """Kind and key of a line that stands with others in a file. Raises `Corrupt`."""
+    match = _LINE.fullmatch(line)
+    if match is None or len(match[2]) != 2 * length or b"%08x" % crc32(line[: match.end(2)]) != match[3]:
+        raise Corrupt(path, None, "holds a line that is no key, or was changed")
+    return match[1].decode(), bytes.fromhex(match[2].decode())
+
+
 def create_key_file(path: Path, kind: str, key: bytes) -> None:
     """Put a whole file in place unless one is there: whoever is first wins, and nobody sees half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")

@@ -19,6 +19,7 @@ from weighbridge.exchanges.live import is_live
 from weighbridge.exchanges.retention import retire
 from weighbridge.exchanges.seal import Sealed, seal_all
 from weighbridge.exchanges.segments import open_names
+from weighbridge.exchanges.snapshot import take_snapshot
 from weighbridge.keeper.server import ControlServer
 from weighbridge.store.control import Erase, ErasedCount, ObjectKind, ObjectList, ObjectRow, PutObject
 from weighbridge.store.database import Database, Head
@@ -223,6 +224,10 @@ class Chores:
     async def objects(self, kind: ObjectKind | None) -> ObjectList:
         snapshot = await self._do(self._chain.snapshot)
         return ObjectList(rows=tuple(_row(entry) for entry in snapshot.objects if kind in (None, entry.kind)))
+
+    async def snapshot(self, name: str) -> tuple[str, ...]:
+        """Keep the store as it is now, in links and copies; returns the workers that may still write."""
+        return (await self._do(lambda: take_snapshot(self._layout, name)))[1]
 
     async def erase(self, asked: Erase, server: ControlServer) -> ErasedCount:
         """Roll and seal first, so that what is erased is off the disk when this is answered."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from weighbridge.errors import StoreError
+from weighbridge.store.layout import Layout
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -21,6 +22,15 @@ class Holder(msgspec.Struct, frozen=True):
 
 class StoreLockedError(StoreError):
     """Another keeper works on this store."""
+
+
+def refuse_unfinished(layout: Layout) -> None:
+    """Raises `StoreError` where a restore into this store did not come to its end: half of it is not a store."""
+    if layout.restoring.exists():
+        raise StoreError(
+            f"a restore into {layout.root} was not finished. Run `weighbridge restore` again: it starts over. "
+            f"Nothing else may use the store while {layout.restoring} is there."
+        )
 
 
 class KeeperLock:

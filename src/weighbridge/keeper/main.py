@@ -20,13 +20,14 @@ from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeEr
 from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
 from weighbridge.keeper.alerts import Alerts
+from weighbridge.keeper.backing import Backing
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.compile import ClientKeys, compiled_budget
 from weighbridge.keeper.finding import Finding
 from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
-from weighbridge.keeper.lock import KeeperLock, StoreLockedError
+from weighbridge.keeper.lock import KeeperLock, StoreLockedError, refuse_unfinished
 from weighbridge.keeper.parent import Ready, Refused, Start
 from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
@@ -47,6 +48,7 @@ from weighbridge.store.control import (
     Erase,
     FindExchanges,
     IssueToken,
+    KeepingRequest,
     KeyList,
     KeyRow,
     ListKeys,
@@ -105,6 +107,7 @@ class Keeper:
             self._layout = Layout(source.loaded.store_path)
         else:
             self._layout = Layout(options.resume)
+        refuse_unfinished(self._layout)
         try:
             self._layout.create()
         except OSError as error:
@@ -113,6 +116,7 @@ class Keeper:
                 "Set store.path to a folder that this user may write."
             ) from None
         self._lock = KeeperLock(self._layout.lock)
+        refuse_unfinished(self._layout)
         self._database = Database(self._layout.database)
         self._source = source or accepted(self._database) or from_file(options.config)
         self._chores = Chores(self._layout, self._database, clock, self._source.loaded)
@@ -124,6 +128,9 @@ class Keeper:
         self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
+        self._backing = Backing(
+            self._layout, clock, self._chores, self._bank, self._projecting, self._server, lambda: self._source.loaded
+        )
         self._office = office(Desk(self._layout, self._database, clock, self))
         self._finding = Finding(self._layout)
         self._ended = asyncio.Event()
@@ -223,6 +230,7 @@ class Keeper:
             self._publish_keys()
         except WeighbridgeError as error:
             log.error("a client key was changed, but the new route table was not published: %s", error)
+        await self._backing.sweep()
         self._claims.tick(worker.incarnation for worker in self._server.workers)
         try:
             await self._chores.tick(self._server)
@@ -309,7 +317,12 @@ class Keeper:
             case Stop():
                 return self._stop()
             case _:
-                raise ControlError(f"{type(request).__name__} is not a call")
+                return await self._keeping(request)
+
+    async def _keeping(self, request: Request) -> Answer:
+        if isinstance(request, KeepingRequest):
+            return await self._backing.answer(request)
+        raise ControlError(f"{type(request).__name__} is not a call")
 
     def _vault(self) -> Vault:
         loaded = self._source.loaded

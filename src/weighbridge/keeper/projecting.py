@@ -64,6 +64,15 @@ class Projecting:
                 self._told.add(owner)
                 log.error("the log of worker %s cannot be read, so what it was leased stays used: %s", owner, damage)
 
+    def lost(self) -> dict[str, str]:
+        """Workers whose log cannot be read to its end, and why. In the ledger's thread."""
+        return self._projector.lost()
+
+    def forget(self, owner: str) -> None:
+        """It was written off."""
+        self._projector.forget(owner)
+        self._told.discard(owner)
+
     def close(self) -> None:
         self._thread.shutdown(wait=True)
 

@@ -315,6 +315,21 @@ class Projector:
                     if payload[0] != ARRAY_16 and payload[1] == _FINISHED:
                         reading.end(_finished(payload).id)
 
+    def lost(self) -> dict[str, str]:
+        """Workers that are gone and have leases, but whose log cannot be read to its end, and why. In a transaction."""
+        with look(self._layout, self._chain) as view:
+            logged, live = {segment.incarnation for segment in view.segments}, view.live
+        found = {owner: f"its log is damaged: {damage}" for owner, damage in self.damaged.items()}
+        for owner in self._store.lease_owners(self._site) - logged - live:
+            found.setdefault(owner, "its log is gone")
+        return found
+
+    def forget(self, owner: str) -> None:
+        """It was written off: its log is not read any more."""
+        self._readings.pop(owner, None)
+        self.damaged.pop(owner, None)
+        self._over.add(owner)
+
     # --- storing ------------------------------------------------------------------------------------------------------
 
     def store(self, batch: Batch, now_ns: int) -> None:

@@ -8,6 +8,7 @@ used without checksums, and `verify` says so.
 The write-ahead log has checksums of its own, each over all frames before it.
 """
 
+import os
 import struct
 import time
 from functools import cache
@@ -68,6 +69,21 @@ def keep_checksums(db: apsw.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode = DELETE").fetchall()
     db.reserve_bytes(None, RESERVED)
     db.execute("VACUUM").fetchall()
+
+
+def copy_database(path: Path, to: Path) -> None:
+    """A database as it is at one moment, into a new file; beside whoever uses it. Raises `StoreError`."""
+    try:
+        db = connect(path, flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.set_busy_timeout(10_000)
+            db.execute("VACUUM INTO ?", (str(to),)).fetchall()
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise StoreError(f"the database {path} cannot be copied: {error}") from None
+    with to.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def is_damage(error: apsw.Error) -> bool:

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from weighbridge.errors import ControlError
+from weighbridge.records.backup import Facts, WrittenOff
 from weighbridge.records.frames import Purpose
 from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
@@ -23,7 +24,9 @@ from weighbridge.store.layout import Layout
 
 LINE_BYTES_MAX = 256 << 20
 
-ObjectKind = Literal["evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment", "ramp"]
+ObjectKind = Literal[
+    "evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment", "ramp", "write_off"
+]
 
 
 ClaimEnd = Literal["answered", "released", "lost"]
@@ -168,6 +171,33 @@ class RampAnswer(Message, frozen=True, kw_only=True, tag="ramps"):
     ramps: tuple[RampStatus, ...]
     notes: tuple[str, ...] = ()
     """What a person should know beside it, one sentence each."""
+
+
+class SnapshotTaken(Message, frozen=True, kw_only=True, tag="snapshot_taken"):
+    """It lies in `<store>/snapshots/NAME/store`, and is removed when nobody holds `../busy`."""
+
+    name: str
+    facts: Facts
+
+
+class LostWorker(Message, frozen=True, kw_only=True, tag="lost_worker"):
+    """A worker that is gone, whose log cannot be read to its end: what it was leased stays used."""
+
+    worker: str
+    leases: int
+    nanousd: int
+    """Leased to it, and not known to be spent or not."""
+    why: str
+
+
+class LostWorkers(Message, frozen=True, kw_only=True, tag="lost_workers"):
+    rows: tuple[LostWorker, ...]
+
+
+class WriteOffRows(Message, frozen=True, kw_only=True, tag="write_off_rows"):
+    rows: tuple[WrittenOff, ...]
+    digest: str
+    """Of the signed object that says so."""
 
 
 # --- events, pushed after Hello ---------------------------------------------------------------------------------------
@@ -401,6 +431,34 @@ class RampShow(Message, frozen=True, kw_only=True, tag="ramp_show"):
     route: str | None = None
 
 
+class TakeSnapshot(Message, frozen=True, kw_only=True, tag="take_snapshot"):
+    """Seal, and keep the store as it is now for a backup. Answer: `SnapshotTaken`."""
+
+
+class SignBackup(Message, frozen=True, kw_only=True, tag="sign_backup"):
+    """Sign the list of members of a backup (`records.backup.Manifest`). Answer: `Signature`."""
+
+    body: bytes
+
+
+class DropSnapshot(Message, frozen=True, kw_only=True, tag="drop_snapshot"):
+    """Answer: `Done`."""
+
+    name: str
+
+
+class ListLost(Message, frozen=True, kw_only=True, tag="list_lost"):
+    """Answer: `LostWorkers`."""
+
+
+class WriteOffWorker(Message, frozen=True, kw_only=True, tag="write_off_worker"):
+    """Book all that a lost worker was leased as spent; a person takes it upon themselves. Answer: `WriteOffRows`."""
+
+    worker: str
+    reason: str
+    by: str
+
+
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Seal what can be sealed and end the keeper (only when nothing serves). Answer: `Done`."""
 
@@ -409,15 +467,19 @@ KeyAnswer = KeyRow | KeyList
 ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges
+    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges | SnapshotTaken | LostWorkers
+    | WriteOffRows
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
+KeepingRequest = TakeSnapshot | SignBackup | DropSnapshot | ListLost | WriteOffWorker
+"""For backups, and after losses."""
 FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
     | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow | FindExchanges
+    | KeepingRequest
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -29,6 +29,10 @@ class Layout:
         self.trials = root / "trials"
         self.run = root / "run"
         self.rates = root / "run" / "rates"
+        self.snapshots = root / "snapshots"
+        """A backup that is being taken lies here, as links and copies."""
+        self.restoring = root / "restoring"
+        """While it is there, a restore is not finished and nobody may use the store."""
         self.daily = root / "run" / "daily"
 
     def folders(self) -> tuple[Path, ...]:

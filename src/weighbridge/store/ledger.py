@@ -307,12 +307,19 @@ class LedgerStore:
             self.sql.run("SELECT count(*) FROM lease WHERE window_id = ? AND released_nanousd IS NULL", window)[0][0]
         )
 
+    def window(self, identity: int) -> WindowRow | None:
+        found = self.sql.run(f"SELECT {_WINDOW} FROM budget_window WHERE id = ?", identity)  # noqa: S608 (names of ours)
+        return _window(found[0]) if found else None
+
     def leases_of(self, owner: str) -> list[LeaseRow]:
         found = self.sql.run(f"SELECT {_LEASE} FROM lease WHERE owner = ? ORDER BY id", owner)  # noqa: S608 (names of ours)
         return [_lease(row) for row in found]
 
     def leases(self) -> list[LeaseRow]:
         return [_lease(row) for row in self.sql.run(f"SELECT {_LEASE} FROM lease ORDER BY id")]  # noqa: S608 (names of ours)
+
+    def lease_owners(self, site: str) -> set[str]:
+        return {str(row[0]) for row in self.sql.run("SELECT DISTINCT owner FROM lease WHERE site = ?", site)}
 
     def owners(self, site: str) -> set[str]:
         """Workers of a site that have leases, or requests that were open where the projection stands."""

@@ -108,11 +108,6 @@ class SqliteSql:
     def now_ns(self) -> int:
         return self._wall_ns()
 
-    def copy_to(self, path: Path) -> None:
-        """The whole database as it is now, into a new file."""
-        with self._told("copied"):
-            self._db.execute("VACUUM INTO ?", (str(path),))
-
     def close(self) -> None:
         self._db.close()
 
