@@ -16,7 +16,7 @@ from weighbridge.clock import SystemClock
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.records.usage import usd
-from weighbridge.store.control import ShowBudgets, Standings
+from weighbridge.store.control import ListLost, LostWorkers, ShowBudgets, Standings, WriteOffRows, WriteOffWorker
 from weighbridge.store.funds import Standing
 from weighbridge.store.layout import Layout
 
@@ -94,6 +94,42 @@ def moment(at_ns: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat(timespec="seconds")
+
+
+@app.command("write-off")
+def write_off(
+    worker: Annotated[str, typer.Argument(help="The worker whose log is lost; without it, they are listed.")] = "",
+    reason: Annotated[str, typer.Option(help="What happened; it goes into the signed log.")] = "",
+    by: Annotated[str, typer.Option(help="Who says so.")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Book what a lost worker was leased as spent, when its log can never be read.
+
+    A lease ends when its owner's log was read to its end. Where that log is gone or damaged nobody knows what was
+    spent, and the lease stays out until a person writes it off: at its upper bound, with a reason, in the signed log.
+    Without WORKER, those to be decided are listed, with exit code 2.
+    """
+    with keeper_of(load(config)) as keeper:
+        if worker:
+            done = keeper.call(WriteOffWorker(worker=worker, reason=reason, by=by), WriteOffRows)
+        else:
+            lost = keeper.call(ListLost(), LostWorkers)
+    if worker:
+        if as_json:
+            printed(done)
+        for row in () if as_json else done.rows:
+            who = f"{row.budget} / {row.subject}" if row.subject else row.budget
+            print(outside(f"{who} ({row.span}): {usd(row.nanousd)} booked as spent, at its upper bound"))
+        return
+    if as_json:
+        printed(lost)
+    for one in () if as_json else lost.rows:
+        print(outside(f"{one.worker}: {usd(one.nanousd)} in {one.leases} leases; {one.why}"))
+    if lost.rows:
+        raise typer.Exit(ExitCode.UNDECIDED)
+    if not as_json:
+        print("the log of every worker with a lease can be read: there is nothing to write off")
 
 
 @app.command()

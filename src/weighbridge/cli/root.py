@@ -31,6 +31,8 @@ COMMANDS = {
     "ramp": "ramp",
     "report": "report",
     "verify": "verify",
+    "backup": "backup",
+    "restore": "restore",
     "license": "license",
     "price": "price",
     "budget": "budget",

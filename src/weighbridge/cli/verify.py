@@ -1,6 +1,8 @@
 """`weighbridge verify`, also as `weighbridge exchanges verify`."""
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
@@ -9,6 +11,7 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.config import load, secret
 from weighbridge.errors import ExitCode, StoreError
+from weighbridge.exchanges.archive import read_archive
 from weighbridge.exchanges.chain import fingerprint
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import find_master_key
@@ -39,13 +42,34 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
+class VerifiedBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """The documented JSON shape of `verify --backup FILE --json`."""
+
+    ok: bool
+    summary: str
+    made_ns: int | None = None
+    version: str | None = None
+    members: int = 0
+    bytes: int = 0
+    signing_key: str | None = None
+
+
+def verify(
+    backup: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check this backup instead of the store.", exists=True)
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
     """Check that the store is what was written: log, signatures, bodies, and each verdict down to its exchanges.
 
     One changed byte, a cut tail or a missing file is named, and so is a figure of a verdict that its pairs do not give.
     It may run while the gateway serves. The newest head and the signing key are compared with what the keeper's
     database remembers. Exit code 1 if anything is wrong. What it cannot prove is that the world was as recorded.
     """
+    if backup is not None:
+        _verify_backup(backup, json)
+        return
     loaded = load(config)
     layout = Layout(loaded.store_path)
     reference = loaded.config.capture.encrypt_key
@@ -82,6 +106,28 @@ def verify(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         sys.stdout.write(outside(msgspec.json.encode(shape).decode()) + "\n")
     else:
         _print(report, shape)
+    if not shape.ok:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _verify_backup(path: Path, json: bool) -> None:
+    try:
+        archive = read_archive(path)
+    except StoreError as error:
+        shape = VerifiedBackup(ok=False, summary=str(error))
+    else:
+        facts = archive.manifest.facts
+        shape = VerifiedBackup(
+            ok=True, summary="intact", made_ns=facts.made_ns, version=facts.version,
+            members=len(archive.manifest.members), bytes=archive.bytes, signing_key=fingerprint(facts.signing_key),
+        )  # fmt: skip
+    if json:
+        sys.stdout.write(outside(msgspec.json.encode(shape).decode()) + "\n")
+    else:
+        print(outside(shape.summary))
+        if shape.ok:
+            print(f"{shape.members:,} files, {shape.bytes:,} bytes, made by weighbridge {shape.version}")
+            print(f"signed with key {shape.signing_key}")
     if not shape.ok:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -147,6 +147,7 @@ class Keeper:
         warnings = self._chores.warnings
         for warning in warnings:
             log.error("%s", warning)
+        await self._backing.sweep()
         if not self._options.for_command:
             try:
                 warnings += self._publish(self._source).warnings
