@@ -17,6 +17,7 @@ from weighbridge.config.tree import (
     RETRY_WORDS,
     ROLES,
     SLICE_KEYS,
+    ArmSection,
     CaptureSection,
     Config,
     EndpointSection,
@@ -245,10 +246,32 @@ def _check_arms(loaded: Loaded) -> None:
         _check_budget_name(file, config, f"{where}.budget", arm.budget)
         if arm.price is not None and (problem := amounts_problem(arm.price)) is not None:
             raise ConfigError(file, f"{where}.price.{problem[0]}", problem[1])
+        _check_escalation(file, config, arm)
         if arm.system_prompt_file is not None and not loaded.path(arm.system_prompt_file).is_file():
             raise ConfigError(
                 file, f"{where}.system_prompt_file", "is not a file", value=str(loaded.path(arm.system_prompt_file))
             )
+
+
+def _check_escalation(file: str, config: Config, arm: ArmSection) -> None:
+    row = arm.escalate
+    if row is None:
+        return
+    where = f"arm[{arm.name}].escalate"
+    plain = [one.name for one in config.arm if one.escalate is None]
+    if row.to not in plain:
+        raise ConfigError(
+            file, f"{where}.to", "must be an arm that does not escalate itself", value=row.to, allowed=", ".join(plain)
+        )
+    if not row.on:
+        raise ConfigError(file, f"{where}.on", "names nothing that would make it escalate")
+    if ("check" in row.on) != bool(row.check) or (row.check == "label") != bool(row.labels):
+        raise ConfigError(
+            file, f"{where}.check", "does not fit `on` and `labels`", value=row.check or "none",
+            allowed='on = [.., "check"] with check = "number", "json", or "label" with labels; else none of them',
+        )  # fmt: skip
+    if row.above_bytes is not None and row.above_bytes < 1:
+        raise ConfigError(file, f"{where}.above_bytes", "is out of range", value=row.above_bytes, allowed="1 or more")
 
 
 def _check_routes(file: str, config: Config) -> None:

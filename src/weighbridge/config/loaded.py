@@ -30,12 +30,18 @@ class Loaded(msgspec.Struct, frozen=True):
         return next(row for row in self.config.endpoint if row.name == name)
 
     def arm_identity(self, name: str) -> str:
-        """What an arm is, whatever it is called: 16 hex digits over model, endpoint, dialect, precision and prompt.
+        """What an arm is, whatever it is called: 16 hex digits over model, endpoint, dialect, precision and prompt, and
+        over when it escalates and to what.
 
         Change one and it is another arm. The price is not part of it. Raises `OSError` where the prompt is unreadable.
         """
         arm = self.arm(name)
         endpoint = self.endpoint(arm.endpoint)
         prompt = None if arm.system_prompt_file is None else self.path(arm.system_prompt_file).read_bytes()
-        facts = (arm.model, endpoint.name, endpoint.dialect, endpoint.base_url, endpoint.precision, prompt)
+        facts: tuple[object, ...] = (
+            arm.model, endpoint.name, endpoint.dialect, endpoint.base_url, endpoint.precision, prompt,
+        )  # fmt: skip
+        if arm.escalate is not None:
+            # By its parts, so that an arm without any is what it always was.
+            facts = (*facts, msgspec.structs.astuple(arm.escalate)[1:], self.arm_identity(arm.escalate.to))
         return sha256(repr(facts).encode()).hexdigest()[:16]

@@ -250,6 +250,35 @@ class CommitmentSection(Section, frozen=True, kw_only=True):
     """Where it is from: a contract and its date, an invoice."""
 
 
+EscalationReason = Literal["schema", "tools", "refusal", "truncated", "empty", "check"]
+
+
+class EscalateSection(Section, frozen=True, kw_only=True):
+    """Ask this arm's model first, and another arm's when a cheap check of the answer fails. The arm is tried, judged
+    and paid for as one: both calls are its cost. Streamed answers are not checked.
+    """
+
+    to: str
+    """The `[[arm]]` whose model is asked then, usually today's closed one. Every route that uses this arm must permit
+    its endpoint, too.
+    """
+    on: tuple[EscalationReason, ...] = ("schema", "tools", "refusal", "truncated", "empty")
+    """What makes an answer fail: `schema` (not the JSON or schema that the request asked for), `tools` (a call of a
+    tool that was not offered, or with broken arguments), `refusal`, `truncated` (cut off at its token limit), `empty`,
+    `check` (see below).
+    """
+    check: Literal["", "number", "label", "json"] = ""
+    """With `on = [.., "check"]`: the answer must give a number, exactly one of `labels`, or a JSON object."""
+    labels: tuple[str, ...] = ()
+    """For `check = "label"`."""
+    above_bytes: int | None = None
+    """Requests with a longer body go straight to the other arm."""
+    slices: tuple[str, ...] = ()
+    """Slices that go straight to the other arm, by name, e.g. `task=legal`."""
+    streams: Literal["first", "straight"] = "first"
+    """What streamed requests get, whose answers cannot be checked: this arm's model, or `straight` the other arm's."""
+
+
 class ArmSection(Section, frozen=True, kw_only=True):
     """Model + endpoint + adaptation. Change one and it is another arm."""
 
@@ -275,6 +304,8 @@ class ArmSection(Section, frozen=True, kw_only=True):
     """Replaces the request's system prompt for this arm. A declared edit, recorded with every attempt."""
     budget: str | None = None
     """A `[[budget]]` that everything sent to this arm is charged to, whatever its purpose."""
+    escalate: EscalateSection | None = None
+    """Makes it *this model first, another when a check fails*; see `[arm.escalate]`."""
 
 
 class RouteSection(Section, frozen=True, kw_only=True):

@@ -198,11 +198,15 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
                 return _no_model(caller, request.model)
             way = known
             lane = way.lane_of(conversation, caller.key_bytes, request.user) if door.moves else way.incumbent
-        call = outgoing(lane, door, request, caller.own)
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
+        if lane.escalation is not None and lane.escalation.straight(request, slice_name):
+            lane = lane.escalation.then
+        call = outgoing(lane, door, request, caller.own)
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
-    held = bound_of(lane, door, call.body, request)
+    held = bound = bound_of(lane, door, call.body, request)
+    if lane.escalation is not None:
+        held = lane.escalation.held(bound, door, request)
     user = request.user and short_user(request.user)
     refusal = hold = waits = None
     if lane.refusal is not None or (lane.target is None and (trial is not None or not lane.others or not door.moves)):
@@ -228,7 +232,9 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     if lane.plan is not None and trial is None:
         gateway.retries.requests += 1
         if lane.others and exchange.door.moves:
-            exchange.tries = Tries(lane, held, request, caller.own)
+            exchange.tries = Tries(lane, bound, request, caller.own)
+    elif lane.escalation is not None and door.moves:
+        exchange.tries = Tries(lane, bound, request, caller.own)
     if caller.idempotency is not None:
         asked = b"%b\0%b" % (exchange.door.path, body)
         exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, asked)

@@ -70,6 +70,10 @@ class Tries:
         """`probe`: its endpoint's circuit let it through, and hears of its end."""
         self.slots: Slots[Exchange] | None = None
 
+    def is_fallback(self, lane: "Lane") -> bool:
+        """Whether another arm stands in for the chosen one."""
+        return self.at != 0 and lane.arm != self.chain[0].arm
+
 
 class Failed(NamedTuple):
     """An attempt that ended before the client had a byte of its answer."""
@@ -187,7 +191,8 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
     The failed attempt is posted. Only before the first byte of an answer went to the client.
     """
     gateway = exchange.gateway
-    if exchange.done or exchange.purpose != "user" or exchange.client is None:
+    escalated = failed.kind == "escalated"
+    if exchange.done or (exchange.purpose != "user" and not escalated) or exchange.client is None:
         return False
     tries = tries_of(exchange)
     plan = tries.chain[0].plan
@@ -202,7 +207,7 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
         failure=failed.kind,
         retry_after_s=failed.retry_after_s,
         jitter=(gateway.sequence * 0x9E3779B97F4A7C15 % (1 << 64)) / (1 << 64),
-        usable=lambda place: _usable(exchange, tries, place, now),
+        usable=lambda place: (place == 1 or not escalated) and _usable(exchange, tries, place, now),
     )
     if step is None:
         return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
+from weighbridge.gateway.attempts import Tries
 from weighbridge.gateway.doors import Door
 from weighbridge.gateway.exchange import Exchange, gate
 from weighbridge.gateway.lanes import CopyTerms, Lane, Way
@@ -133,26 +134,32 @@ class Copies:
             if request.stream:
                 edits = {name: value for name, value in _NOT_STREAMED.items() if name in request.raw.fields}
                 request = note.door.parse(request.raw.spliced(edits))
+            if target.escalation is not None and target.escalation.straight(request, note.held.slice):
+                target = target.escalation.then
             call = outgoing(target, note.door, request, note.own)
         except (BadRequest, msgspec.MsgspecError):
             self._skip("not_copied")
             return
-        held = bound_of(target, note.door, call.body, request)
+        held = bound = bound_of(target, note.door, call.body, request)
+        if target.escalation is not None:
+            held = target.escalation.held(bound, note.door, request)
         spent = self._spent.get(terms.record, 0)
         if terms.left_nanousd is not None and (held is None or spent + held > terms.left_nanousd):
             self._skip("budget")
             return
         self._spent[terms.record] = spent + (held or 0)
-        self._send(note, call, held)
+        tries = None if target.escalation is None else Tries(target, bound, request, note.own)
+        self._send(note, target, call, held, tries)
 
-    def _send(self, note: Note, call: Outgoing, held: int | None) -> None:
-        gateway, original, target = self._gateway, note.held, note.target
+    def _send(self, note: Note, target: Lane, call: Outgoing, held: int | None, tries: Tries | None) -> None:
+        gateway, original = self._gateway, note.held
         capture = gateway.lanes.capture
         exchange = Exchange(
             gateway, cast("Client", NOBODY), gateway.next_id(), target, "shadow", original.team, None, held,
             capture.bodies, call, note.door, False, False,
         )  # fmt: skip
         exchange.ended = self._ended
+        exchange.tries = tries
         self._open[exchange] = note.terms.record, held or 0
         self.made += 1
         gateway.active.add(exchange)

@@ -145,7 +145,7 @@ class Exchange:
         self.attempt += 1
         self.seen_tick = self.gateway.tick
         time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
-        fallback = tries is not None and tries.at > 0
+        fallback = tries is not None and tries.is_fallback(self.lane)
         held = None if self.attempt == 1 or self.hold is None else self.hold.nanousd
         log.append(
             Attempted(
@@ -236,7 +236,7 @@ class Exchange:
         client = self.client
         self.finish(outcome, refusal.status, error=refusal.message)
         if self.attempt:
-            fallback = b"no" if self.tries is None or self.tries.at == 0 else b"yes"
+            fallback = b"yes" if self.tries is not None and self.tries.is_fallback(self.lane) else b"no"
             told = ((b"x-weighbridge-attempt", b"%d" % self.attempt), (b"x-weighbridge-fallback", fallback))
             refusal = msgspec.structs.replace(refusal, headers=(*refusal.headers, *told))
         if client is not None:
@@ -361,7 +361,8 @@ class Exchange:
 
     def tag(self) -> bytes:
         """Header lines of an answer: the truth about which way it took."""
-        return self.lane.tag if self.tries is None or self.tries.at == 0 else self.lane.fallback_tag
+        tries = self.tries
+        return self.lane.fallback_tag if tries is not None and tries.is_fallback(self.lane) else self.lane.tag
 
     def deliver(self) -> None:
         """The end is in the log: now the client may have the last of its answer."""

@@ -52,6 +52,7 @@ Secret = Callable[[str], str]
 
 if TYPE_CHECKING:
     from weighbridge.gateway.attempts import Guard
+    from weighbridge.gateway.escalation import Escalation
     from weighbridge.gateway.rates import Rate
 
 
@@ -71,7 +72,7 @@ class Lane:
 
     __slots__ = (
         "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
-        "bound_output", "dialect", "drains", "endpoint", "fallback_tag", "form", "guard", "head", "later",
+        "bound_output", "dialect", "drains", "endpoint", "escalation", "fallback_tag", "form", "guard", "head", "later",
         "max_tokens_default", "model", "model_json",
         "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
         "table_number", "tag", "target", "unusable",
@@ -127,6 +128,8 @@ class Lane:
         """Lanes that may stand in for this one, in order: the route's fallbacks that the send gate lets through."""
         self.guard: Guard | None = None
         """What stands before every send; set by the gateway that uses the table."""
+        self.escalation: Escalation | None = None
+        """Another lane of the same arm, for answers that fail a check; `None` for most arms."""
 
     def _reach(self, limits: Limits, endpoint: Endpoint, secret: Secret) -> None:
         base = BaseUrl.parse(endpoint.base_url)
@@ -261,8 +264,8 @@ class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "_marks", "_salt", "copies", "cumulative", "incumbent", "lanes", "max_tokens_default", "memory", "multiplier",
-        "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
+        "_marks", "_salt", "copies", "cumulative", "escalated", "incumbent", "lanes", "max_tokens_default", "memory",
+        "multiplier", "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -275,6 +278,7 @@ class Way:
             name: Lane(table, route, table.arm(name), table.endpoint(table.arm(name).endpoint), secret)
             for name in names
         }
+        self.escalated = self._escalate(table, route, secret)
         self._plan(route)
         self.incumbent = self.own_lanes[route.incumbent]
         shares = [share for share in route.shares if share.basis_points > 0]
@@ -296,12 +300,32 @@ class Way:
         self.copies = None if ramp is None else self._copies(ramp, route.incumbent)
         self._marks = {mark_of(lane.arm): lane for lane in self.lanes}
 
+    def _escalate(self, table: RouteTable, route: Route, secret: Secret) -> tuple[Lane, ...]:
+        """Second lanes of arms that escalate: the other arm's model, under the arm's own name."""
+        made = []
+        for lane in self.own_lanes.values():
+            terms = table.arm(lane.arm).escalate
+            if terms is not None:
+                from weighbridge.gateway.escalation import Escalation  # here: a worker without it loads no check
+
+                other = table.arm(terms.to)
+                named = msgspec.structs.replace(other, name=lane.arm, escalate=None)
+                then = Lane(table, route, named, table.endpoint(other.endpoint), secret)
+                lane.escalation = Escalation(terms, then)
+                made.append(then)
+        return tuple(made)
+
     def _plan(self, route: Route) -> None:
         """What each lane may do instead. The send gate closes a lane for fallbacks as for everything else."""
         fallbacks = [self.own_lanes[name] for name in route.fallbacks]
         words = frozenset((*route.retry_on, *(("ambiguous",) if route.retry_ambiguous else ())))
         for lane in self.own_lanes.values():
             lane.others = tuple(other for other in fallbacks if other is not lane and other.refusal is None)
+            if lane.escalation is not None:
+                then = lane.escalation.then
+                then.others, lane.others = lane.others, (then, *lane.others)
+                if then.others or route.retries_max:
+                    then.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
             if lane.others or route.retries_max:
                 lane.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
 
@@ -400,4 +424,4 @@ class Lanes:
         return left
 
     def lanes(self) -> list[Lane]:
-        return [lane for way in self.ways.values() for lane in way.own_lanes.values()]
+        return [lane for way in self.ways.values() for lane in (*way.own_lanes.values(), *way.escalated)]

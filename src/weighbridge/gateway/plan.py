@@ -6,7 +6,7 @@ Pure: `next_step` decides, `gateway.attempts` acts.
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
-Failure = Literal["full", "connect", "limited", "error", "refused_us", "ambiguous"]
+Failure = Literal["full", "connect", "limited", "error", "refused_us", "ambiguous", "escalated"]
 
 
 class Rule(NamedTuple):
@@ -33,6 +33,8 @@ RULES: Final[dict[Failure, Rule]] = {
     "refused_us": Rule("5xx", same_lane=False, same_endpoint=False, sent=True),
     # Sent, and no whole answer: it may have been carried out and billed.
     "ambiguous": Rule("ambiguous", same_lane=True, same_endpoint=True, sent=True),
+    # A whole answer that fails the checks of its arm. It is no failure of the endpoint, and no retry.
+    "escalated": Rule(None, same_lane=False, same_endpoint=True, sent=False),
 }
 
 BACKOFF_S: Final = 0.1

@@ -252,6 +252,8 @@ class Relay(asyncio.Protocol):
         if error is not None and exchange.lane.plan is not None and self._again(exchange, facts, error):
             return
         outcome: Outcome = "ok" if good and facts.error is None else "upstream_error"
+        if exchange.lane.escalation is not None and outcome == "ok" and self._escalated(exchange, answer, facts):
+            return
         exchange.response_bytes = len(answer)
         cost = exchange.finish(outcome, status, facts, body=answer, error=error)
         known = b"" if cost is None else b"x-weighbridge-cost-nanousd: %d\r\n" % cost
@@ -272,6 +274,16 @@ class Relay(asyncio.Protocol):
         self._release()
         return True
 
+    def _escalated(self, exchange: Exchange, answer: bytes, facts: AnswerFacts) -> bool:
+        """Another model is asked in place of an answer that fails a check of its arm. Where none can be, it stands."""
+        escalation, request = exchange.lane.escalation, None if exchange.tries is None else exchange.tries.request
+        why = None if escalation is None or request is None else escalation.why(request, answer)
+        if why is None or not again(exchange, Failed("escalated", "ok", f"escalated: {why}"), facts):
+            return False
+        self.exchange = None
+        self._release()
+        return True
+
     def _whole_translated(self, exchange: Exchange, answer: bytes) -> None:
         """In the client's dialect, which is also what is captured."""
         asked, client = exchange.asked, exchange.door.dialect
@@ -283,6 +295,9 @@ class Relay(asyncio.Protocol):
             self.fail("upstream_error", str(error))
             return
         if said.error is not None and exchange.lane.plan is not None and self._again(exchange, said.facts, said.error):
+            return
+        escalates = exchange.lane.escalation is not None and said.error is None
+        if escalates and self._escalated(exchange, said.body, said.facts):
             return
         head = answer_head(exchange, self.head[: self.head_end + 2], said.status, said.kind, said.losses)
         exchange.response_bytes = len(said.body)

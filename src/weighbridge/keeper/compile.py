@@ -31,6 +31,7 @@ from weighbridge.records.table import (
     Arm,
     Capture,
     Endpoint,
+    Escalate,
     Key,
     Limits,
     Route,
@@ -245,6 +246,7 @@ def _arm(loaded: Loaded, row: ArmSection, answer: PriceAnswer, world: World) -> 
         later=() if known is None else known.later,
         system_prompt=_system_prompt(loaded, row, world),
         budget=row.budget,
+        escalate=None if row.escalate is None else msgspec.convert(msgspec.structs.asdict(row.escalate), Escalate),
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from weighbridge.grading.answers import Answer, answer_of
+from weighbridge.grading.answers import answer_of
+from weighbridge.grading.asked import asked_of, calls_fit
 from weighbridge.ramp.streams import Sight
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
@@ -27,34 +28,6 @@ def first_arm(exchange: Exchange) -> str | None:
     return exchange.attempts[0].arm if exchange.attempts else exchange.arm
 
 
-class _Function(msgspec.Struct):
-    name: str = ""
-
-
-class _Tool(msgspec.Struct):
-    function: _Function | None = None
-    name: str | None = None
-
-
-class _JsonSchema(msgspec.Struct):
-    schema: dict[str, object] | None = None
-
-
-class _Format(msgspec.Struct):
-    type: str = "text"
-    json_schema: _JsonSchema | None = None
-
-
-class _Asked(msgspec.Struct):
-    """Of a captured request: what its answer has to obey."""
-
-    tools: tuple[_Tool, ...] | None = None
-    response_format: _Format | None = None
-
-
-_asked = msgspec.json.Decoder(_Asked)
-
-
 class Observer:
     """Keeps what takes more than one request to tell: turns of conversations, and the incumbent's recent figures."""
 
@@ -68,7 +41,7 @@ class Observer:
         found: dict[Guardrail, float | None] = {"latency": exchange.duration_ns, "cost": exchange.cost_nanousd}
         if exchange.stream:
             found["first_byte"] = exchange.first_byte_ns
-        usage = exchange.attempts[-1].usage
+        usage = exchange.usage
         found["tokens"] = None if usage is None else float(usage.output + usage.reasoning)
         return found
 
@@ -162,30 +135,14 @@ def _obedience(exchange: Exchange, body: Body | None, bad: list[Guardrail], unkn
         unknown += ["schema", "tools"]
         return
     try:
-        asked, answer = _asked.decode(request), answer_of(response)
+        asked, answer = asked_of(request), answer_of(response)
     except (ValueError, msgspec.MsgspecError):
         unknown += ["schema", "tools"]
         return
-    if not _calls_fit(asked, answer):
+    if not calls_fit(asked, answer):
         bad.append("tools")
-    form = asked.response_format
-    if form is not None and form.type in ("json_object", "json_schema") and not answer.tool_calls:
-        schema = None if form.json_schema is None else form.json_schema.schema
-        if not _obeys(answer.text, schema):
-            bad.append("schema")
-
-
-def _calls_fit(asked: _Asked, answer: Answer) -> bool:
-    offered = {tool.function.name if tool.function is not None else tool.name for tool in asked.tools or ()}
-    for call in answer.tool_calls:
-        if call.name not in offered:
-            return False
-        try:
-            if not isinstance(msgspec.json.decode(call.arguments), dict):
-                return False
-        except msgspec.MsgspecError:
-            return False
-    return True
+    if asked.json and not answer.tool_calls and not _obeys(answer.text, asked.schema):
+        bad.append("schema")
 
 
 def _obeys(text: str, schema: dict[str, object] | None) -> bool:

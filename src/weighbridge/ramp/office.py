@@ -586,5 +586,9 @@ def _prices(table: RouteTable, state: RampState) -> tuple[str | None, str | None
     said: list[str | None] = []
     for name in (state.incumbent, state.candidate):
         arm = table.arm(name)
-        said.append(None if arm.price is None else f"{arm.price_version} {digest(canonical(arm.price))[:8]}")
+        parts = [arm, *(() if arm.escalate is None else (table.arm(arm.escalate.to),))]
+        words = [
+            None if one.price is None else f"{one.price_version} {digest(canonical(one.price))[:8]}" for one in parts
+        ]
+        said.append(None if None in words else " then ".join(word for word in words if word is not None))
     return said[0], said[1]

@@ -43,5 +43,9 @@ def refusal(route: Route, endpoint: Endpoint, *, is_incumbent: bool) -> str | No
 def arm_refusal(table: RouteTable, route: Route, arm_name: str) -> str | None:
     """The send gate for an arm: why `arm_name` may not be used on `route`, or `None`."""
     arm = table.arm(arm_name)
+    if arm.escalate is not None:
+        other = arm_refusal(table, route, arm.escalate.to)
+        if other is not None:
+            return f"it escalates to {arm.escalate.to!r}: {other}"
     incumbent_endpoint = table.arm(route.incumbent).endpoint
     return refusal(route, table.endpoint(arm.endpoint), is_incumbent=arm.endpoint == incumbent_endpoint)

@@ -73,6 +73,18 @@ class ServerTls(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str = ""
 
 
+class Escalate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An arm whose answers are checked, and asked for again of another arm where a check fails."""
+
+    to: str
+    on: tuple[str, ...]
+    check: str = ""
+    labels: tuple[str, ...] = ()
+    above_bytes: int | None = None
+    slices: tuple[str, ...] = ()
+    streams: Literal["first", "straight"] = "first"
+
+
 class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Model + endpoint + parameters + prompt adaptation. Change one and it is another arm."""
 
@@ -90,6 +102,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Replaces the request's system prompt, or is added where there is none. A declared edit."""
     budget: str | None = None
     """Everything sent to this arm is charged there, whatever the purpose."""
+    escalate: Escalate | None = None
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
