@@ -73,6 +73,7 @@ SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
     r"admin/static/[a-z]+\.(css|js)": text,
     r"samples/[a-z_]+\.jsonl": json_lines,
     r"samples/[a-z_.]+\.json": json_document,
+    r"store/runbooks/[a-z-]+\.md": text,
     r"py\.typed": text,
 }
 """Every kind of file in the package that is not Python, and what must hold for it."""
@@ -113,11 +114,21 @@ def link_problems(name: str) -> Iterator[str]:
 
 
 def unreachable(pages: list[str], index: str = "docs/README.md") -> Iterator[str]:
-    """Pages of the documentation that its index does not lead to."""
-    listed = {match[1] for match in LINK.finditer((REPOSITORY / index).read_text("utf-8"))}
+    """Pages of the documentation that its index does not lead to, itself or through an index of a folder."""
+    listed = set(_linked(index))
+    for folder_index in [name for name in listed if name.endswith("/README.md") and name in pages]:
+        listed.update(_linked(folder_index))
     for name in pages:
-        if name.startswith("docs/") and name != index and name.removeprefix("docs/") not in listed:
+        if name.startswith("docs/") and name != index and name not in listed:
             yield f"{name}: {index} does not lead to it"
+
+
+def _linked(index: str) -> Iterator[str]:
+    page = REPOSITORY / index
+    for match in LINK.finditer(page.read_text("utf-8")):
+        found = (page.parent / unquote((match[1] or match[2]).partition("#")[0])).resolve()
+        if found.is_relative_to(REPOSITORY):
+            yield str(found.relative_to(REPOSITORY))
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""Writes docs/reference from the code: the configuration keys, the command line, and what dialects carry.
+"""Writes docs/reference from the code: the configuration keys, the command line, and what dialects carry. Also
+docs/runbooks and the rules for Prometheus, from the table of alerts.
 
 `scripts/docs` writes the pages, `scripts/docs --check` only says which of them are out of date (exit 1).
 A key, command or option without a description is an error: whoever adds one says what it means.
@@ -20,7 +21,10 @@ import typer
 import typer.core
 import typer.main
 
+from scripts.alert_rules import rules_file
 from scripts.dialects import page as dialects
+from scripts.grafana_board import board
+from scripts.runbooks import runbook_pages
 from weighbridge.cli.root import root
 from weighbridge.config.tree import Config
 
@@ -228,7 +232,11 @@ WRITERS = {"config.md": config_page, "cli.md": cli_page, "dialects.md": dialects
 
 def stale(pages: Path = PAGES) -> dict[str, str]:
     """The pages that are missing or differ from what the code says, with what they should be."""
-    made = {name: write().rstrip("\n") + "\n" for name, write in WRITERS.items()}
+    made = {name: write() for name, write in WRITERS.items()}
+    made |= {f"../runbooks/{name}": text for name, text in runbook_pages().items()}
+    made["../../deploy/prometheus/alerts.yml"] = rules_file()
+    made["../../deploy/grafana/weighbridge.json"] = board()
+    made = {name: text.rstrip("\n") + "\n" for name, text in made.items()}
     return {
         name: text for name, text in made.items() if not (pages / name).is_file() or (pages / name).read_text() != text
     }
@@ -244,14 +252,16 @@ def main(arguments: list[str]) -> int:
         print(f"scripts/docs: {error}", file=sys.stderr)
         return 1
     for name, text in pages.items():
+        path = PAGES / name
+        shown = path.resolve().relative_to(REPOSITORY)
         if check:
-            print(f"docs/reference/{name} is out of date; `scripts/docs` writes it again", file=sys.stderr)
+            print(f"{shown} is out of date; `scripts/docs` writes it again", file=sys.stderr)
         else:
-            PAGES.mkdir(parents=True, exist_ok=True)
-            (PAGES / name).write_text(text)
-            print(f"wrote docs/reference/{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(f"wrote {shown}")
     if not pages:
-        print("docs/reference is up to date")
+        print("everything that is made from code is up to date")
     return 1 if check and pages else 0
 
 

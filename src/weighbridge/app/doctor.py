@@ -16,16 +16,19 @@ from weighbridge.config.proxies import proxy_for
 from weighbridge.config.tree import EndpointSection
 from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
 from weighbridge.keeper.compile import Compiled, World, compile_table, fallback_problems
+from weighbridge.keeper.plausible import implausible_prices
 from weighbridge.ledger.prices import PriceFound, compile_price
+from weighbridge.records.alerts import BY_NAME, FREE_BYTES_LOW
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
+from weighbridge.store.alerts import read_alerts, still_raised
 from weighbridge.store.control import ControlClient, Ping, Pong
 from weighbridge.store.database import damage, sqlite_problem, sqlite_version
 from weighbridge.store.layout import Layout
 
 Status = Literal["ok", "warn", "fail"]
 
-SPACE_WARN, SPACE_FAIL = 5 << 30, 256 << 20
+SPACE_FAIL = 256 << 20
 REACH_S_MAX = 10.0
 
 
@@ -76,7 +79,7 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
             name="route table", status="ok", says=f"{count} route(s) and {len(compiled.table.keys)} client key(s)"
         )
         yield from _candidates(compiled.table)
-    yield from _prices(loaded)
+    yield from _prices(loaded, {} if compiled is None else implausible_prices(compiled.table))
     yield _capture(loaded)
     yield from _traces(loaded)
     yield from asyncio.run(_endpoints(loaded, reach))
@@ -105,6 +108,7 @@ def _store(loaded: Loaded) -> Iterator[Check]:
     yield from _privacy(layout)
     yield _space(layout)
     yield _keeper(layout)
+    yield from _alerts(loaded, layout)
 
 
 def _store_failed(layout: Layout, why: str) -> Check:
@@ -135,7 +139,7 @@ def _space(layout: Layout) -> Check:
         return Check(
             name="space", status="fail", says=says, next_step="free space: the gateway refuses when it runs out"
         )
-    if free < SPACE_WARN:
+    if free < FREE_BYTES_LOW:
         return Check(name="space", status="warn", says=says, next_step="watch it, or shorten capture.keep_days")
     return Check(name="space", status="ok", says=says)
 
@@ -164,6 +168,21 @@ def _keeper(layout: Layout) -> Check:
             next_step="move it away and start again; it is rebuilt, and no exchange is lost",
         )
     return Check(name="keeper", status="ok", says="not running; its database opens and is sound")
+
+
+def _alerts(loaded: Loaded, layout: Layout) -> Iterator[Check]:
+    """What is raised now, and whether anybody is told."""
+    for event in still_raised(read_alerts(layout)):
+        kind = BY_NAME[event.alert]
+        status: Status = "fail" if kind.severity == "page" else "warn"
+        step = f"weighbridge alerts {kind.name}: what to do"
+        yield Check(name=f"alert {kind.name}", status=status, says=event.subject, next_step=step)
+    told = loaded.config.alerts
+    if told.webhook is None and not told.email_to:
+        says = "go to the log and to `weighbridge alerts` only"
+        yield Check(name="alerts", status="ok", says=says, next_step="set alerts.webhook or alerts.email_to")
+    else:
+        yield Check(name="alerts", status="ok", says="go to the webhook or the mail addresses of [alerts] as well")
 
 
 def _compiled(loaded: Loaded) -> Compiled:
@@ -198,11 +217,14 @@ def _candidates(table: RouteTable) -> Iterator[Check]:
                 yield Check(name=name, status="ok", says="may get prompts of this route in trials")
 
 
-def _prices(loaded: Loaded) -> Iterator[Check]:
+def _prices(loaded: Loaded, odd: dict[str, str]) -> Iterator[Check]:
     endpoints = {row.name: row for row in loaded.config.endpoint}
     for arm in loaded.config.arm:
         answer = compile_price(arm, endpoints[arm.endpoint], datetime.now(UTC))
-        if isinstance(answer, PriceFound):
+        if arm.name in odd:
+            step = "say it per million tokens: in the arm's `price`, or with `weighbridge price set`"
+            yield Check(name=f"price {arm.name}", status="warn", says=odd[arm.name], next_step=step)
+        elif isinstance(answer, PriceFound):
             yield Check(name=f"price {arm.name}", status="ok", says=answer.version)
         else:
             yield Check(

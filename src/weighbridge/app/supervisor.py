@@ -16,6 +16,7 @@ from weighbridge.app import children
 from weighbridge.app.addresses import Reservation
 from weighbridge.app.children import Child
 from weighbridge.app.metrics import Sample, Series, WorkerSamples
+from weighbridge.app.watchman import Watchman
 from weighbridge.config import Loaded
 from weighbridge.config.tree import TracesSection
 from weighbridge.errors import ControlError, WeighbridgeError
@@ -84,6 +85,7 @@ class Supervisor:
         self._line: ControlClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started_ns = time.time_ns()
+        self._watchman: Watchman | None = None
         self._keeper_restarts = 0
         self._worker_restarts = 0
 
@@ -110,6 +112,8 @@ class Supervisor:
         except TimeoutError:
             raise WeighbridgeError(f"no worker was ready within {WORKER_START_S_MAX:.0f} seconds") from None
         self._tasks.append(asyncio.create_task(self._poll()))
+        if not self._settings.plain:
+            self._watchman = Watchman(self._settings.loaded, self._layout)
         traces = self._settings.loaded.config.traces
         if traces is not None and not self._settings.plain:
             self._tasks.append(asyncio.create_task(self._keep_tracer(traces)))
@@ -216,6 +220,8 @@ class Supervisor:
     async def _poll(self) -> None:
         while not await self._stopped_within(METRICS_EVERY_S):
             await self.refresh(wait_s=METRICS_EVERY_S)
+            if self._watchman is not None:
+                await self._watchman.look(self.series())
 
     async def refresh(self, wait_s: float = 1.0) -> None:
         """Ask every worker for its samples, and wait until they answered or time is up."""
@@ -236,13 +242,15 @@ class Supervisor:
         up = self._keeper is not None and self._keeper.process.poll() is None
         own = {
             "weighbridge_workers": float(self._serving()),
+            "weighbridge_workers_missing": float(len(self._slots) - self._serving()),
             "weighbridge_worker_restarts_total": float(self._worker_restarts),
             "weighbridge_keeper_restarts_total": float(self._keeper_restarts),
             "weighbridge_keeper_up": float(up),
             "weighbridge_start_time_seconds": self._started_ns / 1e9,
         }
         build: Series = ("weighbridge_build_info", (("version", __version__),))
-        return {**self._samples.totals(), **{(name, ()): value for name, value in own.items()}, build: 1.0}
+        told = {} if self._watchman is None else self._watchman.series()
+        return {**self._samples.totals(), **told, **{(name, ()): value for name, value in own.items()}, build: 1.0}
 
     def health(self) -> tuple[bool, dict[str, object]]:
         up = self._keeper is not None and self._keeper.process.poll() is None

@@ -29,7 +29,7 @@ from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.reader import read
 from weighbridge.exchanges.rows import ExchangeRow, ExportedExchange, row_of
 from weighbridge.records.exchange import Exchange
-from weighbridge.records.frames import Purpose
+from weighbridge.records.frames import Outcome, Purpose
 from weighbridge.records.usage import usd
 from weighbridge.store.control import Erase, ErasedCount
 from weighbridge.store.layout import Layout
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _AGO = re.compile(r"(\d+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -130,6 +131,9 @@ def list_(
     route: RouteOption = None,
     slice_: Annotated[str | None, typer.Option("--slice", help="Only this slice, e.g. task=refund.")] = None,
     purpose: PurposeOption = None,
+    outcome: Annotated[str | None, typer.Option(help=f"Only this outcome: {', '.join(OUTCOMES)}.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Only those that this arm was asked for.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only those of this client key.")] = None,
     since: SinceOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 50,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -137,12 +141,19 @@ def list_(
 ) -> None:
     """List exchanges, the newest first; what was logged a moment ago is among them."""
     layout = _layout(load(config))
+    if outcome is not None and outcome not in OUTCOMES:
+        raise UsageError(f"--outcome {outcome!r}: write one of {', '.join(OUTCOMES)}")
     with _damage_told() as damage:
+        rows = read(
+            layout, route=route, slice=slice_, purpose=_purpose(purpose),
+            since_ns=since_ns(since, datetime.now(UTC)), damaged=damage.append,
+        )  # fmt: skip
         found = heapq.nlargest(
             limit,
-            read(
-                layout, route=route, slice=slice_, purpose=_purpose(purpose),
-                since_ns=since_ns(since, datetime.now(UTC)), damaged=damage.append,
+            (
+                one
+                for one in rows
+                if outcome in (None, one.outcome) and arm in (None, one.arm) and key in (None, one.key)
             ),
             key=lambda one: (one.time_ns, one.id),
         )  # fmt: skip
@@ -301,6 +312,8 @@ def _print_table(found: list[Exchange]) -> None:
     for one in found:
         row = row_of(one)
         outcome = one.outcome if one.purpose == "user" else f"{one.outcome} ({one.purpose})"
+        if one.outcome != "ok":
+            outcome = outside(f"{outcome} {row.status or ''} {row.error or ''}".rstrip())
         table.add_row(
             row.time[:19].replace("T", " "), one.id, outside(one.route), outside(one.slice), outside(one.arm or "-"),
             outcome, "-" if one.duration_ns is None else f"{one.duration_ns / 1e6:,.0f}",

@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": "serve",
     "reload": "reload",
     "doctor": "doctor",
+    "alerts": "alerts",
     "scan": "scan",
     "exchanges": "exchanges",
     "gold": "gold",

@@ -465,9 +465,7 @@ class ApproverSection(Section, frozen=True, kw_only=True):
 
 
 class AlertsSection(Section, frozen=True, kw_only=True):
-    """Whom to tell when a ramp goes back or pauses, and when a budget has reached 50, 80 or 100 per cent. Without any
-    it is in the log, in `ramp status` and in `budget status`.
-    """
+    """Whom to tell of what `weighbridge alerts --kinds` lists. It is also in the log and in `weighbridge alerts`."""
 
     webhook: str | None = None
     """A URL that gets a JSON object by POST; `env:NAME` or `file:PATH` where it holds a secret."""
@@ -477,6 +475,8 @@ class AlertsSection(Section, frozen=True, kw_only=True):
     """The sender."""
     smtp: str = "127.0.0.1:25"
     """The mail server, HOST:PORT."""
+    runbooks: str | None = None
+    """Where the documentation's folder `runbooks` is served, so that each alert carries a link that opens."""
 
 
 class TeamSection(Section, frozen=True, kw_only=True):

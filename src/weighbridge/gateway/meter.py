@@ -40,7 +40,7 @@ class Counts:
         self.duration, self.first_byte = Histogram(), Histogram()
         self.tokens = [0, 0, 0, 0, 0]
         self.cost_nanousd = 0
-        self.cost_unknown = 0
+        self.cost_unknown: dict[Outcome, int] = {}
 
     def add(
         self, outcome: Outcome, duration_ns: int, first_byte_ns: int | None, usage: Usage | None, cost: int | None
@@ -62,7 +62,7 @@ class Counts:
                 tokens[3] += usage.cache_write + usage.cache_write_1h
                 tokens[4] += usage.reasoning
         if cost is None:
-            self.cost_unknown += 1
+            self.cost_unknown[outcome] = self.cost_unknown.get(outcome, 0) + 1
         else:
             self.cost_nanousd += cost
 
@@ -101,7 +101,8 @@ class Meter:
             for name, tokens in zip(_TOKEN_CLASSES, counts.tokens, strict=True):
                 rows.append(("weighbridge_tokens_total", {**labels, "class": name}, tokens))
             rows.append(("weighbridge_cost_nanousd_total", labels, counts.cost_nanousd))
-            rows.append(("weighbridge_cost_unknown_total", labels, counts.cost_unknown))
+            for outcome, count in {"ok": 0, **counts.cost_unknown}.items():
+                rows.append(("weighbridge_cost_unknown_total", {**labels, "outcome": outcome}, count))
         for (failure, fallback), count in self.other_attempts.items():
             labels = {"failure": failure, "fallback": "yes" if fallback else "no"}
             rows.append(("weighbridge_other_attempts_total", labels, count))

@@ -55,6 +55,10 @@ class Chores:
         """The last day, counted from 1970 in UTC, on which retention was seen to."""
         self._rolled_ns = clock.mono_ns()
 
+    def retire_soon(self) -> None:
+        """See to retention with the next look, not tomorrow."""
+        self._retired_on = 0
+
     @property
     def public_key(self) -> str:
         return self.signing_key.public

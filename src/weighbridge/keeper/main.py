@@ -29,6 +29,7 @@ from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError, refuse_unfinished
 from weighbridge.keeper.parent import Ready, Refused, Start
+from weighbridge.keeper.plausible import implausible_prices
 from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps
@@ -37,6 +38,7 @@ from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.thresholds import tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.ledger.standing import standings
+from weighbridge.records.alerts import BY_NAME
 from weighbridge.records.budget import Budget
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.records.table import RouteTable
@@ -73,6 +75,7 @@ from weighbridge.store.control import (
     Stop,
     TableChanged,
     TableNumber,
+    TellAlert,
     TokenText,
 )
 from weighbridge.store.database import Database
@@ -124,7 +127,8 @@ class Keeper:
         ledger = open_ledger(self._layout, self._source.loaded, clock)
         self._neighbours = ledger.neighbours
         self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
-        self._alerts = Alerts()
+        self._alerts = Alerts(self._layout)
+        self._odd_prices: dict[str, str] = {}
         self._projecting = Projecting(self._layout, self._bank, self._budget)
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
@@ -148,6 +152,8 @@ class Keeper:
         for warning in warnings:
             log.error("%s", warning)
         await self._backing.sweep()
+        if warnings and not self._options.for_command:
+            self._alerts.send(self.loaded, "log-mistrusted", "The exchange log is not what was last signed", warnings)
         if not self._options.for_command:
             try:
                 warnings += self._publish(self._source).warnings
@@ -278,7 +284,19 @@ class Keeper:
         source.remember(self._database)
         self._until_ns = published.valid_until_ns
         self._tell_workers(published)
+        self._tell_of_prices(published.table)
         return published
+
+    def _tell_of_prices(self, table: RouteTable) -> None:
+        before, self._odd_prices = self._odd_prices, implausible_prices(table)
+        for arm in sorted(before.keys() | self._odd_prices.keys()):
+            was, found, labels = before.get(arm), self._odd_prices.get(arm), {"arm": arm}
+            if found is None:
+                subject = f"The price of arm {arm!r} can be meant again"
+                self._alerts.send(self.loaded, "price-implausible", subject, (), state="ended", labels=labels)
+            elif found != was:
+                subject = f"The price of arm {arm!r} can hardly be meant"
+                self._alerts.send(self.loaded, "price-implausible", subject, (found,), labels=labels)
 
     def _tell_workers(self, published: Published) -> None:
         if published.changed:
@@ -315,8 +333,8 @@ class Keeper:
                 return await self._once_or_money(request)
             case RampAct() | RampShow() | FindExchanges():
                 return await self._traffic(request)
-            case Stop():
-                return self._stop()
+            case Stop() | TellAlert():
+                return self._stop() if isinstance(request, Stop) else self._tell(request)
             case _:
                 return await self._keeping(request)
 
@@ -382,6 +400,7 @@ class Keeper:
         for warning in published.warnings:
             log.warning("%s", warning)
         self._source, self._chores.loaded = source, source.loaded
+        self._chores.retire_soon()  # keep_days may be shorter now, and somebody may be waiting for the room
         return TableNumber(number=published.table.number)
 
     def _change_key(self, request: CreateKey | RotateKey | RevokeKey) -> KeyRow:
@@ -437,6 +456,14 @@ class Keeper:
         stored = await self._chores.put(PutObject(kind="statement", label=request.label, body=request.body))
         signature = self._chores.signing_key.sign(SIGNED_AS + request.body)
         return Signature(signature=signature.hex(), digest=stored.digest)
+
+    def _tell(self, request: TellAlert) -> Done:
+        if request.alert not in BY_NAME:
+            raise ControlError(f"{request.alert!r} is no alert; there are: {', '.join(BY_NAME)}")
+        self._alerts.send(
+            self.loaded, request.alert, request.subject, request.lines, state=request.state, labels=request.labels
+        )
+        return Done()
 
     def _stop(self) -> Done:
         if self._server.workers:

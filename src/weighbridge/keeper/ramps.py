@@ -165,7 +165,7 @@ class Desk:
     def __init__(self, layout: Layout, database: Database, clock: Clock, keeping: Keeping) -> None:
         self.layout, self.clock = layout, clock
         self._database, self._keeping = database, keeping
-        self._alerts = Alerts()
+        self._alerts = Alerts(layout)
 
     @property
     def loaded(self) -> Loaded:
@@ -235,4 +235,7 @@ class Desk:
 
     def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None:
         """Tell people, in the background. What cannot be delivered is logged."""
-        self._alerts.send(self.loaded, subject, lines, route=state.route, candidate=state.candidate, stage=state.stage)
+        name = "ramp-paused" if state.stage == "paused" else "ramp-rolled-back"
+        self._alerts.send(
+            self.loaded, name, subject, lines, route=state.route, candidate=state.candidate, stage=state.stage
+        )

@@ -21,7 +21,8 @@ async def tell_of_thresholds(bank: Bank, budgets: Mapping[str, Budget], alerts: 
     try:
         for percent, row in await bank.do(lambda: reached(bank.store, budgets, bank.now_ns())):
             subject, lines = words(percent, row)
-            alerts.send(loaded, subject, lines, budget=row.budget, percent=percent)
+            name = "budget-spent" if percent >= 100 else "budget-nearly-spent"
+            alerts.send(loaded, name, subject, lines, budget=row.budget, percent=percent)
     except StoreError as error:
         log.error("budgets cannot be looked at for alerts: %s", error)
 

@@ -465,6 +465,19 @@ class Stop(Message, frozen=True, kw_only=True, tag="stop"):
 
 KeyAnswer = KeyRow | KeyList
 ClaimAnswer = Claimed | Replayed | ClaimMismatch | ClaimLost
+
+
+class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
+    """`serve` saw in its metrics that an alert is to be raised, or has ended: tell whom the configuration names.
+    -> `Done`"""
+
+    alert: str
+    state: Literal["raised", "ended"]
+    subject: str
+    lines: tuple[str, ...]
+    labels: dict[str, str]
+
+
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
     | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges | SnapshotTaken | LostWorkers
@@ -479,7 +492,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
     | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow | FindExchanges
-    | KeepingRequest
+    | KeepingRequest | TellAlert
 )  # fmt: skip
 
 A = TypeVar("A")

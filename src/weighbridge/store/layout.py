@@ -33,6 +33,8 @@ class Layout:
         """A backup that is being taken lies here, as links and copies."""
         self.restoring = root / "restoring"
         """While it is there, a restore is not finished and nobody may use the store."""
+        self.alerts = root / "alerts.jsonl"
+        self.alerts_old = root / "alerts.old.jsonl"
         self.daily = root / "run" / "daily"
 
     def folders(self) -> tuple[Path, ...]:
