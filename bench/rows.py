@@ -74,7 +74,8 @@ _VALUES = {
     "price_version": "'book 1 closed'", "outcome": "CASE WHEN i % 211 = 0 THEN 'upstream_error' ELSE 'ok' END",
     "timings": "{{'duration_ns': 1000000 * (400 + i % 900), 'first_byte_ns': 90000000}}",
     "status": "CASE WHEN i % 211 = 0 THEN 502 ELSE 200 END", "error": "NULL", "stream": "i % 2 = 0",
-    "conversation": "printf('%016x', hash(i // 3))", "trial": "NULL", "item": "NULL", "redacted": "false",
+    "conversation": "printf('%016x', hash(i // 3))", "trial": "NULL", "item": "NULL", "max_tokens": "NULL",
+    "redacted": "false",
     "asked": "'openai'", "digest": "sha256(i::VARCHAR)",
 }  # fmt: skip
 _CAST = ", ".join(f'CAST({_VALUES[name]} AS {kind}) AS "{name}"' for name, kind in COLUMNS.items())

@@ -90,7 +90,8 @@ _VALUES = {
     "'finish_reason': 'stop'}}]",
     "usage": _USAGE, "cost_nanousd": _COST, "price_version": "'book 1 closed'", "outcome": "'ok'",
     "timings": "{{'duration_ns': 1, 'first_byte_ns': 1}}", "status": "200", "error": "NULL", "stream": "false",
-    "conversation": "printf('%x', i)", "trial": "NULL", "item": "NULL", "redacted": "false",
+    "conversation": "printf('%x', i)", "trial": "NULL", "item": "NULL", "max_tokens": "NULL",
+    "redacted": "false",
     "digest": "sha256(i::VARCHAR)",
 }  # fmt: skip
 _ABSENT = "NULL"

@@ -9,11 +9,11 @@ import openai
 import pytest
 
 from tests.fakes.provider import FakeProvider, Script
-from tests.gateway.running import KEY, PRICE, Answer, Running, call, chat, key_digest, table
+from tests.gateway.running import KEY, PRICE, Answer, Running, call, chat, endpoint, key_digest, table, until
 from tests.gateway.test_trials import COST, replay, token
 from weighbridge.ledger.leasing import resolve
 from weighbridge.records.budget import Budget
-from weighbridge.records.table import Arm, Key, Route, RouteTable
+from weighbridge.records.table import Arm, FailedCalls, Key, Route, RouteTable, Share, UsualOutput
 from weighbridge.store.ledger import EPOCH_SHIFT, WindowRow
 
 BODY = chat(max_tokens=10)
@@ -241,3 +241,49 @@ def test_a_lease_that_a_restored_ledger_does_not_know_is_void(tmp_path: Path, pr
         assert 200 == call(gateway.port, BODY).status
         (after,) = gateway.held()[1].leases
         assert (1, 2) == (int(before) >> EPOCH_SHIFT, int(after) >> EPOCH_SHIFT)
+
+
+# --- what is held without a limit, and what failed calls cost ---------------------------------------------------------
+
+
+ALL = (Share(arm="closed", basis_points=10_000),)
+
+
+def test_without_a_limit_what_answers_usually_take_is_held_and_the_excess_is_booked(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    route = Route(name="assistant", incumbent="closed", shares=ALL, usual_output=(UsualOutput(arm="closed", tokens=2),))
+    usual = HOLD - 10 * 10_000 + 2 * 10_000 - len(',"max_tokens":10') * 2_500
+    tokens = {"prompt_tokens": 1_000, "completion_tokens": 1_000, "total_tokens": 2_000}
+    provider.answers["model-a"] = Script(usage=tokens)
+    with Running(tmp_path, budgeted(provider.url, hard(holds=100), route=route)) as gateway:
+        assert 200 == call(gateway.port, chat()).status
+        (held,) = gateway.held()
+        assert usual == held.held_nanousd
+        assert 1_000 * 2_500 + 1_000 * 10_000 == gateway.finished()[0].cost_nanousd
+        until(lambda: windows(gateway)["support", ""].used_nanousd, lambda used: used >= 12_500_000)
+
+
+def test_a_routes_own_default_comes_before_what_is_usual(tmp_path: Path, provider: FakeProvider) -> None:
+    usual = (UsualOutput(arm="closed", tokens=2),)
+    route = Route(name="assistant", incumbent="closed", shares=ALL, usual_output=usual, max_tokens_default=50)
+    with Running(tmp_path, budgeted(provider.url, hard(holds=100), route=route)) as gateway:
+        call(gateway.port, chat())
+        assert HOLD + 40 * 10_000 - len(',"max_tokens":10') * 2_500 == gateway.held()[0].held_nanousd
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "cost"),
+    [
+        ("unbilled", 500, 0), ("unbilled", 400, 0), ("refusals_unbilled", 400, 0), ("refusals_unbilled", 503, None),
+        ("processed_billed", 400, None), ("processed_billed", 429, 0), ("processed_billed", 503, None),
+    ],
+)  # fmt: skip
+def test_a_failed_call_costs_what_its_provider_says_and_else_nobody_knows(
+    tmp_path: Path, provider: FakeProvider, rule: FailedCalls, status: int, cost: int | None
+) -> None:
+    provider.answers["model-a"] = Script(status=status)
+    made = table(provider.url, endpoints=[endpoint(provider.url, failed_calls=rule)])
+    with Running(tmp_path, made) as gateway:
+        call(gateway.port, BODY)
+        assert [cost] == [one.cost_nanousd for one in gateway.finished()]

@@ -14,7 +14,7 @@ from weighbridge.errors import ConfigError
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, PriceUnknown
 from weighbridge.records.canonical import canonical, parse
-from weighbridge.records.table import Limits, RouteTable, Share
+from weighbridge.records.table import Limits, RouteTable, Share, UsualOutput
 from weighbridge.records.usage import Price
 
 BASE = """
@@ -251,6 +251,31 @@ def test_whether_a_cancel_stops_billing_is_known_of_the_provider_and_the_file_wi
 
     assert [True, False, None] == [told("", provider) for provider in ("openai", "groq", "unheard-of")]
     assert [False, True] == [told(f"cancel_stops_billing = {word}", "groq") for word in ("false", "true")]
+
+
+def test_what_failed_calls_cost_is_known_of_the_provider_the_file_wins_and_own_hours_are_paid_anyway() -> None:
+    def told(line: str, provider: str, more: str = "") -> str:
+        text = BASE.replace('provider = "openai"', f'provider = "{provider}"\n{line}')
+        return compiled(text + more).table.endpoint("openai").failed_calls
+
+    assert ["refusals_unbilled", "unbilled", "processed_billed"] == [
+        told("", provider) for provider in ("openai", "google", "azure")
+    ]
+    assert "unbilled" == told('failed_calls = "unbilled"', "azure")
+    hours = (
+        '[[commitment]]\nname = "gpus"\nendpoint = "openai"\nkind = "gpu_hours"\ngpus = 1\nusd_per_gpu_hour = "2"\n'
+        'prefill_tokens_per_s = 1.0\ndecode_tokens_per_s = 1.0\nsince = "2026-11-01"\nsource = "contract"\n'
+    )
+    assert "unbilled" == told("", "azure", hours)
+
+
+def test_how_long_answers_usually_are_is_part_of_the_route() -> None:
+    usual = (UsualOutput(arm="gpt-4o", tokens=96),)
+    table = compile_table(
+        loads(BASE, folder=Path("/etc/wb")), number=7, now_ns=1, trial_key="", world=Outside().world(),
+        usual={"assistant": usual, "another": usual},
+    ).table  # fmt: skip
+    assert [usual] == [route.usual_output for route in table.routes]
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------

@@ -185,6 +185,11 @@ def statement(
                 print(outside(f"  {one.excess_tokens:,} tokens past the plan {one.name}"))
         if said.unknown:
             print(f"{said.unknown:,} attempts have an unknown cost: the bill is more than this")
+        if said.unknown_failed:
+            print(
+                f"{said.unknown_failed:,} of them are calls that failed, and nobody says whether the provider bills "
+                "them: state `failed_calls` for the endpoint"
+            )
         if rows is not None:
             print(outside(f"{rows:,} FOCUS rows written to {focus}"))
     if said.unknown:

@@ -80,6 +80,8 @@ class ExchangeRow(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str
     trial: str | None
     item: str | None
+    max_tokens: int | None
+    """The limit that the request named for its answer."""
     redacted: bool
     asked: Asked
     digest: str
@@ -125,6 +127,7 @@ COLUMNS = {
     "conversation": "VARCHAR",
     "trial": "VARCHAR",
     "item": "VARCHAR",
+    "max_tokens": "BIGINT",
     "redacted": "BOOLEAN",
     "asked": "VARCHAR",
     "digest": "VARCHAR",
@@ -162,6 +165,7 @@ def row_of(exchange: Exchange) -> ExchangeRow:
         conversation=exchange.conversation,
         trial=exchange.trial,
         item=exchange.item,
+        max_tokens=exchange.max_tokens,
         redacted=exchange.redacted,
         asked=exchange.asked,
         digest=exchange.digest,

@@ -342,8 +342,9 @@ class Exchange:
             return None if price is None else cost_nanousd(facts.usage, price), False
         if cut:
             return self.held if self.tries is None else self.tries.bound, True
-        if self.upstream_status is not None and 400 <= self.upstream_status < 500:
-            return 0, False  # a provider's refusal is not billed
+        status = self.upstream_status
+        if status is not None and status >= 400 and self.lane.unbilled(status):
+            return 0, False
         return None, False
 
     def _posted(self, facts: AnswerFacts, error: str | None, cost: int | None, *, estimated: bool) -> Posted:

@@ -17,15 +17,18 @@ from weighbridge.gateway.plan import Plan
 from weighbridge.gateway.sticky import Memory
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.ramp import RampInForce
-from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable
+from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, FailedCalls, Key, Limits, Route, RouteTable
 from weighbridge.records.usage import MILLION, STANDARD_TIERS, Price, bounded_cost
 from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
 from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import PATHS
 from weighbridge.wire.hosts import target_of
 
+PROCESSED = frozenset((400, 408))
+"""Error statuses that may come after the prompt was read: a content filter, an input limit, a timeout."""
 OUTPUT_TOKENS_DEFAULT = 4096
-"""Held for a request that names no limit, on a route without `max_tokens_default`. What comes on top is booked."""
+"""Held for a request that names no limit, on a route without `max_tokens_default` and without a history of answers.
+What comes on top is booked."""
 
 TEMPLATE_TOKENS = 256
 """Held for what a chat template adds around the messages."""
@@ -72,8 +75,8 @@ class Lane:
 
     __slots__ = (
         "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
-        "bound_output", "dialect", "drains", "endpoint", "escalation", "fallback_tag", "form", "guard", "head", "later",
-        "max_tokens_default", "model", "model_json",
+        "bound_output", "dialect", "drains", "endpoint", "escalation", "failed_calls", "fallback_tag", "form", "guard",
+        "head", "later", "max_tokens_default", "model", "model_json",
         "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
         "table_number", "tag", "target", "unusable",
     )  # fmt: skip
@@ -121,7 +124,10 @@ class Lane:
         )
         self.drains = endpoint.cancel_stops_billing is False
         """It bills a cancelled answer in full: one whose client left is read to its end, and its bill known."""
-        self.max_tokens_default = route.max_tokens_default
+        usual = next((one.tokens for one in route.usual_output if one.arm == arm.name), None)
+        self.max_tokens_default = route.max_tokens_default or usual
+        """Held for a request that names no limit."""
+        self.failed_calls: FailedCalls = endpoint.failed_calls
         self.plan: Plan | None = None
         """What follows a failure before the first byte; `None`: nothing does."""
         self.others: tuple[Lane, ...] = ()
@@ -189,6 +195,14 @@ class Lane:
     def close(self, why: str) -> None:
         """Nothing can be sent there."""
         self.target, self.unusable = None, f"endpoint {self.endpoint!r} cannot be used: {why}"
+
+    def unbilled(self, status: int) -> bool:
+        """Is a call that was answered with this error status known to cost nothing?"""
+        if self.failed_calls == "unbilled":
+            return True
+        if self.failed_calls == "processed_billed" and status in PROCESSED:
+            return False
+        return status < 500
 
     def held_nanousd(self, body: bytes, max_tokens: int | None, choices: int) -> int | None:
         """An upper bound on what a request may cost; `None` where there is none to be had.

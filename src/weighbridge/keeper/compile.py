@@ -1,7 +1,7 @@
 """Configuration and prices become the route table that workers read. Pure: what it needs of the world is handed in."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b, sha256
 from typing import Literal
@@ -21,6 +21,7 @@ from weighbridge.config.tree import (
 from weighbridge.errors import ConfigError
 from weighbridge.keeper.ramps import Ramps, with_ramps
 from weighbridge.ledger.cancel import cancel_stops_billing
+from weighbridge.ledger.failed import failed_calls
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
 from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical, digest
@@ -32,12 +33,14 @@ from weighbridge.records.table import (
     Capture,
     Endpoint,
     Escalate,
+    FailedCalls,
     Key,
     Limits,
     Route,
     RouteTable,
     ServerTls,
     Share,
+    UsualOutput,
 )
 from weighbridge.records.usage import NANOUSD
 
@@ -76,12 +79,13 @@ def compile_table(
     made_keys: tuple[Key, ...] = (),
     ramps: Ramps | None = None,
     overrides: frozenset[str] = frozenset(),
+    usual: Mapping[str, tuple[UsualOutput, ...]] | None = None,
 ) -> Compiled:
     """The route table of a configuration. Raises `ConfigError` where it cannot be served as written.
 
     `client_keys="present"` leaves out keys whose secret is missing (a trial needs none) instead of refusing.
     `made_keys` are those of `key create`; `ramps` hold the shares, `overrides` the routes that are held at their
-    incumbent.
+    incumbent, `usual` how long answers usually are, by route.
     """
     _refuse_what_cannot_be_kept(loaded, client_keys, made_keys)
     config = loaded.config
@@ -106,7 +110,7 @@ def compile_table(
         limits=msgspec.convert(msgspec.structs.asdict(config.limits), Limits),
         endpoints=tuple(_endpoint(loaded, row, world, warnings) for row in config.endpoint),
         arms=tuple(_arm(loaded, row, answers[row.name], world) for row in config.arm),
-        routes=tuple(_route(row, config.grader) for row in config.route),
+        routes=tuple(_route(row, config.grader, (usual or {}).get(row.name, ())) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
         server_tls=_server_tls(loaded, world, warnings),
         budgets=tuple(map(compiled_budget, config.budget)),
@@ -184,7 +188,16 @@ def _endpoint(loaded: Loaded, row: EndpointSection, world: World, warnings: list
         cancel_stops_billing=(
             cancel_stops_billing(row.provider) if row.cancel_stops_billing is None else row.cancel_stops_billing
         ),
+        failed_calls=_failed_calls(loaded, row),
     )
+
+
+def _failed_calls(loaded: Loaded, row: EndpointSection) -> FailedCalls:
+    """An own server's hours are paid whatever it answers."""
+    if row.failed_calls is not None:
+        return row.failed_calls
+    own = any(one.endpoint == row.name and one.kind == "gpu_hours" for one in loaded.config.commitment)
+    return "unbilled" if own else failed_calls(row.provider)
 
 
 def _path(loaded: Loaded, text: str | None) -> str | None:
@@ -265,7 +278,7 @@ def _system_prompt(loaded: Loaded, row: ArmSection, world: World) -> str | None:
         ) from None
 
 
-def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
+def _route(row: RouteSection, graders: Sequence[GraderSection], usual: tuple[UsualOutput, ...]) -> Route:
     judges = dict.fromkeys(judge for grader in graders if grader.route == row.name for judge in grader.judges)
     return Route(
         name=row.name,
@@ -280,6 +293,7 @@ def _route(row: RouteSection, graders: Sequence[GraderSection]) -> Route:
         allow_retention_days=row.allow_retention_days,
         allow_training_on_data=row.allow_training_on_data,
         max_tokens_default=row.max_tokens_default,
+        usual_output=usual,
         fallbacks=row.fallbacks,
         retries_max=row.retries_max,
         retry_on=row.retry_on,

@@ -37,6 +37,7 @@ from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.thresholds import tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
+from weighbridge.keeper.usual import UsualOutputs
 from weighbridge.ledger.standing import standings
 from weighbridge.records.alerts import BY_NAME
 from weighbridge.records.budget import Budget
@@ -135,6 +136,7 @@ class Keeper:
         self._backing = Backing(
             self._layout, clock, self._chores, self._bank, self._projecting, self._server, lambda: self._source.loaded
         )
+        self._usual = UsualOutputs(self._layout, self._database, lambda: self._publish(self._source))
         self._office = office(Desk(self._layout, self._database, clock, self))
         self._finding = Finding(self._layout)
         self._ended = asyncio.Event()
@@ -238,6 +240,8 @@ class Keeper:
         except WeighbridgeError as error:
             log.error("a client key was changed, but the new route table was not published: %s", error)
         await self._backing.sweep()
+        if self.serving and self._source.loaded.config.budget:
+            self._usual.tick(now_ns)
         self._claims.tick(worker.incarnation for worker in self._server.workers)
         try:
             await self._chores.tick(self._server)

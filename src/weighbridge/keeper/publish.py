@@ -13,6 +13,7 @@ from weighbridge.errors import StoreError
 from weighbridge.keeper.client_keys import for_table
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
 from weighbridge.keeper.ramps import Ramps, at_incumbent, read_overrides, with_ramps
+from weighbridge.keeper.usual import remembered_usual
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, Terms, book_version, compile_schedule
 from weighbridge.ledger.stored import terms_of
 from weighbridge.records.canonical import canonical, digest, parse
@@ -166,6 +167,7 @@ class Publisher:
             made_keys=made.rows,
             ramps={row.route: (parse(row.body, RampState), row.digest) for row in self._database.ramps.all()},
             overrides=read_overrides(self._layout),
+            usual=remembered_usual(self._database).routes,
         )
         ends = [until_ns for until_ns in (compiled.valid_until_ns, made.until_ns) if until_ns is not None]
         return msgspec.structs.replace(

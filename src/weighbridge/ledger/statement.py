@@ -91,6 +91,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     total_nanousd: int
     """The bill: everything booked, and what was paid for commitments beyond that."""
     unknown: int
+    """Attempts whose cost nobody knows."""
+    unknown_failed: int
+    """Of them: calls that were answered with an error status, where nobody says whether the provider bills them."""
     lines: tuple[Line, ...]
     commitments: tuple[Committed, ...]
 
@@ -107,13 +110,14 @@ def statement(
     rows = sql.execute(_LINES, span).fetchall()
     lines = tuple(msgspec.convert(dict(zip(Line.__struct_fields__, row, strict=True)), Line) for row in rows)
     total = sql.execute(_TOTAL, span).fetchone()
-    booked, unknown = (0, 0) if total is None else (int(total[0]), int(total[1]))
+    booked, unknown, failed = (0, 0, 0) if total is None else (int(total[0]), int(total[1]), int(total[2]))
     held = tuple(_committed(sql, month, row) for row in commitments if _part_paid(row, month) > 0)
     return Statement(
         month=month.name,
         time_zone=month.time_zone,
         total_nanousd=booked + sum(one.unused_nanousd for one in held),
         unknown=unknown,
+        unknown_failed=failed,
         lines=lines,
         commitments=held,
     )
@@ -162,7 +166,8 @@ _LINES = (
     'ORDER BY 9 DESC, team, key, "user", route, purpose'
 )
 _TOTAL = (
-    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) "  # noqa: S608 (our own text)
+    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL), "  # noqa: S608 (our own text)
+    "count(*) FILTER (cost_nanousd IS NULL AND status >= 400) "
     f"FROM postings WHERE {_IN_MONTH}"
 )
 _AT_ENDPOINT = (

@@ -23,6 +23,11 @@ SHARE_WHOLE = 10_000
 """Shares are basis points; the shares of a route sum to this."""
 
 
+FailedCalls = Literal["unbilled", "refusals_unbilled", "processed_billed"]
+"""`unbilled`: no error status costs anything. `refusals_unbilled`: 4xx costs nothing, 5xx is unknown.
+`processed_billed`: so, but 400 and 408 are unknown too, because the prompt may have been read."""
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a model is called. The same weights on two hosts are two endpoints. `None` is unknown."""
 
@@ -62,6 +67,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_s_max: float = 5.0
     cancel_stops_billing: bool | None = None
     """Whether the provider bills only what it sent when a call is cancelled. `False`: it is read to its end instead."""
+
+    failed_calls: FailedCalls = "refusals_unbilled"
+    """What the provider bills for calls that it answered with an error status."""
 
 
 class ServerTls(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,6 +113,13 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     escalate: Escalate | None = None
 
 
+class UsualOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """How long answers of an arm usually are on a route, of requests that name no limit (`ledger.usual`)."""
+
+    arm: str
+    tokens: int
+
+
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     arm: str
     basis_points: int
@@ -125,6 +140,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     allow_retention_days: int | Literal["any"] = 0
     allow_training_on_data: bool | Literal["any"] = False
     max_tokens_default: int | None = None
+    usual_output: tuple[UsualOutput, ...] = ()
+    """Held where neither the request nor `max_tokens_default` names a limit."""
     fallbacks: tuple[str, ...] = ()
     """Arms to ask, in this order, when the chosen one cannot answer. Never for trials."""
     retries_max: int = 0

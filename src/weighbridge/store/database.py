@@ -289,6 +289,17 @@ class Database:
         with self._told("written"), self._db:
             self._db.execute("INSERT OR IGNORE INTO meta(key, value) VALUES (?, ?)", (key, value))
 
+    # --- what the keeper found out ------------------------------------------------------------------------------------
+
+    def said(self, name: str) -> str | None:
+        with self._told("read"):
+            text = self._scalar("SELECT value FROM meta WHERE key = ?", (name,))
+        return text if isinstance(text, str) else None
+
+    def say(self, name: str, text: str) -> None:
+        with self._told("written"), self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta(key, value) VALUES (?, ?)", (name, text))
+
     # --- trial tokens -------------------------------------------------------------------------------------------------
 
     def note_token(
