@@ -64,7 +64,7 @@ def text(file: Path) -> Iterator[str]:
 
 
 SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
-    r"ledger/(providers|cancel)\.toml": facts,
+    r"ledger/(providers|cancel|failed)\.toml": facts,
     r"licenses/[a-z0-9_./-]+\.toml": toml_document,
     r"app/(first|found)\.toml": text,
     r"reports/templates/[a-z]+\.(html\.j2|css|svg)": text,
