@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -63,6 +64,20 @@ def text(file: Path) -> Iterator[str]:
         yield f"is not UTF-8: {error}"
 
 
+VENDORED = {
+    # uPlot 1.6.32, MIT, from https://registry.npmjs.org/uplot: dist/uPlot.iife.min.js, dist/uPlot.min.css, LICENSE
+    "uplot-1.6.32.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+    "uplot-1.6.32.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+    "uplot-LICENSE.txt": "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd",
+}
+"""What others wrote and we ship as it is: file -> SHA-256."""
+
+
+def vendored(file: Path) -> Iterator[str]:
+    if sha256(file.read_bytes()).hexdigest() != VENDORED.get(file.name):
+        yield "is not the file whose SHA-256 stands in scripts/data_files.py, with its version, licence and source"
+
+
 SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
     r"ledger/(providers|cancel|failed)\.toml": facts,
     r"licenses/[a-z0-9_./-]+\.toml": toml_document,
@@ -71,6 +86,8 @@ SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
     r"scan/(assumptions|candidates)\.toml": toml_document,
     r"scan/templates/scan\.(html\.j2|css|js)": text,
     r"admin/static/[a-z]+\.(css|js)": text,
+    r"admin/templates/[a-z_]+\.html\.j2": text,
+    r"admin/static/vendor/[a-zA-Z0-9.-]+\.(css|js|txt)": vendored,
     r"samples/[a-z_]+\.jsonl": json_lines,
     r"samples/[a-z_.]+\.json": json_document,
     r"store/runbooks/[a-z-]+\.md": text,

@@ -32,7 +32,7 @@ DOORS = {
     "huggingface_hub": {"licenses"},
     "license_expression": {"licenses"},
     "jsonschema": {"grading"},
-    "jinja2": {"reports", "scan"},
+    "jinja2": {"admin", "reports", "scan"},
     "botocore": {"upstream"},
     "google": {"upstream"},
     "numpy": {"ledger", "stats", "trials"},

@@ -16,11 +16,21 @@ from weighbridge.clock import SystemClock
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.records.usage import usd
-from weighbridge.store.control import ListLost, LostWorkers, ShowBudgets, Standings, WriteOffRows, WriteOffWorker
+from weighbridge.store.control import (
+    LimitSet,
+    ListLost,
+    LostWorkers,
+    SetLimit,
+    ShowBudgets,
+    Standings,
+    WriteOffRows,
+    WriteOffWorker,
+)
 from weighbridge.store.funds import Standing
 from weighbridge.store.layout import Layout
 
 if TYPE_CHECKING:
+    from weighbridge.ledger.limits import LimitChange
     from weighbridge.ledger.outlook import Outlook, WhatIf
 
 app = typer.Typer(help="What was spent, by whom, and when the money ends.", no_args_is_help=True)
@@ -35,6 +45,15 @@ def budget() -> None:
 
 def layout_of(loaded: Loaded) -> Layout:
     return Layout(loaded.store_path)
+
+
+def changes_of(loaded: Loaded) -> "dict[str, LimitChange]":
+    """Limits that somebody changed over the configuration's, those that count."""
+    from weighbridge.exchanges.chain import Chain
+    from weighbridge.ledger.limits import in_force, newest_changes
+
+    layout = layout_of(loaded)
+    return in_force(loaded.config, newest_changes(layout, Chain(layout).snapshot()))
 
 
 def this_month() -> str:
@@ -64,8 +83,14 @@ def status(
     if as_json:
         printed(said)
     else:
+        changed = changes_of(loaded)
         for row in said.rows:
             print(outside(_standing(row)))
+            change = None if row.subject else changed.get(row.budget)
+            if change is not None:
+                why = f": {change.why}" if change.why else ""
+                print(outside(f"  its limit was changed by {change.by} {moment(change.time_ns)}{why}; the "
+                              f"configuration says {usd(change.over_nanousd)}"))  # fmt: skip
         if not said.rows:
             print(outside(f"{loaded.file} has no [[budget]]"))
     if any(row.left_nanousd == 0 for row in said.rows):
@@ -94,6 +119,54 @@ def moment(at_ns: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat(timespec="seconds")
+
+
+class LimitShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The documented JSON shape of `budget limit --json`."""
+
+    budget: str
+    before_nanousd: int
+    limit_nanousd: int
+    by: str
+    table: int | None
+    """The route table that holds it; null while nothing serves: the next `serve` publishes it."""
+
+
+@app.command(epilog="Example: `weighbridge budget limit support 80 --why 'end of the quarter'`")
+def limit(
+    name: Annotated[str, typer.Argument(metavar="BUDGET", help="A [[budget]] by name.")],
+    usd_: Annotated[
+        str | None, typer.Argument(metavar="USD", help="The new limit of its window; leave out with --as-configured.")
+    ] = None,
+    as_configured: Annotated[
+        bool, typer.Option("--as-configured", help="Back to what the configuration file says.")
+    ] = False,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Recorded with it.")] = "",
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Change a budget's limit while the gateway runs. It holds until the configuration file says another limit.
+
+    The change is signed into the log with who made it and why. What is spent already stays spent.
+    """
+    from weighbridge.ledger.limits import limit_of
+
+    if (usd_ is None) != as_configured:
+        raise UsageError("write the new limit in US dollars, or --as-configured, and not both")
+    loaded = load(config)
+    asked = SetLimit(budget=name, limit_nanousd=None if usd_ is None else limit_of(usd_), why=why)
+    with keeper_of(loaded) as keeper:
+        done = keeper.call(asked, LimitSet)
+    if as_json:
+        printed(
+            LimitShown(
+                budget=name, before_nanousd=done.before_nanousd, limit_nanousd=done.after_nanousd, by=done.by,
+                table=done.table,
+            )
+        )  # fmt: skip
+        return
+    where = f"route table {done.table} holds it" if done.table is not None else "the next `weighbridge serve` takes it"
+    print(outside(f"{name}: {usd(done.before_nanousd)} before, {usd(done.after_nanousd)} now ({done.by}); {where}"))
 
 
 @app.command("write-off")

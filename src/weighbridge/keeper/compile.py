@@ -22,6 +22,7 @@ from weighbridge.errors import ConfigError
 from weighbridge.keeper.ramps import Ramps, with_ramps
 from weighbridge.ledger.cancel import cancel_stops_billing
 from weighbridge.ledger.failed import failed_calls
+from weighbridge.ledger.limits import LimitChange, with_limits
 from weighbridge.ledger.prices import PriceAnswer, PriceFound
 from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical, digest
@@ -80,12 +81,14 @@ def compile_table(
     ramps: Ramps | None = None,
     overrides: frozenset[str] = frozenset(),
     usual: Mapping[str, tuple[UsualOutput, ...]] | None = None,
+    limits: Mapping[str, LimitChange] | None = None,
 ) -> Compiled:
     """The route table of a configuration. Raises `ConfigError` where it cannot be served as written.
 
     `client_keys="present"` leaves out keys whose secret is missing (a trial needs none) instead of refusing.
     `made_keys` are those of `key create`; `ramps` hold the shares, `overrides` the routes that are held at their
-    incumbent, `usual` how long answers usually are, by route.
+    incumbent, `usual` how long answers usually are, by route, `limits` what budgets are allowed instead of what the
+    configuration says.
     """
     _refuse_what_cannot_be_kept(loaded, client_keys, made_keys)
     config = loaded.config
@@ -113,7 +116,7 @@ def compile_table(
         routes=tuple(_route(row, config.grader, (usual or {}).get(row.name, ())) for row in config.route),
         keys=(*_keys(loaded, world, client_keys, made_keys, warnings), *made_keys),
         server_tls=_server_tls(loaded, world, warnings),
-        budgets=tuple(map(compiled_budget, config.budget)),
+        budgets=with_limits(tuple(map(compiled_budget, config.budget)), limits or {}),
     )
     table = with_ramps(table, ramps or {}, overrides, loaded)
     warnings += _missing_upstream_keys(table, world)

@@ -27,20 +27,23 @@ from weighbridge.keeper.compile import ClientKeys, compiled_budget
 from weighbridge.keeper.finding import Finding
 from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
+from weighbridge.keeper.limits import limit_change
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError, refuse_unfinished
 from weighbridge.keeper.parent import Ready, Refused, Start
 from weighbridge.keeper.plausible import implausible_prices
 from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
-from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps
+from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps, login
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
 from weighbridge.keeper.thresholds import tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.keeper.usual import UsualOutputs
+from weighbridge.ledger.limits import with_limits
 from weighbridge.ledger.standing import standings
 from weighbridge.records.alerts import BY_NAME
 from weighbridge.records.budget import Budget
+from weighbridge.records.canonical import canonical
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import (
@@ -54,6 +57,7 @@ from weighbridge.store.control import (
     KeepingRequest,
     KeyList,
     KeyRow,
+    LimitSet,
     ListKeys,
     ListObjects,
     ObjectKind,
@@ -68,6 +72,7 @@ from weighbridge.store.control import (
     RotateKey,
     Seal,
     SealedCount,
+    SetLimit,
     SettleClaim,
     ShowBudgets,
     Signature,
@@ -333,7 +338,7 @@ class Keeper:
                 stored = self._database.client_keys.all()
                 rows = client_keys.listed(stored, self._source.loaded.config, self._clock.wall_ns())
                 return KeyList(rows=rows)
-            case Claim() | SettleClaim() | ShowBudgets():
+            case Claim() | SettleClaim() | ShowBudgets() | SetLimit():
                 return await self._once_or_money(request)
             case RampAct() | RampShow() | FindExchanges():
                 return await self._traffic(request)
@@ -363,7 +368,9 @@ class Keeper:
             return await self._office.act(request)
         return await self._office.show(request)
 
-    async def _once_or_money(self, request: Claim | SettleClaim | ShowBudgets) -> Answer:
+    async def _once_or_money(self, request: Claim | SettleClaim | ShowBudgets | SetLimit) -> Answer:
+        if isinstance(request, SetLimit):
+            return await self._set_limit(request)
         if isinstance(request, ShowBudgets):
             return await self._standings(request.users)
         if isinstance(request, Claim):
@@ -377,7 +384,23 @@ class Keeper:
         return Standings(rows=tuple(rows), ledger=bank.store.sql.place)
 
     def _budgets(self) -> dict[str, Budget]:
-        return {row.name: compiled_budget(row) for row in self._source.loaded.config.budget}
+        loaded = self._source.loaded
+        compiled = tuple(map(compiled_budget, loaded.config.budget))
+        return {row.name: row for row in with_limits(compiled, self._publisher.limits(loaded))}
+
+    async def _set_limit(self, request: SetLimit) -> LimitSet:
+        """Signed first, then published: what was answered holds after a crash, too."""
+        loaded, by = self._source.loaded, request.by or login()
+        change = limit_change(loaded.config, request, by, self._clock.wall_ns())
+        before = self._budgets()[request.budget].limit_nanousd
+        await self.put("limit", request.budget, canonical(change))
+        published = self._publisher.publish_limits(loaded) if self.serving else None
+        if published is not None:
+            self._tell_workers(published)
+        return LimitSet(
+            before_nanousd=before, after_nanousd=self._budgets()[request.budget].limit_nanousd, by=by,
+            table=None if published is None else published.table.number,
+        )  # fmt: skip
 
     def _pong(self) -> Pong:
         table, workers = self._publisher.current, self._server.workers

@@ -10,10 +10,12 @@ from weighbridge.clock import Clock
 from weighbridge.config import Loaded, secret
 from weighbridge.config.tree import ArmSection, EndpointSection
 from weighbridge.errors import StoreError
+from weighbridge.exchanges.chain import Chain
 from weighbridge.keeper.client_keys import for_table
-from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table
+from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table, compiled_budget
 from weighbridge.keeper.ramps import Ramps, at_incumbent, read_overrides, with_ramps
 from weighbridge.keeper.usual import remembered_usual
+from weighbridge.ledger.limits import LimitChange, in_force, newest_changes, with_limits
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, Terms, book_version, compile_schedule
 from weighbridge.ledger.stored import terms_of
 from weighbridge.records.canonical import canonical, digest, parse
@@ -40,6 +42,9 @@ class Publisher:
 
     def __init__(self, layout: Layout, database: Database, clock: Clock, trial_key: str) -> None:
         self._layout, self._database, self._clock, self._trial_key = layout, database, clock, trial_key
+        self._chain = Chain(layout)
+        self._limits: tuple[int, dict[str, LimitChange]] | None = None
+        """Line of the chain -> what it had; read again when there is another line."""
         self.current: RouteTable | None = None
         self._restore()
 
@@ -129,6 +134,25 @@ class Publisher:
         compiled = Compiled(table=table, warnings=made.warnings, valid_until_ns=made.until_ns)
         return self._publish(compiled, highest, loaded.file)
 
+    def limits(self, loaded: Loaded) -> dict[str, LimitChange]:
+        """Limits of budgets that were changed over the configuration. Raises `StoreError`."""
+        snapshot = self._chain.snapshot()
+        if self._limits is None or self._limits[0] != snapshot.seq:
+            self._limits = snapshot.seq, newest_changes(self._layout, snapshot)
+        return in_force(loaded.config, self._limits[1])
+
+    def publish_limits(self, loaded: Loaded) -> Published | None:
+        """The current table with budgets as they are now; `None` before the first table. Nothing else is compiled."""
+        current = self.current
+        if current is None:
+            return None
+        budgets = with_limits(tuple(map(compiled_budget, loaded.config.budget)), self.limits(loaded))
+        highest = self._highest_in_database()
+        table = msgspec.structs.replace(
+            current, number=self._next(highest), created_ns=self._clock.wall_ns(), budgets=budgets
+        )
+        return self._publish(Compiled(table=table, warnings=(), valid_until_ns=None), highest, loaded.file)
+
     def _publish(self, compiled: Compiled, highest: int, file: str, ramp: RampChange | None = None) -> Published:
         current, number = self.current, compiled.table.number
         if current is not None and _same_content(current, compiled.table):
@@ -168,6 +192,7 @@ class Publisher:
             ramps={row.route: (parse(row.body, RampState), row.digest) for row in self._database.ramps.all()},
             overrides=read_overrides(self._layout),
             usual=remembered_usual(self._database).routes,
+            limits=self.limits(loaded),
         )
         ends = [until_ns for until_ns in (compiled.valid_until_ns, made.until_ns) if until_ns is not None]
         return msgspec.structs.replace(

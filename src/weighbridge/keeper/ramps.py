@@ -53,6 +53,14 @@ def write_overrides(layout: Layout, routes: frozenset[str]) -> None:
     write_durably(layout.table_override, canonical(Overrides(routes=tuple(sorted(routes)))))
 
 
+def login() -> str:
+    """Who runs the keeper; nobody else can reach its socket."""
+    try:
+        return f"login:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"login:{os.getuid()}"
+
+
 def at_incumbent(route: Route) -> Route:
     """A route without its ramp."""
     return msgspec.structs.replace(route, shares=(Share(arm=route.incumbent, basis_points=SHARE_WHOLE),), ramp=None)
@@ -182,11 +190,7 @@ class Desk:
 
     @property
     def login(self) -> str:
-        """Who runs the keeper; nobody else can reach its socket."""
-        try:
-            return f"login:{getpass.getuser()}"
-        except (KeyError, OSError):
-            return f"login:{os.getuid()}"
+        return login()
 
     def stored(self) -> tuple[tuple[RampState, StoredRamp], ...]:
         """Every route's newest ramp. Raises `StoreError`."""

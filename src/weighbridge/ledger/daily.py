@@ -9,7 +9,9 @@ The view `daily` has
     day, purpose, route, arm, team, key,
     requests        exchanges whose last attempt was this arm's (`arm` NULL: none was made)
     ok, failed      of them: answered, and failed by the arm's or its endpoint's fault
-    attempts, tokens, cost_nanousd (known costs, corrections included), unknown (attempts whose cost nobody knows)
+    attempts, tokens (all classes), fresh (input that was neither read from nor written to a cache), cache_read,
+    cache_write, output (reasoning included)
+    cost_nanousd (known costs, corrections included), unknown (attempts whose cost nobody knows)
 
 so that sums over `requests` count each exchange once and sums over money count each attempt once.
 """
@@ -29,8 +31,11 @@ from weighbridge.ledger.postings import adjustments
 from weighbridge.store.layout import Layout
 
 KEYS = "day, purpose, route, arm, team, key"
-FIGURES = ("requests", "ok", "failed", "attempts", "tokens", "cost_nanousd", "unknown")
-FORM = "1"
+FIGURES = (
+    "requests", "ok", "failed", "attempts", "tokens", "fresh", "cache_read", "cache_write", "output", "cost_nanousd",
+    "unknown",
+)  # fmt: skip
+FORM = "2"
 """Part of the names of kept files: another number makes them anew."""
 FAILED = "('upstream_error', 'upstream_cut', 'timeout')"
 
@@ -157,10 +162,17 @@ def _sums(source: str) -> str:
         "count(*) FILTER (is_last AND outcome = 'ok')::HUGEINT AS ok, "
         f"count(*) FILTER (is_last AND outcome IN {FAILED})::HUGEINT AS failed, "
         "count(a)::HUGEINT AS attempts, coalesce(sum(a.usage.total), 0)::HUGEINT AS tokens, "
+        f"{_classes('fresh', 'input', 'audio_input', 'image_input')}, {_classes('cache_read', 'cache_read')}, "
+        f"{_classes('cache_write', 'cache_write', 'cache_write_1h')}, "
+        f"{_classes('output', 'output', 'reasoning', 'audio_output', 'image_output')}, "
         "coalesce(sum(a.cost_nanousd), 0)::HUGEINT AS cost_nanousd, "
         "count(*) FILTER (a IS NOT NULL AND a.cost_nanousd IS NULL)::HUGEINT AS unknown "
         "FROM two GROUP BY ALL"
     )
+
+
+def _classes(name: str, *classes: str) -> str:
+    return f"coalesce(sum({' + '.join(f'a.usage.{one}' for one in classes)}), 0)::HUGEINT AS {name}"
 
 
 _NO_ROWS = "(SELECT * FROM unsealed WHERE false)"
@@ -168,7 +180,7 @@ _FIGURES = ", ".join(FIGURES)
 _VIEW = (
     f"CREATE VIEW daily AS SELECT {KEYS}, {', '.join(f'sum({name})::HUGEINT AS {name}' for name in FIGURES)} FROM "  # noqa: S608 (our own text)
     f"(SELECT {KEYS}, {_FIGURES} FROM daily_sealed UNION ALL SELECT {KEYS}, {_FIGURES} FROM ({_sums('unsealed')}) "
-    f"UNION ALL SELECT {KEYS}, 0, 0, 0, 0, 0, cost_nanousd, unknown FROM daily_corrected) GROUP BY {KEYS}"
+    f"UNION ALL SELECT {KEYS}, {'0, ' * (len(FIGURES) - 2)}cost_nanousd, unknown FROM daily_corrected) GROUP BY {KEYS}"
 )
 _CORRECTED = (
     "WITH one AS (SELECT id, time::DATE AS day, purpose, route, team, key, unnest(attempts) AS a FROM {source} "

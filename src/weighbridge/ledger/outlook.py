@@ -101,7 +101,7 @@ def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection,
     elif len(days) == 0:
         why = "not enough history: no day of spend is complete"
     else:
-        ahead = TOTAL_DAYS if end is None else max(1, (end.date() - today).days + (end.time() > datetime.min.time()))
+        ahead = TOTAL_DAYS if end is None else _days_until(end, today)
         made = future(days, today - timedelta(days=1), ahead)
         if isinstance(made, NotEnough):
             why = made.why
@@ -115,6 +115,11 @@ def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection,
         budget=row.name, limit_nanousd=limit, spent_nanousd=spent, resets=None if end is None else end.isoformat(),
         history_days=len(days), ends=found, why_none=why, unknown=unknown, expected_nanousd=expected,
     )  # fmt: skip
+
+
+def _days_until(end: datetime, today: date) -> int:
+    """UTC days from today on that a window still has a part of."""
+    return max(1, (end.date() - today).days + (end.time() > datetime.min.time()))
 
 
 def _utc(ns: int) -> datetime:
@@ -140,6 +145,81 @@ def _daily(sql: duckdb.DuckDBPyConnection, who: Charged, today: date) -> Floats:
     for day, nanousd in rows:
         series[(day - first).days] = float(nanousd) / NS
     return series
+
+
+class BurnDay(msgspec.Struct, frozen=True, kw_only=True):
+    """What is spent of a window by the end of a UTC day: as booked, or one of the forecast's quantiles."""
+
+    day: date
+    nanousd: int | None = None
+    p10: int | None = None
+    p50: int | None = None
+    p90: int | None = None
+
+
+class BurnDown(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget's window day by day, behind and ahead."""
+
+    budget: str
+    limit_nanousd: int
+    window: str
+    resets: str | None
+    days: tuple[BurnDay, ...]
+    ends: Ends | None
+    why_none: str | None
+    """Why there is no forecast."""
+    unknown: int
+    """Attempts in the window whose cost nobody knows: the money ends sooner than this says."""
+
+
+def burn_down(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection, limit: int, now_ns: int) -> BurnDown:
+    """`sql` has the view `daily`. A window that does not begin at midnight UTC is shown from the day it begins on.
+
+    What was imported was charged to no budget: the forecast learns from it, the window does not count it.
+    """
+    who = charged_to(loaded, row.name)
+    window = window_of(row.window, row.time_zone, now_ns)
+    today = _utc(now_ns).date()
+    start = _utc(window.start_ns).date()
+    found = sql.execute(_BURNT, [*who.lists, today]).fetchall()
+    if row.window == "total":
+        start = found[0][0] if found else today
+    end = None if window.end_ns is None else datetime.fromtimestamp(window.end_ns // NS, UTC)
+    by_day = {day: (int(cost), int(users), int(unknown)) for day, cost, users, unknown in found}
+    days: list[BurnDay] = []
+    spent = unknown = 0
+    for number in range((today - start).days + 1):
+        cost, _, missing = by_day.get(start + timedelta(days=number), (0, 0, 0))
+        spent, unknown = spent + cost, unknown + missing
+        days.append(BurnDay(day=start + timedelta(days=number), nanousd=spent))
+    series = np.zeros(max(0, (today - min(by_day, default=today)).days))
+    for day, (_, users, _) in by_day.items():
+        if day < today:
+            series[(day - min(by_day)).days] = users / NS
+    forecast: Ends | None = None
+    why: str | None = None
+    if row.window in ("minute", "hour", "day"):
+        why = f"a window of a {row.window} is over before a forecast by days says anything"
+    elif spent >= limit:
+        why = "it is used up"
+    else:
+        ahead = (
+            TOTAL_DAYS // 4 if end is None else max(1, (end.date() - today).days + (end.time() > datetime.min.time()))
+        )
+        made = future(series, today - timedelta(days=1), ahead)
+        if isinstance(made, NotEnough):
+            why = made.why
+        else:
+            before = max(0, spent - by_day.get(today, (0, 0, 0))[0])
+            forecast = ends(made, float(limit - before) / NS)
+            parts = [made.quantile(share) for share in (0.1, 0.5, 0.9)]
+            for number in range(ahead):
+                low, mid, high = (before + int(float(part[number]) * NS) for part in parts)
+                days.append(BurnDay(day=made.first + timedelta(days=number), p10=low, p50=mid, p90=high))
+    return BurnDown(
+        budget=row.name, limit_nanousd=limit, window=row.window, resets=None if end is None else end.isoformat(),
+        days=tuple(days), ends=forecast, why_none=why, unknown=unknown,
+    )  # fmt: skip
 
 
 class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +294,11 @@ _DAILY = (
 _TRAFFIC = (
     "SELECT route, arm FROM postings WHERE time >= ? AND time < ? AND purpose = 'user' AND has_usage AND arm <> ? "
     "GROUP BY ALL ORDER BY ALL"
+)
+_BURNT = (
+    "SELECT day, coalesce(sum(cost_nanousd) FILTER (key <> 'imported'), 0)::HUGEINT, "  # noqa: S608 (our own text)
+    "coalesce(sum(cost_nanousd) FILTER (purpose = 'user'), 0)::HUGEINT, coalesce(sum(unknown), 0)::BIGINT FROM daily "
+    f"WHERE {_CHARGED} AND day <= ? GROUP BY day ORDER BY day"
 )
 _USED = (
     "SELECT cost_nanousd, input + cache_read + cache_write + cache_write_1h + audio_input + image_input, "

@@ -28,7 +28,8 @@ def _of_window(store: LedgerStore, budgets: Mapping[str, Budget], window: Window
     out = store.leases_in(window.id)
     posted = window.posted_nanousd + sum(row.posted_nanousd for row in out)
     limit = window.limit_nanousd
-    if limit is None and budget is not None:
+    if budget is not None and budget.span == window.span:
+        # The window takes a changed limit over when somebody next asks for room; it holds from now on all the same.
         limit = budget.per_user_nanousd if window.subject else budget.limit_nanousd
     hard = window.limit_nanousd is not None
     used = window.used_nanousd if hard else posted

@@ -54,8 +54,8 @@ def render(scan: Scan) -> str:
         w=words,
         rules=RULES,
         changeable=used,
-        top=_top(scan),
-        short=_short(scan),
+        top=top_of(scan),
+        short=short_of(scan),
         # Footnotes: assumptions by number, prices by number behind P.
         numbers={ident: number for number, ident in enumerate(scan.assumptions, 1)},
         prices={price: number for number, price in enumerate(prices, 1)},
@@ -81,7 +81,7 @@ def _prices(scan: Scan) -> list[str]:
     return list(found)
 
 
-def _short(scan: Scan) -> list[str]:
+def short_of(scan: Scan) -> list[str]:
     """The page in a few sentences; each is about figures that stand below with their basis."""
     said = []
     first = next((line for line in scan.bill.by["application"] if line.name is not None), None)
@@ -115,7 +115,7 @@ def _short(scan: Scan) -> list[str]:
     return said
 
 
-def _top(scan: Scan) -> str:
+def top_of(scan: Scan) -> str:
     """What a reader should know first, in one sentence."""
     bill = scan.bill
     days = bill.days

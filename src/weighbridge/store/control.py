@@ -25,7 +25,17 @@ from weighbridge.store.layout import Layout
 LINE_BYTES_MAX = 256 << 20
 
 ObjectKind = Literal[
-    "evidence", "verdict", "finding", "gold", "trial", "statement", "price", "adjustment", "ramp", "write_off"
+    "evidence",
+    "verdict",
+    "finding",
+    "gold",
+    "trial",
+    "statement",
+    "price",
+    "adjustment",
+    "ramp",
+    "write_off",
+    "limit",
 ]
 
 
@@ -121,6 +131,15 @@ class Standings(Message, frozen=True, kw_only=True, tag="standings"):
     rows: tuple[Standing, ...]
     ledger: str
     """Which database it is in."""
+
+
+class LimitSet(Message, frozen=True, kw_only=True, tag="limit_set"):
+    """It is signed into the log. `table`: the route table that holds it; `None` while nothing serves."""
+
+    before_nanousd: int
+    after_nanousd: int
+    by: str
+    table: int | None
 
 
 class Funds(Message, frozen=True, kw_only=True, tag="funds"):
@@ -259,6 +278,17 @@ class ShowBudgets(Message, frozen=True, kw_only=True, tag="show_budgets"):
     """Answer: `Standings`, up to date with the log."""
 
     users: bool = False
+
+
+class SetLimit(Message, frozen=True, kw_only=True, tag="set_limit"):
+    """Give a budget another limit than the configuration file says, or that one again. Answer: `LimitSet`."""
+
+    budget: str
+    limit_nanousd: int | None
+    """`None`: what the file says."""
+    why: str = ""
+    by: str | None = None
+    """Who asks; `None`: the login that runs the keeper."""
 
 
 class AskFunds(Message, frozen=True, kw_only=True, tag="ask_funds"):
@@ -480,8 +510,8 @@ class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
 
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
-    | KeyAnswer | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges | SnapshotTaken | LostWorkers
-    | WriteOffRows
+    | KeyAnswer | LimitSet | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges
+    | SnapshotTaken | LostWorkers | WriteOffRows
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -491,8 +521,8 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 """What a worker says about money."""
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
-    | KeyRequest | FundsRequest | ShowBudgets | Claim | SettleClaim | RampAct | RampShow | FindExchanges
-    | KeepingRequest | TellAlert
+    | KeyRequest | FundsRequest | ShowBudgets | SetLimit | Claim | SettleClaim | RampAct | RampShow
+    | FindExchanges | KeepingRequest | TellAlert
 )  # fmt: skip
 
 A = TypeVar("A")

@@ -91,31 +91,7 @@ class Journal:
 
     def _read(self) -> tuple[dict[str, Outcome], bool]:
         """Outcomes by item, the last line of an item counts; False where the file has to be written anew."""
-        try:
-            stored = self._path.read_bytes()
-        except FileNotFoundError:
-            return {}, False
-        lines = stored.split(b"\n")
-        try:
-            head = _decode_head(lines[0])
-        except msgspec.MsgspecError:
-            return {}, False
-        if head.trial != self._plan.trial or head.judging != judging_digest(self._plan):
-            return {}, False
-        found: dict[str, Outcome] = {}
-        whole = stored.endswith(b"\n")
-        for line in filter(None, lines[1:]):
-            try:
-                outcome = _decode(line)
-            except msgspec.MsgspecError:
-                whole = False
-                continue
-            # A failed replay is tried again by the next run.
-            if isinstance(outcome, Unjudged):
-                found.pop(outcome.item, None)
-            else:
-                found[outcome.item] = outcome
-        return found, whole
+        return _outcomes(self._path, self._plan)
 
     def add(self, outcome: Outcome) -> None:
         """Write one outcome down. It survives the end of this process at once, and a power cut a second later."""
@@ -148,3 +124,39 @@ class Journal:
 def is_finished(folder: Path) -> bool:
     """Was the trial of this folder carried to its end?"""
     return (folder / DONE).exists()
+
+
+def read_outcomes(folder: Path, plan: TrialPlan) -> dict[str, Outcome]:
+    """What a trial has written down so far, by item; nothing is locked or changed, it may be running."""
+    return _outcomes(folder / "items.jsonl", plan, failed=True)[0]
+
+
+def _outcomes(path: Path, plan: TrialPlan, *, failed: bool = False) -> tuple[dict[str, Outcome], bool]:
+    """Outcomes by item, the last line of an item counts; False where the file has to be written anew.
+
+    failed: those that could not be judged too; without, they are left out, so that the next run tries them again.
+    """
+    try:
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        return {}, False
+    lines = stored.split(b"\n")
+    try:
+        head = _decode_head(lines[0])
+    except msgspec.MsgspecError:
+        return {}, False
+    if head.trial != plan.trial or head.judging != judging_digest(plan):
+        return {}, False
+    found: dict[str, Outcome] = {}
+    whole = stored.endswith(b"\n")
+    for line in filter(None, lines[1:]):
+        try:
+            outcome = _decode(line)
+        except msgspec.MsgspecError:
+            whole = False
+            continue
+        if isinstance(outcome, Unjudged) and not failed:
+            found.pop(outcome.item, None)
+        else:
+            found[outcome.item] = outcome
+    return found, whole

@@ -13,7 +13,7 @@ from typing import Literal
 from weighbridge.records.evidence import GraderUse
 from weighbridge.stats.length import LengthTerm
 from weighbridge.stats.overall import Draw
-from weighbridge.stats.sequential import PairTest
+from weighbridge.stats.sequential import PairTest, TracePoint
 from weighbridge.stats.verdict import Decider, SliceState
 from weighbridge.trials.frame import Unit, draws_of
 from weighbridge.trials.outcome import Outcome, Scored, Unjudged
@@ -152,3 +152,10 @@ class Walk:
         if test is not None:
             return SliceState(test.n, test.mean, test.interval(), "undecided", None, test.certify, test.halt)
         return None if self.decider is None else self.decider.state(slice_name, CANDIDATE)
+
+    def trace(self, slice_name: str, points: int = 48) -> list[TracePoint]:
+        """The interval of a judged slice as it narrowed so far, for a chart."""
+        test = self.agreement.get(slice_name)
+        if test is not None:
+            return test.trace(points)
+        return [] if self.decider is None else self.decider.trace(slice_name, CANDIDATE, points)

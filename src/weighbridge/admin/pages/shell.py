@@ -1,0 +1,128 @@
+"""The frame around a page, and what every handler is given."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from types import SimpleNamespace
+from typing import Literal, Protocol
+
+import jinja2
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from weighbridge.admin.pages import words
+from weighbridge.admin.pages.charts import Unit
+from weighbridge.admin.pages.scanview import OwnScans
+from weighbridge.admin.pages.sources import Sources
+from weighbridge.admin.pages.trialviews import row_of
+
+Role = Literal["viewer", "labeller", "operator", "approver", "admin"]
+
+NAVIGATION = (
+    ("/", "Overview"), ("/routes", "Routes"), ("/trials", "Trials"), ("/budgets", "Budgets"), ("/scan", "Scan"),
+    ("/licences", "Licences"), ("/exchanges", "Exchanges"), ("/labels", "Labels"), ("/alerts", "Alerts"),
+    ("/audit", "Audit"),
+)  # fmt: skip
+
+
+class Person(Protocol):
+    """Who asks, as the guard in front has found out."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def form_token(self) -> str: ...
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        """Whose things they see; `None`: everybody's."""
+
+    def may(self, role: Role) -> bool: ...
+
+
+class Audit(Protocol):
+    """Writes down who changed what."""
+
+    def __call__(self, person: Person, action: str, what: str, before: str, after: str, why: str) -> None: ...
+
+
+class Dashboard:
+    """What handlers share."""
+
+    def __init__(
+        self, sources: Sources, audit: Audit, *, wall_ns: Callable[[], int] = time.time_ns, live_s: float = 2.0
+    ) -> None:
+        self.sources, self.audit, self.wall_ns, self.live_s = sources, audit, wall_ns, live_s
+        self.scans = OwnScans()
+
+
+Handler = Callable[[Dashboard, Request, Person], Awaitable[Response]]
+
+
+class PageDoor(msgspec.Struct, frozen=True, kw_only=True):
+    """One page, or one thing that a page's form asks for."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    role: Role
+    handler: Handler
+    changes: bool = False
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("weighbridge.admin"),
+    )  # fmt: skip
+    names = {name: getattr(words, name) for name in dir(words) if not name.startswith("_")}
+    made.globals["w"] = SimpleNamespace(**names, day=_day, figure=_figure, dollars=_dollars, row_of=row_of)
+    return made
+
+
+def fragment(template: str, context: Mapping[str, object]) -> str:
+    """A part of a page. Everything in it is escaped."""
+    return _environment().get_template(template).render(context)
+
+
+def page(
+    request: Request, person: Person, template: str, title: str, context: Mapping[str, object], *,
+    status: int = 200, said: str = "", problem: str = "",
+) -> HTMLResponse:  # fmt: skip
+    """A whole page. said: what was just done; problem: what could not be."""
+    here = next((path for path, _ in reversed(NAVIGATION) if _under(request.url.path, path)), "")
+    whole = {
+        "title": title, "person": person, "form_token": person.form_token, "navigation": NAVIGATION, "here": here,
+        "said": said, "problem": problem, **context,
+    }  # fmt: skip
+    return HTMLResponse(fragment(template, whole), status)
+
+
+def _under(path: str, place: str) -> bool:
+    return path == place or (place != "/" and path.startswith(place + "/"))
+
+
+def nothing(request: Request, person: Person, what: str) -> HTMLResponse:
+    """404: it is not there, or not theirs to see; nobody is told which."""
+    return page(request, person, "message.html.j2", "Not found", {"message": f"There is no {what}."}, status=404)
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _figure(value: float | None, unit: Unit) -> str:
+    if value is None:
+        return "none"
+    if unit == "usd":
+        return words.money(round(value * 1e9))
+    if unit == "percent":
+        return f"{value:.1f} %"
+    return f"{value:+.1f}".replace("-", "\u2212") if unit == "points" else f"{value:,.0f}"
+
+
+def _dollars(nanousd: int) -> str:
+    """As an input takes it: no sign, no more decimals than there are."""
+    return f"{(Decimal(nanousd) / 1_000_000_000).normalize():f}"

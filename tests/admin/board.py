@@ -1,0 +1,74 @@
+"""The dashboard's pages without the guard in front: whoever asks is the person that the test says."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from weighbridge.admin.pages.shell import Dashboard, PageDoor, Person, Role
+from weighbridge.admin.pages.sources import Sources
+from weighbridge.admin.pages.table import PAGES
+from weighbridge.admin.process import listening
+
+STATIC = Path(__file__).parents[2] / "src" / "weighbridge" / "admin" / "static"
+
+
+@dataclass
+class Somebody:
+    name: str = "ada"
+    form_token: str = "form-token-of-ada"
+    teams: tuple[str, ...] | None = None
+    roles: tuple[Role, ...] = ("viewer", "labeller", "operator", "approver", "admin")
+
+    def may(self, role: Role) -> bool:
+        return role in self.roles
+
+
+@dataclass
+class Board:
+    file: Path
+    person: Somebody = field(default_factory=Somebody)
+    audited: list[tuple[str, str, str, str, str, str]] = field(default_factory=list)
+
+    def audit(self, person: Person, action: str, what: str, before: str, after: str, why: str) -> None:
+        self.audited.append((person.name, action, what, before, after, why))
+
+    def app(self) -> Starlette:
+        self.sources = Sources(self.file)
+        board = Dashboard(self.sources, self.audit, live_s=0.3)
+
+        def route(door: PageDoor) -> BaseRoute:
+            async def handle(request: Request) -> Response:
+                return await door.handler(board, request, self.person)
+
+            return Route(door.path, handle, methods=[door.method])
+
+        return Starlette(routes=[Mount("/static", StaticFiles(directory=STATIC)), *(route(door) for door in PAGES)])
+
+
+@contextmanager
+def served(board: Board) -> Iterator[str]:
+    """Its address, while it is served."""
+    with listening("127.0.0.1", 0) as sock:
+        server = uvicorn.Server(uvicorn.Config(board.app(), log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        end = time.monotonic() + 60
+        while not server.started:
+            assert time.monotonic() < end
+        try:
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join(30)
+            board.sources.close()
