@@ -31,13 +31,21 @@ class Answer:
 
 
 def ask(
-    listen: str, *, model: str = "assistant", key: str = CLIENT_KEY, timeout_s: float = WAIT_S_MAX, stream: bool = False
+    listen: str,
+    *,
+    model: str = "assistant",
+    key: str = CLIENT_KEY,
+    timeout_s: float = WAIT_S_MAX,
+    stream: bool = False,
+    conversation: str | None = None,
 ) -> Answer:
     """One chat completion. Raises `OSError` or `http.client.HTTPException` where it breaks off."""
     connection = http.client.HTTPConnection(listen, timeout=timeout_s)
     try:
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        if conversation is not None:
+            headers["x-conversation-id"] = conversation
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         return Answer(connection.getresponse())
     finally:

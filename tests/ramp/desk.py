@@ -1,5 +1,6 @@
 """An office on a real database, signed log and route tables, without a process; its clock stands still until told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from weighbridge.keeper.publish import Publisher
 from weighbridge.keeper.ramps import Desk, Ramps
 from weighbridge.ramp.office import RampOffice
 from weighbridge.records.canonical import canonical
+from weighbridge.records.drill import DrillInForce
 from weighbridge.records.evidence import (
     EVIDENCE_SCHEMA,
     VERDICT_SCHEMA,
@@ -80,6 +82,9 @@ class Store:
 
     def publish_ramp(self, change: RampChange, ramps: Ramps) -> int:
         return self.publisher.publish_ramp(change, ramps, self.loaded).table.number
+
+    def publish_drills(self, drills: Mapping[str, DrillInForce]) -> int:
+        return self.publisher.publish_drills(drills).table.number
 
     def publish_override(self, routes: frozenset[str]) -> int:
         return self.publisher.publish_override(routes).table.number

@@ -10,6 +10,7 @@ import typer
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
+from weighbridge.cli.ramp_drill import drill
 from weighbridge.cli.ramp_output import past_lines, status_lines
 from weighbridge.config import Loaded, load, secret
 from weighbridge.errors import ControlError, ExitCode, UsageError, WeighbridgeError
@@ -205,6 +206,9 @@ def rollback(
             f"{route} at its incumbent. Mend the store, then `weighbridge ramp rollback {route}` again records it"
         ) from None
     _print(answer, as_json=json)
+
+
+app.command()(drill)
 
 
 @app.command()

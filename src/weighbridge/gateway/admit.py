@@ -117,10 +117,10 @@ class Caller:
         name = self.slices[way] = slice_of(way.slice_by, SliceFacts(self.key_name, self.tags))
         return name
 
-    def chain_for(self, lane: Lane, purse: Purse) -> Chain:
+    def chain_for(self, lane: Lane, purse: Purse, purpose: Purpose) -> Chain:
         """The budgets that what it sends on this lane is charged to."""
         known = self.lanes.budgets
-        starts = starts_of(known.values(), self.purpose, key=self.budget, route=lane.route_budget, arm=lane.arm_budget)
+        starts = starts_of(known.values(), purpose, key=self.budget, route=lane.route_budget, arm=lane.arm_budget)
         budgets, trial = chain_of(known, starts), self.trial
         chain = purse.chain(budgets) if trial is None else purse.chain(budgets, trial.budget, trial.subject)
         self.chains[lane] = chain
@@ -182,6 +182,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
 ) -> Exchange | Refusal:
     """Let a request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
     log, lanes, trial, door = gateway.log, gateway.lanes, caller.trial, caller.door
+    purpose = caller.purpose
     if log.state == "full":
         return gateway.log_refusal()
     try:
@@ -197,7 +198,11 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
             if known is None:
                 return _no_model(caller, request.model)
             way = known
-            lane = way.lane_of(conversation, caller.key_bytes, request.user) if door.moves else way.incumbent
+            drill = way.drill
+            if drill is not None and door.moves and drill.takes(conversation, gateway.wall_ns()):
+                lane, purpose = drill.lane, "drill"
+            else:
+                lane = way.lane_of(conversation, caller.key_bytes, request.user) if door.moves else way.incumbent
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
         if lane.escalation is not None and lane.escalation.straight(request, slice_name):
             lane = lane.escalation.then
@@ -215,7 +220,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     if isinstance(rated, Refusal):
         return rated
     if caller.funded and refusal is None:
-        hold, waits, refusal = fund(gateway, caller, lane, user, held)
+        hold, waits, refusal = fund(gateway, caller, lane, user, held, purpose)
     capture = lanes.capture
     # What a trial paid for is kept whole: an interrupted one finds its answers in the log.
     keep = capture.bodies and (
@@ -225,7 +230,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     )
     gateway.sequence += 1
     exchange = Exchange(
-        gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team,
+        gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, purpose, caller.team,
         hold, held, keep, call, door, request.stream, not request.wants_usage,
     )  # fmt: skip
     exchange.rated = rated
@@ -240,7 +245,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
         exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, asked)
     gateway.active.add(exchange)
     frame = Held(
-        exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, user,
+        exchange.id, exchange.wall_ns, purpose, way.name, lanes.number, caller.key_name, caller.team, user,
         caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
         None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
         caller.traceparent,
@@ -274,10 +279,10 @@ def take_rate(gateway: "Gateway", rate: Rate, way: Way, request: ChatRequest) ->
 
 
 def fund(
-    gateway: "Gateway", caller: Caller, lane: Lane, user: str | None, held: int | None
+    gateway: "Gateway", caller: Caller, lane: Lane, user: str | None, held: int | None, purpose: Purpose
 ) -> tuple[Hold | None, Chain | None, Refusal | None]:
     """Hold the bound of a request: the hold, or the chain of budgets that has to be waited for, or why neither."""
-    chain = caller.chains.get(lane) or caller.chain_for(lane, gateway.purse)
+    chain = caller.chains.get(lane) or caller.chain_for(lane, gateway.purse, purpose)
     if held is None and chain.hard:
         return None, None, cost_unknown(chain, lane)
     if not chain.accounts:

@@ -192,7 +192,7 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
     """
     gateway = exchange.gateway
     escalated = failed.kind == "escalated"
-    if exchange.done or (exchange.purpose != "user" and not escalated) or exchange.client is None:
+    if exchange.done or (exchange.purpose not in ("user", "drill") and not escalated) or exchange.client is None:
         return False
     tries = tries_of(exchange)
     plan = tries.chain[0].plan

@@ -99,7 +99,7 @@ class Copies:
         """Remember what it takes to copy this request, where chance wants it: nothing in a request decides."""
         point = ((self._gateway.sequence * _SPREAD & _WORD) >> 32) * SHARE_WHOLE >> 32
         target = terms.targets.get(exchange.lane.arm)
-        if point >= terms.basis_points or target is None or caller.purpose != "user" or not caller.door.translates:
+        if point >= terms.basis_points or target is None or exchange.purpose != "user" or not caller.door.translates:
             return
         if len(body) > BODY_BYTES_MAX:
             self._skip("too_large")

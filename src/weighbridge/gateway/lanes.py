@@ -15,6 +15,7 @@ from weighbridge.config.proxies import proxy_for
 from weighbridge.gateway.called import Call, called, wire_dialect
 from weighbridge.gateway.plan import Plan
 from weighbridge.gateway.sticky import Memory
+from weighbridge.records.drill import DrillInForce
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.ramp import RampInForce
 from weighbridge.records.table import SHARE_WHOLE, Arm, Capture, Endpoint, FailedCalls, Key, Limits, Route, RouteTable
@@ -274,12 +275,27 @@ def mark_of(arm: str) -> int:
     return crc32(arm.encode()) or 1
 
 
+class Drilling:
+    """A drill, compiled: which conversations are in it, and until when."""
+
+    __slots__ = ("_multiplier", "_points", "_until_ns", "lane")
+
+    def __init__(self, lane: Lane, basis_points: int, until_ns: int, salt: str) -> None:
+        self.lane, self._points, self._until_ns = lane, basis_points, until_ns
+        self._multiplier = int.from_bytes(blake2b(salt.encode(), digest_size=8).digest(), "little") | 1
+
+    def takes(self, conversation: int, wall_ns: int) -> bool:
+        """Conversations are drawn anew for each drill; it ends by the clock, whether or not a newer table says so."""
+        point = ((conversation * self._multiplier & _WORD) >> 32) * SHARE_WHOLE >> 32
+        return point < self._points and wall_ns < self._until_ns
+
+
 class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "_marks", "_salt", "copies", "cumulative", "escalated", "incumbent", "lanes", "max_tokens_default", "memory",
-        "multiplier", "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
+        "_marks", "_salt", "copies", "cumulative", "drill", "escalated", "incumbent", "lanes", "max_tokens_default",
+        "memory", "multiplier", "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -301,6 +317,21 @@ class Way:
         for share in shares:
             self.cumulative.append(share.basis_points + (self.cumulative[-1] if self.cumulative else 0))
         self._stick(route)
+        self.drill = None if route.drill is None else self._drilling(table, route, route.drill, secret)
+
+    def _drilling(self, table: RouteTable, route: Route, drill: DrillInForce, secret: Secret) -> Drilling:
+        """A lane of its own, so that what is known of callers on the arm's ordinary lane does not hold for it. Whoever
+        answers users anyway stands in where the drill cannot."""
+        arm = table.arm(drill.arm)
+        lane = Lane(table, route, arm, table.endpoint(arm.endpoint), secret)
+        ordinary = (*self.lanes, *(self.own_lanes[name] for name in route.fallbacks))
+        lane.others = tuple(one for one in dict.fromkeys(ordinary) if one.arm != lane.arm and one.refusal is None)
+        lane.escalation = self.own_lanes[arm.name].escalation
+        if lane.escalation is not None:
+            lane.others = (lane.escalation.then, *lane.others)
+        words = frozenset((*route.retry_on, "connect", "429", "5xx"))
+        lane.plan = Plan(max(1, route.retries_max), words, route.retry_wait_s_max)
+        return Drilling(lane, drill.basis_points, drill.until_ns, f"{route.name}\0{drill.record}")
 
     def _stick(self, route: Route) -> None:
         """A route with a ramp remembers who has which arm, as long as there is more than one to have."""
@@ -351,6 +382,10 @@ class Way:
             both = {incumbent: there, ramp.candidate: back}
             return CopyTerms(ramp.pair_basis_points, both, ramp.record, ramp.copies_left_nanousd)
         return None
+
+    @property
+    def every_lane(self) -> tuple[Lane, ...]:
+        return (*self.own_lanes.values(), *self.escalated, *(() if self.drill is None else (self.drill.lane,)))
 
     def lane_of(self, conversation: int, key: bytes = b"", user: str | None = None) -> Lane:
         """The same conversation (64 bits of a hash) takes the same lane for as long as the shares stand.
@@ -438,4 +473,4 @@ class Lanes:
         return left
 
     def lanes(self) -> list[Lane]:
-        return [lane for way in self.ways.values() for lane in (*way.own_lanes.values(), *way.escalated)]
+        return [lane for way in self.ways.values() for lane in way.every_lane]

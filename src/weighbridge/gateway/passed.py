@@ -79,7 +79,7 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
             return limited
         rated = caller.rate, tokens
     if caller.funded and refusal is None:
-        hold, waits, refusal = fund(gateway, caller, lane, None, None)
+        hold, waits, refusal = fund(gateway, caller, lane, None, None, caller.purpose)
     tail = call.target.removeprefix(b"/v1").decode()
     head = lane.head_of(call.method.decode(), tail, caller.own, call.kind.decode())
     gateway.sequence += 1

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from weighbridge.ledger.standing import standings
 from weighbridge.records.alerts import BY_NAME
 from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical
+from weighbridge.records.drill import DrillInForce
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.records.table import RouteTable
 from weighbridge.store.control import (
@@ -51,6 +53,8 @@ from weighbridge.store.control import (
     Claim,
     CreateKey,
     Done,
+    DrillAct,
+    DrillShow,
     Erase,
     FindExchanges,
     IssueToken,
@@ -142,7 +146,8 @@ class Keeper:
             self._layout, clock, self._chores, self._bank, self._projecting, self._server, lambda: self._source.loaded
         )
         self._usual = UsualOutputs(self._layout, self._database, lambda: self._publish(self._source))
-        self._office = office(Desk(self._layout, self._database, clock, self))
+        self._desk = Desk(self._layout, self._database, clock, self)
+        self._office = office(self._desk)
         self._finding = Finding(self._layout)
         self._ended = asyncio.Event()
         self._abandoned = False
@@ -161,6 +166,7 @@ class Keeper:
         await self._backing.sweep()
         if warnings and not self._options.for_command:
             self._alerts.send(self.loaded, "log-mistrusted", "The exchange log is not what was last signed", warnings)
+        self._publisher.drills = self._desk.drills_in_force()
         if not self._options.for_command:
             try:
                 warnings += self._publish(self._source).warnings
@@ -283,6 +289,11 @@ class Keeper:
         self._tell_workers(published)
         return published.table.number
 
+    def publish_drills(self, drills: Mapping[str, DrillInForce]) -> int:
+        published = self._publisher.publish_drills(drills)
+        self._tell_workers(published)
+        return published.table.number
+
     def publish_override(self, routes: frozenset[str]) -> int:
         published = self._publisher.publish_override(routes)
         self._tell_workers(published)
@@ -340,7 +351,7 @@ class Keeper:
                 return KeyList(rows=rows)
             case Claim() | SettleClaim() | ShowBudgets() | SetLimit():
                 return await self._once_or_money(request)
-            case RampAct() | RampShow() | FindExchanges():
+            case RampAct() | RampShow() | FindExchanges() | DrillAct() | DrillShow():
                 return await self._traffic(request)
             case Stop() | TellAlert():
                 return self._stop() if isinstance(request, Stop) else self._tell(request)
@@ -361,9 +372,13 @@ class Keeper:
             raise ControlError(f"answers cannot be encrypted: {error.args[0]} (capture.encrypt_key)") from None
         return Vault(master_key(self._layout, given))
 
-    async def _traffic(self, request: RampAct | RampShow | FindExchanges) -> Answer:
+    async def _traffic(self, request: RampAct | RampShow | FindExchanges | DrillAct | DrillShow) -> Answer:
         if isinstance(request, FindExchanges):
             return await self._finding.find(request.ids)
+        if isinstance(request, DrillAct):
+            return await self._office.drill(request)
+        if isinstance(request, DrillShow):
+            return self._office.show_drills(request)
         if isinstance(request, RampAct):
             return await self._office.act(request)
         return await self._office.show(request)

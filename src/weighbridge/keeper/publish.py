@@ -1,5 +1,6 @@
 """Publishing route tables: a number by compare-and-swap, then the files that workers read."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from weighbridge.ledger.limits import LimitChange, in_force, newest_changes, wit
 from weighbridge.ledger.prices import PriceAnswer, PriceFound, Terms, book_version, compile_schedule
 from weighbridge.ledger.stored import terms_of
 from weighbridge.records.canonical import canonical, digest, parse
+from weighbridge.records.drill import DrillInForce
 from weighbridge.records.ramp import RampState
 from weighbridge.records.table import RouteTable
 from weighbridge.store.database import Database
@@ -46,6 +48,8 @@ class Publisher:
         self._limits: tuple[int, dict[str, LimitChange]] | None = None
         """Line of the chain -> what it had; read again when there is another line."""
         self.current: RouteTable | None = None
+        self.drills: Mapping[str, DrillInForce] = {}
+        """By route; every table that is compiled carries them."""
         self._restore()
 
     def _restore(self) -> None:
@@ -91,6 +95,18 @@ class Publisher:
         current = self.current
         if not self._database.swap_ramp(change, 0 if current is None else current.number):
             raise StoreError(f"the ramp of {change.route} was changed by somebody else meanwhile; look at it again")
+
+    def publish_drills(self, drills: Mapping[str, DrillInForce]) -> Published:
+        """The current table with these drills and no others. Raises `StoreError`."""
+        current = self.current
+        if current is None:
+            raise StoreError("no route table is published yet, so there is nothing to drill; start `weighbridge serve`")
+        highest = self._highest_in_database()
+        table = msgspec.structs.replace(
+            with_drills(current, drills), number=self._next(highest), created_ns=self._clock.wall_ns()
+        )
+        self.drills = dict(drills)
+        return self._publish(Compiled(table=table, warnings=(), valid_until_ns=None), highest, "in force")
 
     def publish_override(self, routes: frozenset[str]) -> Published:
         """The current table with these routes at their incumbents: files alone, where the database is out of reach."""
@@ -194,6 +210,7 @@ class Publisher:
             usual=remembered_usual(self._database).routes,
             limits=self.limits(loaded),
         )
+        compiled = msgspec.structs.replace(compiled, table=with_drills(compiled.table, self.drills))
         ends = [until_ns for until_ns in (compiled.valid_until_ns, made.until_ns) if until_ns is not None]
         return msgspec.structs.replace(
             compiled, warnings=(*compiled.warnings, *made.warnings), valid_until_ns=min(ends, default=None)
@@ -237,6 +254,17 @@ class Publisher:
 
 def _published(table: RouteTable, compiled: Compiled, *, changed: bool) -> Published:
     return Published(table=table, changed=changed, warnings=compiled.warnings, valid_until_ns=compiled.valid_until_ns)
+
+
+def with_drills(table: RouteTable, drills: Mapping[str, DrillInForce]) -> RouteTable:
+    """The table with these drills, as far as it knows their arms, and no others."""
+    arms = {arm.name for arm in table.arms}
+    routes = tuple(
+        msgspec.structs.replace(route, drill=drill if drill is not None and drill.arm in arms else None)
+        for route in table.routes
+        for drill in (drills.get(route.name),)
+    )
+    return msgspec.structs.replace(table, routes=routes)
 
 
 def _same_content(left: RouteTable, right: RouteTable) -> bool:

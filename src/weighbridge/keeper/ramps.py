@@ -15,12 +15,14 @@ import msgspec
 from weighbridge.clock import Clock
 from weighbridge.config import Loaded
 from weighbridge.errors import ControlError, StoreError
+from weighbridge.exchanges.chain import Chain
 from weighbridge.keeper.alerts import Alerts
 from weighbridge.records.canonical import canonical, parse
 from weighbridge.records.canonical import digest as digest_of
+from weighbridge.records.drill import DRILL_SCHEMA, Drill, DrillInForce, DrillReport
 from weighbridge.records.ramp import RampInForce, RampState
 from weighbridge.records.table import SHARE_WHOLE, Route, RouteTable, Share
-from weighbridge.store.control import ObjectKind, RampAct, RampAnswer, RampShow
+from weighbridge.store.control import DrillAct, DrillAnswer, DrillShow, ObjectKind, RampAct, RampAnswer, RampShow
 from weighbridge.store.database import Database
 from weighbridge.store.files import write_durably
 from weighbridge.store.layout import Layout
@@ -28,6 +30,13 @@ from weighbridge.store.ramps import RampChange, StoredRamp
 
 Ramps = Mapping[str, tuple[RampState, str]]
 """Route -> the state of its newest ramp, and the digest of that state's object."""
+
+
+class _Schema(msgspec.Struct):
+    schema: str
+
+
+_schema = msgspec.json.Decoder(_Schema)
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +146,12 @@ class Office(Protocol):
 
     async def show(self, asked: RampShow) -> RampAnswer: ...
 
+    async def drill(self, asked: DrillAct) -> DrillAnswer:
+        """Raises `WeighbridgeError` with the reasons where it may not be."""
+        ...
+
+    def show_drills(self, asked: DrillShow) -> DrillAnswer: ...
+
     def close(self) -> None: ...
 
 
@@ -160,6 +175,10 @@ class Keeping(Protocol):
         """State and table in one transaction; the table's number. Raises `StoreError`."""
         ...
 
+    def publish_drills(self, drills: Mapping[str, DrillInForce]) -> int:
+        """The table's number. Raises `StoreError`."""
+        ...
+
     def publish_override(self, routes: frozenset[str]) -> int:
         """Files alone, no database; the table's number. Raises `StoreError`."""
         ...
@@ -174,6 +193,9 @@ class Desk:
         self.layout, self.clock = layout, clock
         self._database, self._keeping = database, keeping
         self._alerts = Alerts(layout)
+        self._chain = Chain(layout)
+        self._drills: dict[str, Drill] = {}
+        self._reports: dict[str, DrillReport] = {}
 
     @property
     def loaded(self) -> Loaded:
@@ -236,6 +258,44 @@ class Desk:
         routes = read_overrides(self.layout) | {route}
         write_overrides(self.layout, routes)
         return self._keeping.publish_override(routes)
+
+    # --- drills -------------------------------------------------------------------------------------------------------
+
+    def drills(self) -> tuple[dict[str, Drill], dict[str, DrillReport]]:
+        """All that were announced and all reports, by digest, out of the signed log."""
+        for entry in self._chain.snapshot().objects:
+            if entry.kind == "drill" and entry.digest not in self._drills and entry.digest not in self._reports:
+                body = self.object(entry.digest)
+                if body is not None:
+                    kind = _schema.decode(body).schema
+                    if kind == DRILL_SCHEMA:
+                        self._drills[entry.digest] = parse(body, Drill)
+                    else:
+                        self._reports[entry.digest] = parse(body, DrillReport)
+        return self._drills, self._reports
+
+    def drills_in_force(self) -> dict[str, DrillInForce]:
+        """By route: those whose time is not over, as a keeper that starts finds them."""
+        announced, reports = self.drills()
+        over, now_ns = {report.drill for report in reports.values()}, self.clock.wall_ns()
+        return {
+            drill.route: DrillInForce(
+                record=digest, arm=drill.arm, basis_points=drill.basis_points, until_ns=drill.until_ns
+            )
+            for digest, drill in announced.items()
+            if digest not in over and now_ns < drill.until_ns
+        }
+
+    async def record_drill(self, route: str, body: bytes) -> str:
+        """An announcement or a report, into the signed log; the digest."""
+        return await self._keeping.put("drill", route, body)
+
+    def publish_drills(self, drills: dict[str, DrillInForce]) -> int:
+        return self._keeping.publish_drills(drills)
+
+    def tell(self, subject: str, lines: tuple[str, ...], *, route: str, arm: str) -> None:
+        """As `alert`, where no ramp is the matter."""
+        self._alerts.send(self.loaded, "ramp-drill", subject, lines, route=route, candidate=arm)
 
     def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None:
         """Tell people, in the background. What cannot be delivered is logged."""

@@ -12,6 +12,7 @@ from weighbridge.exchanges.chain import Chain
 from weighbridge.ramp.controller import approvers_of
 from weighbridge.ramp.stages import move_between
 from weighbridge.records.canonical import digest, parse
+from weighbridge.records.drill import Drill
 from weighbridge.records.evidence import Verdict
 from weighbridge.records.ramp import RampState
 from weighbridge.records.table import Route, RouteTable
@@ -66,9 +67,10 @@ def check(layout: Layout, tables: tuple[bytes, ...]) -> Custody:
     for name, state in states.items():
         broken += [Broken(where=f"objects/{name}", what=what) for what in _wrong(layout, state, states, verdicts)]
     parsed = [parse(body, RouteTable) for body in tables]
+    drills = {entry.digest for entry in objects if entry.kind == "drill"}
     for table in parsed:
         for route in table.routes:
-            what = _share_wrong(route, states)
+            what = _share_wrong(route, states) or _drill_wrong(layout, route, drills)
             if what is not None:
                 broken.append(Broken(where=f"route table {table.number}", what=f"route {route.name}: {what}"))
     return Custody(changes=len(states), tables=len(parsed), broken=tuple(broken))
@@ -110,6 +112,22 @@ def _not_allowed(layout: Layout, state: RampState) -> list[str]:
     if (verdict.route, verdict.candidate, verdict.overall.verdict) != (state.route, state.candidate, "non_inferior"):
         return [f"its verdict is about {verdict.candidate} on {verdict.route}: {verdict.overall.verdict}"]
     return []
+
+
+def _drill_wrong(layout: Layout, route: Route, known: set[str]) -> str | None:
+    drill = route.drill
+    if drill is None:
+        return None
+    if drill.record not in known:
+        return f"the drill {drill.record[:12]} that it names is not in the signed log"
+    try:
+        announced = parse(layout.object(drill.record).read_bytes(), Drill)
+    except (OSError, ValueError):
+        return f"the announcement {drill.record[:12]} of its drill cannot be read"
+    said = (announced.route, announced.arm, announced.basis_points, announced.until_ns)
+    if said != (route.name, drill.arm, drill.basis_points, drill.until_ns):
+        return f"its drill is not the one that announcement {drill.record[:12]} allows"
+    return None
 
 
 def _share_wrong(route: Route, states: dict[str, RampState]) -> str | None:

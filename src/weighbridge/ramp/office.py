@@ -19,6 +19,7 @@ from weighbridge.errors import ControlError, StoreError, WeighbridgeError
 from weighbridge.licenses import finding as finding_of
 from weighbridge.licenses import profile
 from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence, decide, missing_for
+from weighbridge.ramp.drills import DrillDesk, Drills
 from weighbridge.ramp.gates import GateFacts, gates
 from weighbridge.ramp.plan import exposure, plan_of
 from weighbridge.ramp.stages import LADDER, back_of, move_between, next_of
@@ -36,7 +37,7 @@ from weighbridge.records.ramp import (
 )
 from weighbridge.records.table import RouteTable
 from weighbridge.records.trial import trial_id
-from weighbridge.store.control import RampAct, RampAnswer, RampShow
+from weighbridge.store.control import DrillAct, DrillAnswer, DrillShow, RampAct, RampAnswer, RampShow
 from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import StoredRamp
 
@@ -51,7 +52,7 @@ CONTROLLER = "controller"
 Known = tuple[RampState, StoredRamp]
 
 
-class Desk(Protocol):
+class Desk(DrillDesk, Protocol):
     """What only the keeper can do; see `keeper.ramps.Desk`."""
 
     @property
@@ -97,6 +98,7 @@ class RampOffice:
         self._last: tuple[Known, ...] = ()
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._acting = asyncio.Lock()
+        self._drills = Drills(desk, self._who, self._thread)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -104,6 +106,7 @@ class RampOffice:
     # --- each second --------------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
+        await self._drills.tick()
         known = self._stored()
         for state, row in known:
             if state.over:
@@ -185,6 +188,14 @@ class RampOffice:
     def _copies_ran_out(self, state: RampState, held: _Watched) -> bool:
         limit = state.plan.copies_nanousd
         return limit is not None and state.copies_spent_nanousd < limit <= _spent(state, held)
+
+    # --- drills -------------------------------------------------------------------------------------------------------
+
+    async def drill(self, asked: DrillAct) -> DrillAnswer:
+        return await self._drills.act(asked)
+
+    def show_drills(self, asked: DrillShow) -> DrillAnswer:
+        return self._drills.show(asked)
 
     # --- facts --------------------------------------------------------------------------------------------------------
 

@@ -236,6 +236,13 @@ ALERTS: Final[tuple[AlertKind, ...]] = (
         rule=Said(),
     ),
     AlertKind(
+        name="ramp-drill", severity="ticket", title="A drill begins, or is over",
+        meaning="For a short announced time a share of a route's users is answered by its fallback. It ends by itself; "
+        "what the fallback cannot answer, the usual arms do.",
+        first_step="weighbridge ramp drill ROUTE --show: what was asked for, and what it showed",
+        rule=Said(),
+    ),
+    AlertKind(
         name="keys-refused", severity="ticket", title="Many requests come with a key that is not known",
         meaning="More than 100 within five minutes: an application with a revoked or expired key, or somebody trying.",
         first_step="weighbridge key list: what was revoked or ended lately",

@@ -58,8 +58,8 @@ def starts_of(
 ) -> tuple[str | None, ...]:
     """Which budgets a request names itself: those of its key, route and arm, or those of its purpose.
 
-    Only what users send is charged to keys and routes. An arm's budget holds for every purpose: it says what that
-    endpoint may cost at all.
+    Only what users send is charged to keys and routes, in a drill, too. An arm's budget holds for every purpose: it
+    says what that endpoint may cost at all.
     """
     own = tuple(budget.name for budget in budgets if purpose in budget.purposes)
-    return (key, route, arm, *own) if purpose == "user" else (arm, *own)
+    return (key, route, arm, *own) if purpose in ("user", "drill") else (arm, *own)

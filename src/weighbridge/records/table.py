@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.records.budget import Budget
+from weighbridge.records.drill import DrillInForce
 from weighbridge.records.ramp import RampInForce
 from weighbridge.records.usage import Price, PriceFrom
 
@@ -154,6 +155,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that users send to this route is charged there too."""
     ramp: RampInForce | None = None
     """The ramp that the shares are of; `None` while everything goes to the incumbent because there is none."""
+    drill: DrillInForce | None = None
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ import msgspec
 
 from weighbridge.errors import ControlError
 from weighbridge.records.backup import Facts, WrittenOff
+from weighbridge.records.drill import DrillView
 from weighbridge.records.frames import Purpose
 from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
@@ -36,6 +37,7 @@ ObjectKind = Literal[
     "ramp",
     "write_off",
     "limit",
+    "drill",
 ]
 
 
@@ -184,6 +186,10 @@ class FoundRow(msgspec.Struct, frozen=True, kw_only=True):
 class FoundExchanges(Message, frozen=True, kw_only=True, tag="found_exchanges"):
     rows: tuple[FoundRow, ...]
     """Of those asked for, the ones that are in the log."""
+
+
+class DrillAnswer(Message, frozen=True, kw_only=True, tag="drills"):
+    drills: tuple[DrillView, ...]
 
 
 class RampAnswer(Message, frozen=True, kw_only=True, tag="ramps"):
@@ -455,6 +461,26 @@ class RampAct(Message, frozen=True, kw_only=True, tag="ramp_act"):
     """An approver's; without any configured, the login that runs the keeper stands for it."""
 
 
+class DrillAct(Message, frozen=True, kw_only=True, tag="drill_act"):
+    """A person starts or stops a drill. Answer: `DrillAnswer` of that route."""
+
+    action: Literal["start", "stop"]
+    route: str
+    arm: str | None = None
+    """To start; else the route's first fallback, or the way back of its ramp."""
+    basis_points: int = 0
+    seconds: int = 0
+    why: str = ""
+    token: str | None = None
+    """As in `RampAct`."""
+
+
+class DrillShow(Message, frozen=True, kw_only=True, tag="drill_show"):
+    """Answer: `DrillAnswer`, of all routes or one, newest first."""
+
+    route: str | None = None
+
+
 class RampShow(Message, frozen=True, kw_only=True, tag="ramp_show"):
     """Answer: `RampAnswer`, of all routes or one."""
 
@@ -511,7 +537,7 @@ class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
     | KeyAnswer | LimitSet | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges
-    | SnapshotTaken | LostWorkers | WriteOffRows
+    | SnapshotTaken | LostWorkers | WriteOffRows | DrillAnswer
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -522,7 +548,7 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
     | KeyRequest | FundsRequest | ShowBudgets | SetLimit | Claim | SettleClaim | RampAct | RampShow
-    | FindExchanges | KeepingRequest | TellAlert
+    | FindExchanges | KeepingRequest | TellAlert | DrillAct | DrillShow
 )  # fmt: skip
 
 A = TypeVar("A")
