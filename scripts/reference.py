@@ -235,6 +235,7 @@ def stale(pages: Path = PAGES) -> dict[str, str]:
     made = {name: write() for name, write in WRITERS.items()}
     made |= {f"../runbooks/{name}": text for name, text in runbook_pages().items()}
     made["../../deploy/prometheus/alerts.yml"] = rules_file()
+    made["../../deploy/helm/weighbridge/files/alerts.yml"] = rules_file()
     made["../../deploy/grafana/weighbridge.json"] = board()
     made = {name: text.rstrip("\n") + "\n" for name, text in made.items()}
     return {

@@ -27,12 +27,12 @@ class Hook:
         self.got: list[dict[str, Any]] = []
         self.more = threading.Condition()
 
-    def until(self, name: str, state: str = "raised") -> dict[str, Any]:
+    def until(self, name: str, state: str = "raised", wait_s: float = WAIT_S_MAX) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             return next((one for one in self.got if (name, state) == (one["alert"], one["state"])), None)
 
         with self.more:
-            assert self.more.wait_for(found, WAIT_S_MAX), f"no {name} {state} in {self.got}"
+            assert self.more.wait_for(found, wait_s), f"no {name} {state} in {self.got}"
             message = found()
         assert message is not None
         return message
@@ -128,7 +128,7 @@ def test_a_keeper_that_does_not_come_back_is_told_by_serve_itself(tmp_path: Path
         for name in ("keeper.db-wal", "keeper.db-shm"):
             (served.layout.root / name).unlink(missing_ok=True)
         os.kill(served.keeper_pid(), signal.SIGKILL)
-        assert "page" == hook.until("keeper-down")["severity"]
+        assert "page" == hook.until("keeper-down", wait_s=180)["severity"]
         served.layout.database.rmdir()
         (served.layout.root / "away.db").rename(served.layout.database)
         hook.until("keeper-down", "ended")

@@ -178,3 +178,13 @@ def test_a_running_gateway_is_seen(file: Path) -> None:
 def test_offline_asks_nobody(file: Path, provider: FakeProvider) -> None:
     assert run(["doctor", "--config", str(file), "--offline"]) == 0
     assert provider.seen == []
+
+
+def test_a_key_that_was_made_by_command_counts_where_the_configuration_has_none(file: Path) -> None:
+    text = file.read_text()
+    file.write_text(text[: text.index("[[key]]")])
+    assert "there is none, so no client could be let in" in found(file, "route table").says
+    assert 0 == run(["key", "create", "app", "--config", str(file)])
+    assert ("ok", "1 route(s) and 1 client key(s)") == (
+        found(file, "route table").status, found(file, "route table").says
+    )  # fmt: skip

@@ -11,18 +11,19 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.app.reach import keeper_of
 from weighbridge.config import Loaded, load, secret
 from weighbridge.config.proxies import proxy_for
 from weighbridge.config.tree import EndpointSection
 from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
-from weighbridge.keeper.compile import Compiled, World, compile_table, fallback_problems
+from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table, fallback_problems
 from weighbridge.keeper.plausible import implausible_prices
 from weighbridge.ledger.prices import PriceFound, compile_price
 from weighbridge.records.alerts import BY_NAME, FREE_BYTES_LOW
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import RouteTable
 from weighbridge.store.alerts import read_alerts, still_raised
-from weighbridge.store.control import ControlClient, Ping, Pong
+from weighbridge.store.control import ControlClient, KeyList, ListKeys, Ping, Pong
 from weighbridge.store.database import damage, sqlite_problem, sqlite_version
 from weighbridge.store.layout import Layout
 
@@ -68,16 +69,15 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
     yield from _store(loaded)
     compiled = None
     try:
-        compiled = _compiled(loaded)
+        made = _made_keys(loaded)
+        compiled = _compiled(loaded, "present" if made else "all")
     except WeighbridgeError as error:
         yield Check(
             name="route table", status="fail", says=str(error), next_step="`serve` would refuse for this reason"
         )
     else:
-        count = len(compiled.table.routes)
-        yield Check(
-            name="route table", status="ok", says=f"{count} route(s) and {len(compiled.table.keys)} client key(s)"
-        )
+        count, keys = len(compiled.table.routes), len(compiled.table.keys) + made
+        yield Check(name="route table", status="ok", says=f"{count} route(s) and {keys} client key(s)")
         yield from _candidates(compiled.table)
     yield from _prices(loaded, {} if compiled is None else implausible_prices(compiled.table))
     yield _capture(loaded)
@@ -185,13 +185,22 @@ def _alerts(loaded: Loaded, layout: Layout) -> Iterator[Check]:
         yield Check(name="alerts", status="ok", says="go to the webhook or the mail addresses of [alerts] as well")
 
 
-def _compiled(loaded: Loaded) -> Compiled:
+def _made_keys(loaded: Loaded) -> int:
+    """Keys of `weighbridge key create` that let somebody in; asked for only where the configuration has none."""
+    if loaded.config.key or not Layout(loaded.store_path).database.exists():
+        return 0
+    with keeper_of(loaded) as control:
+        rows = control.call(ListKeys(), KeyList).rows
+    return sum(bool(row.live) for row in rows)
+
+
+def _compiled(loaded: Loaded, client_keys: ClientKeys) -> Compiled:
     world = World(
         secret=lambda reference: secret(reference, loaded.folder),
         text=lambda path: loaded.path(path).read_text(encoding="utf-8"),
         price=lambda arm, endpoint: compile_price(arm, endpoint, datetime.now(UTC)),
     )
-    return compile_table(loaded, number=1, now_ns=0, trial_key="", world=world)
+    return compile_table(loaded, number=1, now_ns=0, trial_key="", world=world, client_keys=client_keys)
 
 
 def _candidates(table: RouteTable) -> Iterator[Check]:

@@ -76,6 +76,7 @@ class Supervisor:
         self._settings = settings
         self._layout = Layout(settings.loaded.store_path)
         self._keeper: Child | None = None
+        self._keeper_answers = False
         self._tracer: Child | None = None
         self._slots = [Slot(index) for index in range(settings.workers)]
         self._samples = WorkerSamples()
@@ -102,6 +103,7 @@ class Supervisor:
     async def _start(self) -> Ready:
         self._keeper = self._spawn_keeper(again=False)
         ready = await asyncio.to_thread(children.keeper_ready, self._keeper)
+        self._keeper_answers = True
         self._tasks.append(asyncio.create_task(self._keep_keeper(self._keeper)))
         firsts = [asyncio.get_running_loop().create_future() for _ in self._slots]
         for slot, first in zip(self._slots, firsts, strict=True):
@@ -150,6 +152,7 @@ class Supervisor:
         while True:
             began_s = time.monotonic()
             code = await _ended(child)
+            self._keeper_answers = False
             if self._stopping.is_set():
                 return
             self._keeper_restarts += 1
@@ -166,6 +169,7 @@ class Supervisor:
                     delay_s = min(2 * delay_s, BACKOFF_S_MAX)
                     log.error("the keeper cannot be started, trying again in %.1f s: %s", delay_s, error)
                 else:
+                    self._keeper_answers = True
                     log.info("the keeper is back (pid %d, route table %d)", child.process.pid, ready.table)
                     break
 
@@ -239,7 +243,7 @@ class Supervisor:
     # --- what others ask ----------------------------------------------------------------------------------------------
 
     def series(self) -> dict[Series, float]:
-        up = self._keeper is not None and self._keeper.process.poll() is None
+        up = self._keeper_answers
         own = {
             "weighbridge_workers": float(self._serving()),
             "weighbridge_workers_missing": float(len(self._slots) - self._serving()),
@@ -253,7 +257,7 @@ class Supervisor:
         return {**self._samples.totals(), **told, **{(name, ()): value for name, value in own.items()}, build: 1.0}
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        up = self._keeper is not None and self._keeper.process.poll() is None
+        up = self._keeper_answers
         serving = self._serving()
         status = "ok" if up and serving == len(self._slots) else "degraded" if serving else "down"
         told: dict[str, object] = {
