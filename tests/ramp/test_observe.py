@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from weighbridge.ramp.observe import RECENT_MIN, Observer
-from weighbridge.ramp.streams import Sight
+from weighbridge.ramp.streams import SLOW, Sight
 from weighbridge.records.exchange import Attempt, BodyState, Exchange
 from weighbridge.records.frames import BodyRef, Outcome
 from weighbridge.records.ramp import Guardrail
@@ -95,9 +95,9 @@ def test_percentiles_come_from_the_incumbent_alone_and_not_from_a_handful() -> N
     for number in range(RECENT_MIN - 1):
         observer.learn(exchange(attempt("old"), duration_ns=number))
         observer.learn(exchange(attempt("new"), duration_ns=10**12))
-    assert "latency" not in observer.percentiles()
+    assert "latency" not in observer.percentiles(SLOW)
     observer.learn(exchange(attempt("old"), duration_ns=RECENT_MIN - 1))
-    assert 0.9 * RECENT_MIN == observer.percentiles()["latency"]
+    assert 0.9 * RECENT_MIN == observer.percentiles(SLOW)["latency"]
 
 
 def answer(content: str | None, calls: list[tuple[str, str]] | None = None) -> bytes:

@@ -11,9 +11,9 @@ from weighbridge.config import load
 from weighbridge.exchanges.framing import new_incarnation
 from weighbridge.exchanges.telling import tell
 from weighbridge.exchanges.writer import LogWriter
-from weighbridge.ramp.watch import Watch
+from weighbridge.ramp.watch import LEARN_EVERY, Watch
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
-from weighbridge.records.ramp import StreamView
+from weighbridge.records.ramp import Guardrail, StreamView
 from weighbridge.store.layout import Layout
 
 TABLE = 3
@@ -85,3 +85,29 @@ def test_outcomes_count_for_the_arm_that_the_conversation_had_whenever_and_by_wh
     tell(layout, [outcome(2, 0.0, 4000), outcome(0, 0.0, 4000)], "process")
     view = told()
     assert (2, 3) == (view.candidate_bad, view.candidate_n)
+
+
+def test_looking_for_percentiles_that_there_is_no_traffic_for_takes_no_longer_with_more_traffic(tmp_path: Path) -> None:
+    loaded = load(write_config(tmp_path))
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    state = msgspec.structs.replace(
+        at("few"), plan=msgspec.structs.replace(PLAN, guardrails=("errors", "first_byte", "turns")),
+        incumbent="incumbent", candidate="candidate", time_ns=1000,
+    )  # fmt: skip
+    written(layout, [frame for number in range(1200) for frame in request(number, "incumbent", 2000 + number)])
+    watch = Watch(layout, loaded, state, TABLE, None)
+    asked: list[tuple[str, ...]] = []
+    observer = watch._observer
+    real = observer.percentiles
+
+    def counted(names: tuple[Guardrail, ...]) -> dict[str, float]:
+        asked.append(names)
+        return real(names)
+
+    observer.percentiles = counted  # type: ignore[method-assign,assignment]
+    watch.poll()
+    assert 1200 == watch.requests
+    assert len(asked) <= 1200 // LEARN_EVERY
+    assert ("first_byte", "turns") == asked[0]
+    assert ("first_byte",) == asked[-1]

@@ -1,5 +1,7 @@
 """Scores of live answers, by the same graders as in a trial."""
 
+from collections import OrderedDict
+
 import msgspec
 
 from weighbridge.config import Loaded, secret
@@ -15,6 +17,8 @@ from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
 from weighbridge.store.layout import Layout
 
+RECENT_MAX = 8
+
 
 class Judge:
     """Grades captured answers of one route. `why_not` says why none can be graded, `None` where they can."""
@@ -24,6 +28,7 @@ class Judge:
         self._graders = GraderBook(loaded, route)
         self._gold = GoldBook()
         self._reader: BodyReader | None = None
+        self._recent: OrderedDict[bytes, BodyState] = OrderedDict()
         if all(row.route != route for row in loaded.config.grader):
             self.why_not = f"route {route!r} has no grader"
             return
@@ -42,8 +47,17 @@ class Judge:
             self._reader = BodyReader(layout, master)
 
     def body(self, reference: BodyRef) -> BodyState:
-        """A captured body; `None` where it cannot be read."""
-        return None if self._reader is None else self._reader.get(reference)
+        """A captured body; `None` where it cannot be read. The last few are remembered: guardrails and graders look at
+        the same."""
+        if self._reader is None:
+            return None
+        known = self._recent.get(reference.commitment)
+        if known is None:
+            known = self._reader.get(reference)
+            self._recent[reference.commitment] = known
+            if len(self._recent) > RECENT_MAX:
+                self._recent.popitem(last=False)
+        return known
 
     def score(self, exchange: Exchange, beside: Exchange | None = None) -> float | None:
         """The score of an exchange's answer, `None` where it cannot be judged.

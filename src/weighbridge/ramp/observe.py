@@ -1,7 +1,7 @@
 """From the exchange log to sights: what went wrong with a request, as far as the log can tell. Pure but for bodies."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -53,13 +53,15 @@ class Observer:
             if value is not None:
                 self._recent.setdefault(name, deque(maxlen=RECENT_MAX)).append(value)
 
-    def percentiles(self) -> dict[str, float]:
-        """The incumbent's 90th percentiles, of what there is enough of."""
+    def percentiles(self, names: Collection[Guardrail]) -> dict[str, float]:
+        """The incumbent's 90th percentiles of these, as far as there is enough of them."""
         found: dict[str, float] = {
             name: sorted(values)[int(0.9 * len(values))]
             for name, values in self._recent.items()
-            if len(values) >= RECENT_MIN
+            if name in names and len(values) >= RECENT_MIN
         }
+        if "turns" not in names:
+            return found
         turns = sorted(count for (candidate, _), count in self._turns.items() if not candidate)
         if len(turns) >= RECENT_MIN:
             found["turns"] = float(turns[int(0.9 * len(turns))])

@@ -29,6 +29,7 @@ POLL_NS = 500_000_000
 PILE = 500
 """Behind by so many requests, every second conversation is judged; by twice as many every third, and so on."""
 MINUTE_NS = 60 * 1_000_000_000
+LEARN_EVERY = 50
 LIMIT_MINUTES = 10
 """What an arm answered with 429 or 503 longer ago says nothing about its limit now."""
 
@@ -79,6 +80,7 @@ class Watch:
         self._copies: OrderedDict[str, Exchange] = OrderedDict()
         self._pending: deque[Exchange] = deque() if before is None else before._pending
         self._stride = 1
+        self._learned = 0
         self._minutes: dict[int, int] = {}
         self._limits = {state.incumbent: _Limits(), state.candidate: _Limits()}
         self.copies_nanousd = 0
@@ -127,11 +129,18 @@ class Watch:
             if exchange.table >= self._table_from:
                 self._user(exchange)
             self._observer.learn(exchange)
-            if len(self._above) < len(SLOW):
-                # What there was too little of when the stage began counts from when there is enough, on both arms.
-                self._above = self._observer.percentiles() | self._above
+            self._complete()
         elif exchange.purpose == "shadow" and exchange.table >= self._table_from:
             self._copy(exchange)
+
+    def _complete(self) -> None:
+        """What there was too little of when the stage began counts from when there is enough, on both arms. Percentiles
+        are sorted out of thousands of figures, so not for each request."""
+        self._learned += 1
+        if self._learned % LEARN_EVERY == 0:
+            missing = tuple(name for name in SLOW if name in self._plan.guardrails and name not in self._above)
+            if missing:
+                self._above = self._observer.percentiles(missing) | self._above
 
     def _user(self, exchange: Exchange) -> None:
         self.requests += 1
@@ -208,7 +217,7 @@ class Watch:
 
     def percentiles(self) -> dict[str, float]:
         """For the next stage: of the incumbent's recent requests, or the ones in force where there are too few."""
-        return self._above | self._observer.percentiles()
+        return self._above | self._observer.percentiles(SLOW)
 
     def limited(self, arm: str) -> tuple[int, int]:
         """Answers 429 or 503 of this arm in the last ten minutes, and all of its answers."""
