@@ -88,6 +88,10 @@ def all_cases(folder: Path) -> list[Case]:
     return [
         Case("1.4 KB request, 32 connections", "request", 3.0, lambda p, s: wrk(p, small, 32, s), "json proxy", "json"),
         Case("the same, bodies not captured", "request", 3.0, lambda p, s: wrk(p, small, 32, s), "json proxy", "bare"),
+        Case(
+            "not captured, under three hard budgets", "request", 3.0, lambda p, s: wrk(p, small, 32, s), "json proxy",
+            "funded",
+        ),
         Case("200 KB request, 8 connections", "request", None, lambda p, s: wrk(p, large, 8, s), "json proxy", "json"),
         Case(
             "chunk, 64 streams, usage asked for and removed", "chunk", 1.5,
@@ -116,12 +120,13 @@ def run(rounds: int, seconds: float, only: str | None) -> list[Case]:
             body = PROXY.format(upstream=ports[name], port=port, buffering=buffering)
             process = stack.enter_context(nginx(folder, f"{name}-proxy", body, port))
             servers[f"{name} proxy"] = process.pid, port
-        for name, upstream, bodies in (
-            ("json", "json", True),
-            ("bare", "json", False),
-            ("stream", "stream", True),
+        for name, upstream, bodies, budgets in (
+            ("json", "json", True, False),
+            ("bare", "json", False, False),
+            ("funded", "json", False, True),
+            ("stream", "stream", True, False),
         ):
-            started = gateway(folder / name, ports[upstream], bodies=bodies)
+            started = gateway(folder / name, ports[upstream], bodies=bodies, budgets=budgets)
             servers[name] = stack.enter_context(started)
         cases = [case for case in all_cases(folder) if only is None or only in case.name]
         measure(cases, servers, rounds, seconds)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import httptools
 import uvloop
 
+from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical
 from weighbridge.records.table import SCHEMA, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable, Share
 from weighbridge.records.usage import Price
@@ -177,11 +178,32 @@ def nginx(folder: Path, name: str, body: str, port: int) -> AbstractContextManag
 
 
 @contextmanager
-def gateway(folder: Path, upstream: int, *, bodies: bool) -> Iterator[tuple[int, int]]:
-    """A worker with everything on: (pid, port)."""
+def gateway(folder: Path, upstream: int, *, bodies: bool, budgets: bool = False) -> Iterator[tuple[int, int]]:
+    """A worker with everything on: (pid, port). `budgets`: every request is held under three hard ones."""
     layout = Layout(folder)
     layout.create()
-    layout.table.write_bytes(canonical(route_table(upstream, bodies=bodies)))
+    layout.table.write_bytes(canonical(route_table(upstream, bodies=bodies, budgets=budgets)))
+    with funder(folder) if budgets else nullcontext(), worker(folder) as running_worker:
+        yield running_worker
+
+
+@contextmanager
+def funder(folder: Path) -> Iterator[None]:
+    """The bank of a keeper, in a process of its own: its CPU is not the worker's."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.harness.funder", str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            raise RuntimeError("the bank did not start")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def worker(folder: Path) -> Iterator[tuple[int, int]]:
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
         [
@@ -200,7 +222,14 @@ def gateway(folder: Path, upstream: int, *, bodies: bool) -> Iterator[tuple[int,
         process.wait(20)
 
 
-def route_table(upstream: int, *, bodies: bool) -> RouteTable:
+CHAIN = (
+    Budget(name="company", limit_nanousd=10**16, hard=True),
+    Budget(name="division", limit_nanousd=10**16, hard=True, parent="company"),
+    Budget(name="support", limit_nanousd=10**16, hard=True, parent="division"),
+)
+
+
+def route_table(upstream: int, *, bodies: bool, budgets: bool = False) -> RouteTable:
     price = Price(input=2_500_000_000, output=10_000_000_000, cache_read=1_250_000_000)
     return RouteTable(
         schema=SCHEMA,
@@ -239,9 +268,11 @@ def route_table(upstream: int, *, bodies: bool) -> RouteTable:
                 digest=blake2b(f"sk-bench-{number:04d}".encode(), digest_size=32).hexdigest(),
                 team="support",
                 routes=("assistant",),
+                budget="support" if budgets else None,
             )
             for number in range(1000)
         ),
+        budgets=CHAIN if budgets else (),
     )
 
 

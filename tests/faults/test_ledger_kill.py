@@ -7,6 +7,7 @@ held), what a dead worker held is booked at its upper bound and marked, and the 
 import random
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 import msgspec
@@ -29,7 +30,15 @@ def ledger(layout: Layout) -> LedgerStore:
     return LedgerStore(SqliteSql(layout.ledger, time.time_ns))
 
 
-def survives(tmp_path: Path, kills: int, seed: int) -> None:
+class Survived(NamedTuple):
+    kills: int
+    requests: int
+    orphans: int
+    resolved_s: float
+    """From the last kill until its orphans were booked."""
+
+
+def survives(tmp_path: Path, kills: int, seed: int) -> Survived:
     random.seed(seed)
     victims = [("worker", "keeper", "supervisor")[number % 3] for number in range(kills)]
     random.shuffle(victims)
@@ -82,10 +91,7 @@ def survives(tmp_path: Path, kills: int, seed: int) -> None:
         assert window.orphans == len(orphans_booked(layout))
     assert 2 == len(store.windows())
     store.close()
-    print(
-        f"\n{kills + 1} kills: {requests} requests, {len(orphans_booked(layout))} orphans booked at their upper bound, "
-        f"the last ones {resolved_s:.1f} s after the kill; ledger = log to the nano-dollar"
-    )
+    return Survived(kills + 1, requests, len(orphans_booked(layout)), resolved_s)
 
 
 def lost(layout: Layout) -> set[str]:

@@ -79,6 +79,11 @@ def _calls(tmp_path: Path) -> int:
 def test_whichever_call_fails_everything_acknowledged_is_there_and_the_store_verifies(
     tmp_path: Path, fault: Fault, times: int
 ) -> None:
+    every_call_fails(tmp_path, fault, times)
+
+
+def every_call_fails(tmp_path: Path, fault: Fault, times: int) -> int:
+    """A life of a log for each of its calls to the disk, in which that one fails; how many."""
     calls = _calls(tmp_path)
     assert calls > 30
     seen: set[str] = set()
@@ -106,6 +111,7 @@ def test_whichever_call_fails_everything_acknowledged_is_there_and_the_store_ver
         assert [] == sealed.problems
         assert set(found) == {one.id for one in read(layout)}
     assert seen >= ({"pwritev"} if fault == "short" else {"create", "fallocate", "pwritev", "fdatasync"})
+    return calls
 
 
 def states_in_order(bench: Bench) -> list[str]:

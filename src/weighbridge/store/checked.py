@@ -64,8 +64,8 @@ def connect(path: Path, *, flags: int | None = None) -> apsw.Connection:
 def keep_checksums(db: apsw.Connection, path: Path) -> None:
     """Make every page of this database carry one. One of an earlier version is written anew, once; a crash meanwhile
     leaves the old one. Raises `apsw.Error`."""
-    if not has_checksums() or _reserved(path) == RESERVED:
-        return
+    if not has_checksums() or not path.exists() or _reserved(path) == RESERVED:
+        return  # without a file it is in memory
     db.execute("PRAGMA journal_mode = DELETE").fetchall()
     db.reserve_bytes(None, RESERVED)
     db.execute("VACUUM").fetchall()
