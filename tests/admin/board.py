@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from weighbridge.admin.pages.shell import Dashboard, PageDoor, Person, Role
-from weighbridge.admin.pages.sources import Sources
+from weighbridge.admin.dashboard import board_of
+from weighbridge.admin.pages.shell import PageDoor
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.process import listening
+from weighbridge.admin.sessions import Role
 
 STATIC = Path(__file__).parents[2] / "src" / "weighbridge" / "admin" / "static"
 
@@ -37,14 +38,10 @@ class Somebody:
 class Board:
     file: Path
     person: Somebody = field(default_factory=Somebody)
-    audited: list[tuple[str, str, str, str, str, str]] = field(default_factory=list)
-
-    def audit(self, person: Person, action: str, what: str, before: str, after: str, why: str) -> None:
-        self.audited.append((person.name, action, what, before, after, why))
 
     def app(self) -> Starlette:
-        self.sources = Sources(self.file)
-        board = Dashboard(self.sources, self.audit, live_s=0.3)
+        board = board_of(self.file, live_s=0.3)
+        self.sources = board.sources
 
         def route(door: PageDoor) -> BaseRoute:
             async def handle(request: Request) -> Response:

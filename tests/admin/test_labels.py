@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from weighbridge.admin.labels import Labelling, label_routes
+from tests.keeper.processes import write_config
+from weighbridge.admin.dashboard import board_of, dashboard
+from weighbridge.admin.labels import Labelling
 from weighbridge.admin.process import hosts_of, listening
-from weighbridge.admin.sessions import FAILURES_MAX, SESSION_S_MAX, Sessions
-from weighbridge.admin.site import COOKIE, Site
+from weighbridge.admin.sessions import FAILURES_MAX, SESSION_S_MAX, Person, Sessions
+from weighbridge.admin.site import COOKIE
 from weighbridge.trials.labelbook import LabelBook
 from weighbridge.trials.labelled import Texts
 from weighbridge.trials.labels import SAMPLE_SCHEMA, Sample, ToLabel, candidate_left
@@ -37,14 +39,16 @@ def texts(one: ToLabel) -> Texts | None:
 class Served:
     def __init__(self, folder: Path, pairs: list[ToLabel]) -> None:
         self.sessions = Sessions()
-        self.tokens = {name: self.sessions.invite(name) for name in ("ann", "bob")}
+        labeller = {name: Person(name=name, roles=frozenset({"labeller"})) for name in ("ann", "bob")}
+        self.tokens = {name: self.sessions.invite(person) for name, person in labeller.items()}
         self.book = LabelBook(folder)
         self.labelling = Labelling(SAMPLE, pairs, self.book, texts, lambda: 7)
-        self.site = Site(self.sessions, "/labels")
+        self.board = board_of(write_config(folder.parent / "config"))
+        self.board.labellings.put("t-1", self.labelling)
         self._listening = listening("127.0.0.1", 0)
         self.sock: socket.socket = self._listening.__enter__()
         self.port = self.sock.getsockname()[1]
-        app = self.site.app(label_routes(self.site, self.labelling), hosts_of(self.sock, "127.0.0.1"))
+        app = dashboard(self.board, self.sessions, hosts_of(self.sock, "127.0.0.1"), "/labels/t-1")
         self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]})
         self.thread.start()
@@ -56,6 +60,7 @@ class Served:
         self.server.should_exit = True
         self.thread.join()
         self._listening.__exit__(None, None, None)
+        self.board.sources.close()
 
     def ask(
         self, method: str, path: str, body: str | None = None, *, host: str | None = None, **headers: str
@@ -73,16 +78,16 @@ class Served:
         status, headers, _ = self.ask("POST", "/sign-in", f"token={self.tokens[name]}")
         assert 303 == status
         cookie = headers["set-cookie"].partition(";")[0]
-        page = self.ask("GET", "/labels", cookie=cookie)[2]
+        page = self.ask("GET", "/labels/t-1", cookie=cookie)[2]
         return cookie, page.partition('name="form-token" content="')[2].partition('"')[0]
 
     def next(self, cookie: str) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.ask("GET", "/api/labels/next", cookie=cookie)[2])
+        found: dict[str, object] = json.loads(self.ask("GET", "/labels/t-1/next", cookie=cookie)[2])
         return found
 
     def choose(self, who: tuple[str, str], item: str, word: str) -> tuple[int, str]:
         body = json.dumps({"item": item, "word": word})
-        status, _, text = self.ask("POST", "/api/labels", body, cookie=who[0], x_form_token=who[1])
+        status, _, text = self.ask("POST", "/labels/t-1/choice", body, cookie=who[0], x_form_token=who[1])
         return status, text
 
 
@@ -106,17 +111,17 @@ def test_a_token_opens_a_session_with_a_cookie_that_scripts_and_other_sites_do_n
     assert 403 == served.ask("POST", "/sign-in", "")[0]
 
 
-@pytest.mark.parametrize("path", ["/labels", "/api/labels/next"])
+@pytest.mark.parametrize("path", ["/labels/t-1", "/labels/t-1/next"])
 def test_without_a_session_there_is_nothing_to_see(served: Served, path: str) -> None:
     status, headers, body = served.ask("GET", path)
-    assert (303, "/sign-in") == (status, headers["location"]) if path == "/labels" else 401 == status
+    assert (303, "/sign-in") == (status, headers["location"]) if path == "/labels/t-1" else 401 == status
     assert "ask a" not in body
-    assert 401 == served.ask("GET", "/api/labels/next", cookie=f"{COOKIE}=made-up")[0]
+    assert 401 == served.ask("GET", "/labels/t-1/next", cookie=f"{COOKIE}=made-up")[0]
 
 
 def test_a_foreign_host_is_refused_before_anything_else(served: Served) -> None:
     cookie, _ = served.sign_in("ann")
-    status, _, body = served.ask("GET", "/api/labels/next", host="evil.example", cookie=cookie)
+    status, _, body = served.ask("GET", "/labels/t-1/next", host="evil.example", cookie=cookie)
     assert 421 == status
     assert "ask" not in body
 
@@ -124,16 +129,18 @@ def test_a_foreign_host_is_refused_before_anything_else(served: Served) -> None:
 def test_a_change_needs_the_sites_own_origin_and_the_sessions_form_token(served: Served) -> None:
     cookie, form = served.sign_in("ann")
     body = json.dumps({"item": "a", "word": "left"})
-    foreign = served.ask("POST", "/api/labels", body, cookie=cookie, x_form_token=form, origin="http://evil.example")
+    foreign = served.ask(
+        "POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form, origin="http://evil.example"
+    )
     assert 403 == foreign[0]
-    assert 403 == served.ask("POST", "/api/labels", body, cookie=cookie, x_form_token="guess")[0]
-    assert 403 == served.ask("POST", "/api/labels", body, cookie=cookie)[0]
+    assert 403 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token="guess")[0]
+    assert 403 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie)[0]
     assert {} == served.book.labels()
-    assert 200 == served.ask("POST", "/api/labels", body, cookie=cookie, x_form_token=form)[0]
+    assert 200 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form)[0]
 
 
 def test_every_answer_tells_the_browser_to_run_and_keep_nothing(served: Served) -> None:
-    for path in ("/sign-in", "/labels", "/nowhere", "/static/label.js"):
+    for path in ("/sign-in", "/labels/t-1", "/nowhere", "/static/label.js"):
         headers = served.ask("GET", path)[1]
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
@@ -148,7 +155,7 @@ def test_a_large_body_is_refused(served: Served) -> None:
 def test_after_many_wrong_tokens_nobody_may_try_for_a_while() -> None:
     clock = [0.0]
     sessions = Sessions(lambda: clock[0])
-    token = sessions.invite("ann")
+    token = sessions.invite(Person(name="ann", roles=frozenset({"labeller"})))
     for _ in range(FAILURES_MAX):
         assert sessions.sign_in("wrong") is None
     may_try = sessions.patient
@@ -164,7 +171,7 @@ def test_after_many_wrong_tokens_nobody_may_try_for_a_while() -> None:
 def test_signing_out_ends_the_session(served: Served) -> None:
     cookie, _ = served.sign_in("ann")
     assert 303 == served.ask("POST", "/sign-out", "", cookie=cookie)[0]
-    assert 401 == served.ask("GET", "/api/labels/next", cookie=cookie)[0]
+    assert 401 == served.ask("GET", "/labels/t-1/next", cookie=cookie)[0]
 
 
 def test_a_person_sees_two_answers_and_not_whose_they_are(served: Served) -> None:
@@ -174,7 +181,7 @@ def test_a_person_sees_two_answers_and_not_whose_they_are(served: Served) -> Non
     assert isinstance(shown, dict)
     assert {"item", "slice", "request", "left", "right"} == set(shown)
     assert {"OLD " + HOSTILE, "NEW answer"} == {shown["left"], shown["right"]}
-    whole = json.dumps(state) + served.ask("GET", "/labels", cookie=cookie)[2]
+    whole = json.dumps(state) + served.ask("GET", "/labels/t-1", cookie=cookie)[2]
     for secret in ("incumbent", "candidate", "r-a"):
         assert secret not in whole
 
@@ -205,7 +212,7 @@ def test_two_people_get_the_overlap_and_share_the_rest(served: Served) -> None:
 def test_a_person_may_go_back_and_change_their_mind(served: Served) -> None:
     who = served.sign_in("ann")
     served.choose(who, "a", "tie")
-    state = json.loads(served.ask("POST", "/api/labels/back", "{}", cookie=who[0], x_form_token=who[1])[2])
+    state = json.loads(served.ask("POST", "/labels/t-1/back", "{}", cookie=who[0], x_form_token=who[1])[2])
     assert "a" == state["pair"]["item"]
     served.choose(who, "a", "left")
     assert "tie" != served.book.labels()["a"]["ann"].word
@@ -217,7 +224,7 @@ def test_a_person_may_go_back_and_change_their_mind(served: Served) -> None:
 )
 def test_a_choice_that_is_none_is_refused(served: Served, body: str) -> None:
     cookie, form = served.sign_in("ann")
-    assert served.ask("POST", "/api/labels", body, cookie=cookie, x_form_token=form)[0] in (400, 409)
+    assert served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form)[0] in (400, 409)
     assert {} == served.book.labels()
 
 

@@ -39,7 +39,7 @@ def pages(store: Store, *more: str) -> Iterator[tuple[int, dict[str, str]]]:
         for line in process.stdout:
             if found := re.search(r"at http://127\.0\.0\.1:(\d+)/", line):
                 port = int(found[1])
-            if found := re.fullmatch(r"token of (\w+): (\S+)\n", line):
+            if found := re.fullmatch(r"token of (\w+) \(labeller\): (\S+)\n", line):
                 tokens[found[1]] = found[2]
             if line.startswith("Stop with"):
                 break
@@ -62,14 +62,18 @@ def label_all(port: int, token: str) -> int:
 
         form = {"content_type": "application/x-www-form-urlencoded"}
         cookie = ask("POST", "/sign-in", f"token={token}", **form)[0].partition(";")[0]
-        page = ask("GET", "/labels", cookie=cookie)[1]
+        listed = ask("GET", "/labels", cookie=cookie)[1]
+        found = re.search(r'href="(/labels/t-[0-9a-f]+)"', listed)
+        assert found is not None
+        path = found[1]
+        page = ask("GET", path, cookie=cookie)[1]
         secret = page.partition('name="form-token" content="')[2].partition('"')[0]
-        state = json.loads(ask("GET", "/api/labels/next", cookie=cookie)[1])
+        state = json.loads(ask("GET", f"{path}/next", cookie=cookie)[1])
         count = 0
         while (pair := state["pair"]) is not None:
             word = "right" if "banana" in pair["left"] else "left" if "banana" in pair["right"] else "tie"
             body = json.dumps({"item": pair["item"], "word": word})
-            state = json.loads(ask("POST", "/api/labels", body, cookie=cookie, x_form_token=secret)[1])
+            state = json.loads(ask("POST", f"{path}/choice", body, cookie=cookie, x_form_token=secret)[1])
             count += 1
         return count
 

@@ -5,31 +5,10 @@ from threading import Lock
 from typing import Literal
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
 
-from weighbridge.admin.sessions import Session
-from weighbridge.admin.site import Site, page
 from weighbridge.trials.labelbook import LabelBook
 from weighbridge.trials.labelled import Texts
 from weighbridge.trials.labels import Label, Sample, ToLabel, Word, candidate_left
-
-_BODY = """
-<p>Which answer serves the person who asked better? Whose they are is hidden, and sides change.
-<span id="progress"></span> (slice <span id="slice"></span>)</p>
-<div id="pair" hidden>
-<h2>Request</h2><div id="request" class="request" tabindex="0"></div>
-<div class="answers">
-<section aria-label="left answer"><h2>Left</h2><div id="left" class="answer" tabindex="0"></div></section>
-<section aria-label="right answer"><h2>Right</h2><div id="right" class="answer" tabindex="0"></div></section></div>
-<div class="choices"><button id="choose-left"><kbd>&larr;</kbd> left is better</button>
-<button id="choose-tie"><kbd>&darr;</kbd> neither</button>
-<button id="choose-right">right is better <kbd>&rarr;</kbd></button></div></div>
-<p class="choices"><button id="back"><kbd>Backspace</kbd> back to the last one</button></p>
-<p id="status" role="status"></p>
-"""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +25,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     total: int
     pair: Shown | None
-
-
-class _Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    item: str
-    word: Literal["left", "right", "tie"]
 
 
 class Labelling:
@@ -127,36 +101,3 @@ class Labelling:
             last = self._last.get(name)
             if last:
                 self._again[name] = last.pop()
-
-
-def label_routes(site: Site, labelling: Labelling) -> list[BaseRoute]:
-    """`/labels` and its calls."""
-
-    async def shown(request: Request, session: Session) -> Response:
-        return page("Which answer is better?", _BODY, session=session, script="label.js")
-
-    async def state(session: Session) -> Response:
-        found = await run_in_threadpool(labelling.state, session.name)
-        return Response(msgspec.json.encode(found), media_type="application/json")
-
-    async def upcoming(request: Request, session: Session) -> Response:
-        return await state(session)
-
-    async def choose(request: Request, session: Session) -> Response:
-        try:
-            choice = msgspec.json.decode(await request.body(), type=_Choice)
-        except msgspec.MsgspecError as error:
-            return PlainTextResponse(f"Not a choice: {error}", 400)
-        why = await run_in_threadpool(labelling.choose, session.name, choice.item, choice.word)
-        return PlainTextResponse(why, 409) if why is not None else await state(session)
-
-    async def back(request: Request, session: Session) -> Response:
-        labelling.back(session.name)
-        return await state(session)
-
-    return [
-        Route("/labels", site.signed_in(shown), methods=["GET"]),
-        Route("/api/labels/next", site.signed_in(upcoming), methods=["GET"]),
-        Route("/api/labels", site.signed_in(choose, changes=True), methods=["POST"]),
-        Route("/api/labels/back", site.signed_in(back, changes=True), methods=["POST"]),
-    ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 from time import monotonic
+from typing import Literal, get_args
 
 import msgspec
 
@@ -14,11 +15,41 @@ FAILURES_MAX = 20
 FAILURES_S = 60.0
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+Role = Literal["viewer", "labeller", "operator", "approver", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+IMPLIED: dict[Role, frozenset[Role]] = {
+    "viewer": frozenset({"viewer"}),
+    "labeller": frozenset({"labeller"}),
+    "operator": frozenset({"operator", "viewer"}),
+    "approver": frozenset({"approver", "viewer"}),
+    "admin": frozenset(ROLES),
+}
+"""What a role may do. A labeller sees the pairs and nothing else; who operates does not thereby approve."""
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
     name: str
-    form: str
-    """What a request that changes something must bring along (`x-form-token`)."""
+    roles: frozenset[Role]
+    teams: tuple[str, ...] | None = None
+    """Whose exchanges and spending they see; `None`: everybody's."""
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    person: Person
+    form_token: str
+    """What a request that changes something must bring along (`x-form-token`, or the form's field)."""
     until_s: float
+
+    @property
+    def name(self) -> str:
+        return self.person.name
+
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        return self.person.teams
+
+    def may(self, role: Role) -> bool:
+        return any(role in IMPLIED[one] for one in self.person.roles)
 
 
 def _digest(text: str) -> bytes:
@@ -30,14 +61,14 @@ class Sessions:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._people: dict[bytes, str] = {}
+        self._people: dict[bytes, Person] = {}
         self._open: dict[bytes, Session] = {}
         self._failures: list[float] = []
 
-    def invite(self, name: str) -> str:
+    def invite(self, person: Person) -> str:
         """A token for a person."""
         token = secrets.token_urlsafe(32)
-        self._people[_digest(token)] = name
+        self._people[_digest(token)] = person
         return token
 
     @property
@@ -50,16 +81,18 @@ class Sessions:
     def sign_in(self, token: str) -> str | None:
         """The id of a new session; `None` for a wrong token."""
         given = _digest(token.strip())
-        name = next((one for digest, one in self._people.items() if compare_digest(digest, given)), None)
+        person = next((one for digest, one in self._people.items() if compare_digest(digest, given)), None)
         now = self._clock()
-        if name is None:
+        if person is None:
             self._failures.append(now)
             return None
         self._open = {key: one for key, one in self._open.items() if one.until_s > now}
         if len(self._open) >= SESSIONS_MAX:
             self._open.pop(next(iter(self._open)))
         session = secrets.token_urlsafe(32)
-        self._open[_digest(session)] = Session(name=name, form=secrets.token_urlsafe(16), until_s=now + SESSION_S_MAX)
+        self._open[_digest(session)] = Session(
+            person=person, form_token=secrets.token_urlsafe(16), until_s=now + SESSION_S_MAX
+        )
         return session
 
     def of(self, session: str | None) -> Session | None:

@@ -1,78 +1,67 @@
-"""Sign-in and the pages behind it."""
+"""Sign-in, and one guard in front of every page of the table."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from html import escape
+from hmac import compare_digest
 from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from weighbridge.admin.guard import Guard
+from weighbridge.admin.pages.shell import Dashboard, PageDoor, fragment, page
 from weighbridge.admin.sessions import SESSION_S_MAX, Session, Sessions
+from weighbridge.errors import WeighbridgeError
 
 COOKIE = "weighbridge_session"
-Page = Callable[[Request, Session], Awaitable[Response]]
-_STATIC = {"label.js": "text/javascript", "pages.css": "text/css"}
-
-
-def static(name: str) -> str:
-    return files("weighbridge.admin").joinpath("static", name).read_text("utf-8")
-
-
-def page(title: str, body: str, *, session: Session | None = None, script: str | None = None) -> HTMLResponse:
-    """A page around some HTML. What people or models wrote goes through `escape` before it gets here."""
-    form = "" if session is None else f'<meta name="form-token" content="{escape(session.form)}">'
-    code = "" if script is None else f'<script src="/static/{escape(script)}" defer></script>'
-    out = (
-        ""
-        if session is None
-        else f'<form method="post" action="/sign-out"><button>Sign out {escape(session.name)}</button></form>'
-    )
-    return HTMLResponse(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">{form}'
-        f'<link rel="stylesheet" href="/static/pages.css">{code}</head>'
-        f"<body><header><h1>{escape(title)}</h1>{out}</header><main>{body}</main></body></html>"
-    )
+_KINDS = {"js": "text/javascript", "css": "text/css", "txt": "text/plain"}
+FORM_FIELDS_MAX = 64
 
 
 class Site:
-    """Sessions and what they open. Rooms add their routes through `signed_in`."""
+    """Sessions and what they open. first: where a person lands who has signed in."""
 
-    def __init__(self, sessions: Sessions, first: str) -> None:
-        self._sessions, self._first = sessions, first
+    def __init__(self, board: Dashboard, sessions: Sessions, first: str = "/") -> None:
+        self._board, self._sessions, self._first = board, sessions, first
+        self._static = _static_files()
 
-    def signed_in(self, handler: Page, *, changes: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        """A page for people who are signed in. changes: the request must bring the session's form token along."""
-
-        async def guarded(request: Request) -> Response:
-            session = self._sessions.of(request.cookies.get(COOKIE))
-            if session is None:
-                if request.method == "GET" and not request.url.path.startswith("/api/"):
-                    return RedirectResponse("/sign-in", 303)
-                return PlainTextResponse("Sign in first.", 401)
-            if changes and request.headers.get("x-form-token") != session.form:
-                return PlainTextResponse("The form token is not that of this session; load the page again.", 403)
-            return await handler(request, session)
-
-        return guarded
-
-    def app(self, routes: Sequence[BaseRoute], hosts: Collection[str]) -> Starlette:
+    def app(self, doors: Sequence[PageDoor], hosts: Collection[str]) -> Starlette:
         own = [
-            Route("/", self._home),
             Route("/sign-in", self._sign_in_page, methods=["GET"]),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
-            Route("/static/{name}", self._file),
+            Route("/static/{name:path}", self._file),
             Route("/favicon.ico", self._no_icon),
         ]
-        return Starlette(routes=[*own, *routes], middleware=[Middleware(Guard, hosts=hosts)])
+        pages = [Route(door.path, self._guarded(door), methods=[door.method]) for door in doors]
+        return Starlette(routes=[*own, *pages], middleware=[Middleware(Guard, hosts=hosts)])
 
-    async def _home(self, request: Request) -> Response:
-        return RedirectResponse(self._first, 303)
+    def _guarded(self, door: PageDoor) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            session = self._sessions.of(request.cookies.get(COOKIE))
+            if session is None:
+                if door.method == "GET" and door.page:
+                    return RedirectResponse("/sign-in", 303)
+                return PlainTextResponse("Sign in first.", 401)
+            if not session.may(door.role):
+                return self._refused(request, session, door)
+            if door.changes and not await _brings_token(request, session):
+                return PlainTextResponse("The form token is not that of this session; load the page again.", 403)
+            try:
+                return await door.handler(self._board, request, session)
+            except WeighbridgeError as error:
+                context = {"message": "This page cannot be shown now."}
+                return page(request, session, "message.html.j2", "Not now", context, problem=str(error), status=503)
+
+        return guarded
+
+    def _refused(self, request: Request, session: Session, door: PageDoor) -> Response:
+        if door.path == "/" and session.may("labeller"):
+            return RedirectResponse("/labels", 303)
+        message = f"This takes the role of {door.role}, which {session.name} does not have."
+        return page(request, session, "message.html.j2", "Not allowed", {"message": message}, status=403)
 
     async def _sign_in_page(self, request: Request) -> Response:
         return _form("")
@@ -102,19 +91,28 @@ class Site:
         return Response(status_code=204)
 
     async def _file(self, request: Request) -> Response:
-        kind = _STATIC.get(request.path_params["name"])
-        if kind is None:
+        body = self._static.get(request.path_params["name"])
+        if body is None:
             return PlainTextResponse("There is no such file.", 404)
-        return Response(static(request.path_params["name"]), media_type=kind)
+        return Response(body, media_type=_KINDS[request.path_params["name"].rpartition(".")[2]])
+
+
+def _static_files() -> dict[str, bytes]:
+    """Every file that may be asked for, by its path: whatever else is asked for is not there."""
+    root = files("weighbridge.admin").joinpath("static")
+    found = {one.name: one.read_bytes() for one in root.iterdir() if one.is_file()}
+    found |= {f"vendor/{one.name}": one.read_bytes() for one in root.joinpath("vendor").iterdir() if one.is_file()}
+    return {name: body for name, body in found.items() if name.rpartition(".")[2] in _KINDS}
+
+
+async def _brings_token(request: Request, session: Session) -> bool:
+    given = request.headers.get("x-form-token")
+    if given is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        form = await request.form(max_files=0, max_fields=FORM_FIELDS_MAX)
+        field = form.get("form-token")
+        given = field if isinstance(field, str) else None
+    return given is not None and compare_digest(given.encode(), session.form_token.encode())
 
 
 def _form(said: str, status: int = 200) -> Response:
-    found = page(
-        "Sign in",
-        f'<form method="post" action="/sign-in" class="sign-in"><p role="alert">{escape(said)}</p>'
-        '<label for="token">Token (printed where these pages were started)</label>'
-        '<input id="token" name="token" type="password" autocomplete="off" autofocus required>'
-        "<button>Sign in</button></form>",
-    )
-    found.status_code = status
-    return found
+    return HTMLResponse(fragment("signin.html.j2", {"said": said}), status)

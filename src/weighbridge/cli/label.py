@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from weighbridge.admin.labels import Labelling
 from weighbridge.app import keeper_of
+from weighbridge.cli.dashboard import serve_dashboard
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.config import Loaded, load
-from weighbridge.config.checks import parse_address
 from weighbridge.errors import ExitCode, UsageError, WeighbridgeError
 from weighbridge.store.layout import Layout
 from weighbridge.trials.labelled import LabelledTrial, PairTexts, labelled_trial, sample_of
@@ -67,35 +68,19 @@ def serve(
     Which pairs they see is drawn once per trial, with a known probability per slice, most dollars first. Each person
     gets a token, printed here once. Stop with Ctrl-C; the next start goes on where this one ended.
     """
-    try:
-        from weighbridge.admin.labels import Labelling, label_routes
-        from weighbridge.admin.process import hosts_of, listening, run
-        from weighbridge.admin.sessions import Sessions
-        from weighbridge.admin.site import Site
-    except ModuleNotFoundError as error:
-        raise WeighbridgeError(
-            f"the pages need {error.name}, which is not installed; install the extra: pip install 'weighbridge[admin]'"
-        ) from None
     names = labeller or ["labeller"]
     if len(set(names)) < len(names):
         raise UsageError(f"--labeller {names}: each name once; labels are counted by it")
     loaded = load(config)
-    host, port = parse_address("--listen", "address", listen)
     found = _trial(loaded, trial)
     log = TrialLog(loaded)
     sample = sample_of(found, log, labels)
     pairs = to_label(sample, found.evidence)
-    texts = PairTexts(log, found.evidence.route, pairs)
-    sessions = Sessions()
-    site = Site(sessions, "/labels")
-    labelling = Labelling(sample, pairs, found.book, texts, time.time_ns)
-    with listening(host, port) as sock:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/"
-        print(f"{len(pairs)} pairs of trial {found.plan.trial} are drawn. Label them at {address}")
-        for name in names:
-            print(f"token of {outside(name)}: {sessions.invite(name)}")
-        print("Stop with Ctrl-C.", flush=True)
-        run(site.app(label_routes(site, labelling), hosts_of(sock, host)), sock)
+    labelling = Labelling(sample, pairs, found.book, PairTexts(log, found.evidence.route, pairs), time.time_ns)
+    print(f"{len(pairs)} pairs of trial {found.plan.trial} are drawn.")
+    people = [(name, ("labeller",)) for name in names]
+    trial_path = f"/labels/{found.plan.trial}"
+    serve_dashboard(config, listen, people, first=trial_path, labelling=(found.plan.trial, labelling))
 
 
 @app.command()

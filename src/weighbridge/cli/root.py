@@ -19,6 +19,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "init": "init",
     "serve": "serve",
+    "dashboard": "dashboard",
     "reload": "reload",
     "doctor": "doctor",
     "alerts": "alerts",

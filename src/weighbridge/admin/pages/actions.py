@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from weighbridge.admin.pages import handlers
-from weighbridge.admin.pages.shell import Dashboard, Handler, Person, Role
+from weighbridge.admin.pages.shell import Dashboard, Handler, Person
+from weighbridge.admin.sessions import Role
 from weighbridge.errors import ControlError, UsageError, WeighbridgeError
 from weighbridge.ledger.limits import limit_of
 from weighbridge.records.evidence import Verdict
-from weighbridge.records.ramp import STAGES, RampStatus
-from weighbridge.records.usage import usd
+from weighbridge.records.ramp import STAGES
 from weighbridge.store.control import LimitSet, RampAct, RampAction, RampAnswer, SetLimit
 from weighbridge.trials.plan import read_object
 
@@ -38,17 +38,14 @@ def ramp_action(action: RampAction) -> Handler:
         if isinstance(asked, str):
             return await handlers.route(board, request, person, problem=asked, status=400)
 
-        def call() -> RampStatus | None:
+        def call() -> RampAnswer:
             with board.sources.keeper() as control:
-                answer = control.call(asked, RampAnswer)
-            return next((row for row in answer.ramps if row.state.route == asked.route), None)
+                return control.call(asked, RampAnswer)
 
         try:
-            after = await run_in_threadpool(call)
+            await run_in_threadpool(call)
         except ControlError as error:
             return await handlers.route(board, request, person, problem=str(error), status=409)
-        now = "" if after is None else f"{after.state.stage} {after.share_percent:g} % revision {after.state.revision}"
-        board.audit(person, f"ramp {action}", asked.route, "", now, asked.why)
         return RedirectResponse(f"/routes/{quote(asked.route, safe='')}?done={action}", 303)
 
     return act
@@ -71,10 +68,9 @@ def limit_action(*, clear: bool) -> Handler:
                 return control.call(SetLimit(budget=name, limit_nanousd=limit, why=why, by=person.name), LimitSet)
 
         try:
-            done = await run_in_threadpool(call)
+            await run_in_threadpool(call)
         except ControlError as error:
             return await handlers.budget(board, request, person, problem=str(error), status=409)
-        board.audit(person, "budget limit", name, usd(done.before_nanousd), usd(done.after_nanousd), why)
         return RedirectResponse(f"/budgets/{quote(name, safe='')}?done={'clear' if clear else 'limit'}", 303)
 
     return act
@@ -94,8 +90,10 @@ def _asked(board: Dashboard, action: RampAction, route: str, person: Person, for
         stage = next((one for one in STAGES if one == text(form, "up_to")), None)
         if stage is None:
             return f"{text(form, 'up_to')!r} is no stage; allowed are {', '.join(STAGES)}"
+        given = form.get("token", "")
+        token = given if isinstance(given, str) and given else None
         accepts = tuple(one[:60] for one in form.getlist("accept") if isinstance(one, str))
-        return RampAct(action=action, route=route, why=why, up_to=stage, accepts=accepts)
+        return RampAct(action=action, route=route, why=why, up_to=stage, accepts=accepts, token=token)
     return RampAct(action=action, route=route, why=why)
 
 

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from weighbridge.admin.pages import alertviews, budgetviews, exchangeviews, licenceviews, ramps, trialviews
+from weighbridge.admin.pages import alertviews, auditview, budgetviews, exchangeviews, licenceviews, ramps, trialviews
 from weighbridge.admin.pages.live import live
 from weighbridge.admin.pages.overview import overview
 from weighbridge.admin.pages.shell import Dashboard, Person, fragment, nothing, page
@@ -60,7 +60,10 @@ async def route(
     view = await run_in_threadpool(lambda: ramps.route_view(board.sources, name, board.sources.told()))
     if view is None:
         return nothing(request, person, "such route in the route table")
-    context = {"view": view, "may_operate": person.may("operator"), "may_approve": person.may("approver")}
+    context = {
+        "view": view, "may_operate": person.may("operator"), "may_approve": person.may("approver"),
+        "needs_token": bool(board.sources.loaded.config.approver),
+    }  # fmt: skip
     return page(
         request, person, "route.html.j2", f"Route {name}", context, said=said(request), problem=problem, status=status
     )  # fmt: skip
@@ -200,3 +203,8 @@ async def alert(board: Dashboard, request: Request, person: Person) -> Response:
     if view is None:
         return nothing(request, person, "such alert")
     return page(request, person, "runbook.html.j2", view.kind.title, {"view": view})
+
+
+async def audit(board: Dashboard, request: Request, person: Person) -> Response:
+    rows, more = await run_in_threadpool(auditview.audit, board.sources)
+    return page(request, person, "audit.html.j2", "Audit", {"rows": rows, "more": more})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from types import SimpleNamespace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import jinja2
 import msgspec
@@ -18,8 +18,11 @@ from weighbridge.admin.pages.charts import Unit
 from weighbridge.admin.pages.scanview import OwnScans
 from weighbridge.admin.pages.sources import Sources
 from weighbridge.admin.pages.trialviews import row_of
+from weighbridge.admin.sessions import Role
 
-Role = Literal["viewer", "labeller", "operator", "approver", "admin"]
+if TYPE_CHECKING:
+    from weighbridge.admin.pages.labelling import Labellings
+
 
 NAVIGATION = (
     ("/", "Overview"), ("/routes", "Routes"), ("/trials", "Trials"), ("/budgets", "Budgets"), ("/scan", "Scan"),
@@ -42,19 +45,14 @@ class Person(Protocol):
     def may(self, role: Role) -> bool: ...
 
 
-class Audit(Protocol):
-    """Writes down who changed what."""
-
-    def __call__(self, person: Person, action: str, what: str, before: str, after: str, why: str) -> None: ...
-
-
 class Dashboard:
     """What handlers share."""
 
     def __init__(
-        self, sources: Sources, audit: Audit, *, wall_ns: Callable[[], int] = time.time_ns, live_s: float = 2.0
-    ) -> None:
-        self.sources, self.audit, self.wall_ns, self.live_s = sources, audit, wall_ns, live_s
+        self, sources: Sources, labellings: "Labellings", *, wall_ns: Callable[[], int] = time.time_ns,
+        live_s: float = 2.0,
+    ) -> None:  # fmt: skip
+        self.sources, self.labellings, self.wall_ns, self.live_s = sources, labellings, wall_ns, live_s
         self.scans = OwnScans()
 
 
@@ -69,6 +67,8 @@ class PageDoor(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     handler: Handler
     changes: bool = False
+    page: bool = True
+    """A whole page: who is not signed in is led to the sign-in instead of being refused."""
 
 
 @cache

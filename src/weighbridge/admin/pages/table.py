@@ -1,6 +1,6 @@
 """Every page and every form's target, with the role that it takes."""
 
-from weighbridge.admin.pages import handlers
+from weighbridge.admin.pages import handlers, labelling
 from weighbridge.admin.pages.actions import NEEDS, limit_action, ramp_action
 from weighbridge.admin.pages.shell import PageDoor
 
@@ -8,10 +8,10 @@ PAGES: tuple[PageDoor, ...] = (
     PageDoor(method="GET", path="/", role="viewer", handler=handlers.first),
     PageDoor(method="GET", path="/routes", role="viewer", handler=handlers.routes),
     PageDoor(method="GET", path="/routes/{route}", role="viewer", handler=handlers.route),
-    PageDoor(method="GET", path="/routes/{route}/live", role="viewer", handler=handlers.route_live),
+    PageDoor(method="GET", path="/routes/{route}/live", role="viewer", handler=handlers.route_live, page=False),
     PageDoor(method="GET", path="/trials", role="viewer", handler=handlers.trials),
     PageDoor(method="GET", path="/trials/{trial}", role="viewer", handler=handlers.trial),
-    PageDoor(method="GET", path="/trials/{trial}/live", role="viewer", handler=handlers.trial_live),
+    PageDoor(method="GET", path="/trials/{trial}/live", role="viewer", handler=handlers.trial_live, page=False),
     PageDoor(method="GET", path="/budgets", role="viewer", handler=handlers.budgets),
     PageDoor(method="GET", path="/budgets/{budget}", role="viewer", handler=handlers.budget),
     PageDoor(method="GET", path="/scan", role="viewer", handler=handlers.scan),
@@ -21,6 +21,17 @@ PAGES: tuple[PageDoor, ...] = (
     PageDoor(method="GET", path="/exchanges/{exchange}", role="viewer", handler=handlers.exchange),
     PageDoor(method="GET", path="/alerts", role="viewer", handler=handlers.alerts),
     PageDoor(method="GET", path="/alerts/{alert}", role="viewer", handler=handlers.alert),
+    PageDoor(method="GET", path="/audit", role="viewer", handler=handlers.audit),
+    PageDoor(method="GET", path="/labels", role="labeller", handler=labelling.listed),
+    PageDoor(method="GET", path="/labels/{trial}", role="labeller", handler=labelling.shown),
+    PageDoor(method="GET", path="/labels/{trial}/next", role="labeller", handler=labelling.upcoming, page=False),
+    PageDoor(
+        method="POST", path="/labels/{trial}/choice", role="labeller", handler=labelling.choose,
+        changes=True, page=False,
+    ),
+    PageDoor(
+        method="POST", path="/labels/{trial}/back", role="labeller", handler=labelling.back, changes=True, page=False
+    ),
     *(
         PageDoor(
             method="POST", path=f"/routes/{{route}}/{action}", role=role, handler=ramp_action(action), changes=True

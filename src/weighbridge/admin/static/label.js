@@ -1,6 +1,7 @@
 // Shows one pair after the other; arrow keys choose. Everything shown goes in as text, never as HTML.
 "use strict";
 
+const path = document.getElementById("labelling").dataset.path;
 const token = document.querySelector('meta[name="form-token"]').content;
 const at = (id) => document.getElementById(id);
 let current = null;
@@ -53,14 +54,14 @@ async function call(path, body) {
 }
 
 function choose(word) {
-  if (current !== null) call("/api/labels", { item: current.item, word });
+  if (current !== null) call(`${path}/choice`, { item: current.item, word });
 }
 
 const keys = {
   ArrowLeft: () => choose("left"),
   ArrowRight: () => choose("right"),
   ArrowDown: () => choose("tie"),
-  Backspace: () => call("/api/labels/back", {}),
+  Backspace: () => call(`${path}/back`, {}),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -72,4 +73,4 @@ document.addEventListener("keydown", (event) => {
 });
 for (const word of ["left", "tie", "right"]) at(`choose-${word}`).addEventListener("click", () => choose(word));
 at("back").addEventListener("click", keys.Backspace);
-call("/api/labels/next");
+call(`${path}/next`);

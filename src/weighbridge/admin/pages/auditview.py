@@ -1,0 +1,52 @@
+"""Audit: what was changed, by whom and why, out of the signed log."""
+
+import msgspec
+
+from weighbridge.admin.pages import words
+from weighbridge.admin.pages.sources import Sources
+from weighbridge.errors import WeighbridgeError
+from weighbridge.exchanges.chain import ObjectEntry
+from weighbridge.ledger.limits import LimitChange
+from weighbridge.records.ramp import RampState
+from weighbridge.records.usage import usd
+from weighbridge.trials.plan import read_object
+
+SHOWN = 200
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of the signed log, newest first."""
+
+    time_ns: int
+    kind: str
+    about: str
+    by: str | None
+    """`None`: this kind does not say."""
+    what: str
+    digest: str
+
+
+def audit(sources: Sources) -> tuple[tuple[Entry, ...], int]:
+    """The newest entries, and how many more there are."""
+    objects = sources.chain().objects
+    shown = list(reversed(objects))[:SHOWN]
+    return tuple(_entry(sources, one) for one in shown), len(objects) - len(shown)
+
+
+def _entry(sources: Sources, entry: ObjectEntry) -> Entry:
+    by, what = None, ""
+    try:
+        if entry.kind == "ramp":
+            ramp = read_object(sources.layout, entry.digest, RampState)
+            by = ramp.by or ramp.proposed_by
+            what = f"{words.stage(ramp.stage)}, {ramp.basis_points / 100:g} %: {'; '.join(ramp.reasons)}"
+        elif entry.kind == "limit":
+            change = read_object(sources.layout, entry.digest, LimitChange)
+            by = change.by
+            limit = "back to the configuration's" if change.limit_nanousd is None else usd(change.limit_nanousd)
+            what = (
+                f"limit {limit}, the configuration says {usd(change.over_nanousd)}: {change.why or 'no reason given'}"
+            )
+    except WeighbridgeError as error:
+        what = str(error)
+    return Entry(time_ns=entry.created_ns, kind=entry.kind, about=entry.label, by=by, what=what, digest=entry.digest)
