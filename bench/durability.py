@@ -137,14 +137,13 @@ def start(folder: Path, short: bool) -> Row:
 
 
 def _filled(keeper: Path, ledger_file: Path, rows: int) -> None:
-    real, keep = checked.connect, checked.keep_checksums
+    real = checked.connect
     checked.connect = lambda path, *, flags=None: apsw.Connection(str(path), vfs="unix")
-    checked.keep_checksums = lambda db, path: None
     try:
         Database(keeper).close()
         LedgerStore(SqliteSql(ledger_file, time.time_ns)).close()
     finally:
-        checked.connect, checked.keep_checksums = real, keep
+        checked.connect = real
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "  # noqa: S608 (ours)
     for path, insert in (
         (keeper, "INSERT INTO trial_token(issued_ns, expires_ns, trial, route, arm) SELECT i, i, 't-' || i, 'r', 'a' "),

@@ -121,6 +121,40 @@ def test_a_ledger_of_an_earlier_version_gets_its_checksums_when_it_is_opened(tmp
     assert checked.Examined(()) == examine(path)
 
 
+def test_a_large_database_of_an_earlier_version_gets_a_checksum_on_every_page_and_so_does_a_copy(
+    tmp_path: Path,
+) -> None:
+    """More than SQLite keeps in memory: what it writes before the first page is the hard part."""
+    path, copy = tmp_path / "led #?%ger.db", tmp_path / "co #?%py.db"
+    db = apsw.Connection(str(path), vfs="unix")
+    db.execute("CREATE TABLE big(n INTEGER, x BLOB)")
+    db.execute(
+        "INSERT INTO big WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) "
+        "SELECT i, randomblob(3000) FROM n"
+    )
+    db.close()
+    SqliteSql(path, time.time_ns).close()
+    assert checked.Examined(()) == examine(path)
+    checked.copy_database(path, copy)
+    assert checked.Examined(()) == examine(copy)
+    sql = SqliteSql(copy, time.time_ns)
+    assert [(4000,)] == sql.run("SELECT count(*) FROM big")
+    sql.close()
+
+
+def test_a_new_database_that_grows_in_one_transaction_has_a_checksum_on_every_page(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    sql = SqliteSql(path, time.time_ns)
+    with sql.transaction():
+        sql.run("CREATE TABLE big(n INTEGER, x BLOB)")
+        sql.run(
+            "INSERT INTO big WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) "
+            "SELECT i, randomblob(3000) FROM n"
+        )
+    sql.close()
+    assert checked.Examined(()) == examine(path)
+
+
 def test_a_damaged_ledger_is_not_opened_and_the_message_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger(path).close()

@@ -14,12 +14,14 @@ import time
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import apsw
 import apsw.sqlite_extra
 import msgspec
 
 from weighbridge.errors import StoreError
+from weighbridge.store.files import sync_folder
 
 EXTENSION, VFS = "cksumvfs", "cksmvfs"
 RESERVED = 8
@@ -58,32 +60,74 @@ def has_checksums() -> bool:
 def connect(path: Path, *, flags: int | None = None) -> apsw.Connection:
     """Open a database with checksums where they can be had. Raises `apsw.Error`."""
     usual = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    return apsw.Connection(str(path), flags=usual if flags is None else flags, vfs=VFS if has_checksums() else None)
+    if not has_checksums():
+        return apsw.Connection(str(path), flags=usual if flags is None else flags)
+    db = apsw.Connection(str(path), flags=usual if flags is None else flags, vfs=VFS)
+    if flags is None and path.exists() and not path.stat().st_size:
+        try:
+            db.set_busy_timeout(2_000)  # others may open the same new file
+            db.reserve_bytes(None, RESERVED)
+            # On disk before anything else: the extension looks there for whether pages of this file carry checksums.
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+        except BaseException:
+            db.close()
+            raise
+    return db
 
 
-def keep_checksums(db: apsw.Connection, path: Path) -> None:
-    """Make every page of this database carry one. One of an earlier version is written anew, once; a crash meanwhile
-    leaves the old one. Raises `apsw.Error`."""
-    if not has_checksums() or not path.exists() or _reserved(path) == RESERVED:
-        return  # without a file it is in memory
-    db.execute("PRAGMA journal_mode = DELETE").fetchall()
-    db.reserve_bytes(None, RESERVED)
-    db.execute("VACUUM").fetchall()
+def add_checksums(path: Path) -> None:
+    """Write a database of an earlier version anew, once, before it is opened; a crash meanwhile leaves the old one.
+
+    Raises `apsw.Error`, `OSError`.
+    """
+    if not has_checksums() or not path.exists() or _reserved(path) != 0:
+        return
+    beside = path.with_name(f".{path.name}.checked")
+    beside.unlink(missing_ok=True)
+    db = apsw.Connection(str(path), vfs="unix")
+    try:
+        db.execute("PRAGMA journal_mode = DELETE").fetchall()  # all of it is in the file itself then
+    finally:
+        db.close()
+    _vacuum_into(path, beside)
+    os.rename(beside, path)
+    sync_folder(path.parent)
 
 
 def copy_database(path: Path, to: Path) -> None:
     """A database as it is at one moment, into a new file; beside whoever uses it. Raises `StoreError`."""
     try:
-        db = connect(path, flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            db.set_busy_timeout(10_000)
-            db.execute("VACUUM INTO ?", (str(to),)).fetchall()
-        finally:
-            db.close()
+        _vacuum_into(path, to)
     except apsw.Error as error:
         raise StoreError(f"the database {path} cannot be copied: {error}") from None
-    with to.open("rb") as file:
+
+
+def _vacuum_into(path: Path, to: Path) -> None:
+    """With room for checksums, and then with them: what SQLite writes before the first page of a new file has none."""
+    room = RESERVED if has_checksums() else 0
+    db = connect(path, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    try:
+        db.set_busy_timeout(10_000)
+        db.execute("VACUUM INTO ?", (f"file:{quote(str(to.resolve()))}?reserve={room}",)).fetchall()
+    finally:
+        db.close()
+    with to.open("r+b") as file:
+        if room:
+            _stamp(file)
         os.fsync(file.fileno())
+
+
+def _stamp(file: BinaryIO) -> None:
+    head = file.read(_HEADER_BYTES)
+    size = int.from_bytes(head[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
+    size = 65_536 if size == 1 else size
+    sums, pair = struct.Struct(f"<{size // 4}I"), struct.Struct("<2I")
+    for at in range(0, os.fstat(file.fileno()).st_size, size):
+        file.seek(at)
+        words = sums.unpack(file.read(size))
+        file.seek(at + size - RESERVED)
+        file.write(pair.pack(*_sum(words[:-2], 0, 0)))
+    file.flush()
 
 
 def is_damage(error: apsw.Error) -> bool:

@@ -137,6 +137,7 @@ class Database:
             raise StoreError(problem)
         self._path = path
         with self._told("opened"):
+            checked.add_checksums(path)
             self._db = checked.connect(path)
             try:
                 self._open(migrations)
@@ -171,7 +172,6 @@ class Database:
     def _look(self) -> SqlValue:
         """What SQLite says of the whole of it; `ok` if it is sound."""
         try:
-            checked.keep_checksums(self._db, self._path)
             self._db.execute(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
             ).fetchall()

@@ -51,9 +51,10 @@ class SqliteSql:
         self.place = str(path)
         self._wall_ns = wall_ns
         with self._told("opened"):
+            checked.add_checksums(path)
             self._db = checked.connect(path)
             try:
-                found = self._opened(path)
+                found = self._opened()
             except BaseException:
                 self._db.close()
                 raise
@@ -64,11 +65,10 @@ class SqliteSql:
                 "then begin anew, with nothing spent."
             )
 
-    def _opened(self, path: Path) -> str:
+    def _opened(self) -> str:
         """What SQLite says of the whole of it; `ok` if it is sound."""
         try:
             self._db.set_busy_timeout(2_000)
-            checked.keep_checksums(self._db, path)
             # FULL: a lease that was answered is on disk.
             self._db.execute(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
