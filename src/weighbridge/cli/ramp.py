@@ -12,6 +12,7 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.ramp_drill import drill
 from weighbridge.cli.ramp_output import past_lines, status_lines
+from weighbridge.cli.ramp_proposals import show_proposals
 from weighbridge.config import Loaded, load, secret
 from weighbridge.errors import ControlError, ExitCode, UsageError, WeighbridgeError
 from weighbridge.records.ramp import STAGES, RampPast, RampStatus, Stage
@@ -209,6 +210,7 @@ def rollback(
 
 
 app.command()(drill)
+app.command("proposals")(show_proposals)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -247,10 +248,19 @@ def _check_arms(loaded: Loaded) -> None:
         if arm.price is not None and (problem := amounts_problem(arm.price)) is not None:
             raise ConfigError(file, f"{where}.price.{problem[0]}", problem[1])
         _check_escalation(file, config, arm)
+        if arm.retires_on is not None and not _is_day(arm.retires_on):
+            raise ConfigError(file, f"{where}.retires_on", "is not a day", value=arm.retires_on, allowed='"YYYY-MM-DD"')
         if arm.system_prompt_file is not None and not loaded.path(arm.system_prompt_file).is_file():
             raise ConfigError(
                 file, f"{where}.system_prompt_file", "is not a file", value=str(loaded.path(arm.system_prompt_file))
             )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return len(text) == 10 and bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _check_escalation(file: str, config: Config, arm: ArmSection) -> None:

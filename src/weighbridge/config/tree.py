@@ -309,6 +309,10 @@ class ArmSection(Section, frozen=True, kw_only=True):
     """Replaces the request's system prompt for this arm. A declared edit, recorded with every attempt."""
     budget: str | None = None
     """A `[[budget]]` that everything sent to this arm is charged to, whatever its purpose."""
+    retires_on: str | None = None
+    """The day on which the provider withdraws it, `2026-12-31`. From 180 days before, `weighbridge ramp proposals` and
+    an alert propose trials of what could take over.
+    """
     escalate: EscalateSection | None = None
     """Makes it *this model first, another when a check fails*; see `[arm.escalate]`."""
 

@@ -293,9 +293,26 @@ class Desk:
     def publish_drills(self, drills: dict[str, DrillInForce]) -> int:
         return self._keeping.publish_drills(drills)
 
-    def tell(self, subject: str, lines: tuple[str, ...], *, route: str, arm: str) -> None:
+    def told(self) -> frozenset[str]:
+        """What proposals people were told of, over restarts; nothing where that cannot be read."""
+        try:
+            return frozenset(msgspec.json.decode(self._told_file.read_bytes(), type=list[str]))
+        except (OSError, msgspec.MsgspecError):
+            return frozenset()
+
+    def remember_told(self, keys: frozenset[str]) -> None:
+        """Raises `OSError`."""
+        write_durably(self._told_file, msgspec.json.encode(sorted(keys)))
+
+    @property
+    def _told_file(self) -> Path:
+        return self.layout.run / "proposals.json"
+
+    def tell(
+        self, subject: str, lines: tuple[str, ...], *, route: str, arm: str, kind: str = "ramp-drill"
+    ) -> None:  # fmt: skip
         """As `alert`, where no ramp is the matter."""
-        self._alerts.send(self.loaded, "ramp-drill", subject, lines, route=route, candidate=arm)
+        self._alerts.send(self.loaded, kind, subject, lines, route=route, candidate=arm)
 
     def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None:
         """Tell people, in the background. What cannot be delivered is logged."""

@@ -9,7 +9,7 @@ import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -41,6 +41,9 @@ from weighbridge.store.control import DrillAct, DrillAnswer, DrillShow, RampAct,
 from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import StoredRamp
 
+if TYPE_CHECKING:
+    from weighbridge.ramp.proposals import Proposal
+
 log = logging.getLogger("keeper")
 
 HELD_STEP_S_MAX = 10.0
@@ -48,6 +51,9 @@ HELD_STEP_S_MAX = 10.0
 NOTE_EVERY_S = 10.0
 FINDING_S_MAX = 3600.0
 CONTROLLER = "controller"
+DAY_NS = 86_400 * 1_000_000_000
+LOOK_AFTER_NS = 60 * 1_000_000_000
+"""A keeper that has just started has other things to do than to load the price book and the catalogue."""
 
 Known = tuple[RampState, StoredRamp]
 
@@ -74,6 +80,8 @@ class Desk(DrillDesk, Protocol):
     def overrides(self) -> frozenset[str]: ...
     def override(self, route: str) -> int: ...
     def alert(self, subject: str, lines: tuple[str, ...], state: RampState) -> None: ...
+    def told(self) -> frozenset[str]: ...
+    def remember_told(self, keys: frozenset[str]) -> None: ...
 
 
 class _Watched:
@@ -98,6 +106,9 @@ class RampOffice:
         self._last: tuple[Known, ...] = ()
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._acting = asyncio.Lock()
+        self._born_ns = desk.clock.mono_ns()
+        self._looked_on: int | None = None
+        """The last day, counted from 1970 in UTC, on which reasons for a trial were looked for."""
         self._drills = Drills(desk, self._who, self._thread)
 
     def close(self) -> None:
@@ -107,6 +118,7 @@ class RampOffice:
 
     async def tick(self) -> None:
         await self._drills.tick()
+        await self._look_around()
         known = self._stored()
         for state, row in known:
             if state.over:
@@ -115,6 +127,34 @@ class RampOffice:
                     log.info("route %s is held at its incumbent by an override although its ramp is over", state.route)
                 continue
             await self._look(state, row)
+
+    async def _look_around(self) -> None:
+        """Once a day: is there a reason for a trial that nobody was told of? It proposes, and starts nothing."""
+        today = self._desk.clock.wall_ns() // DAY_NS
+        if today == self._looked_on or self._desk.clock.mono_ns() - self._born_ns < LOOK_AFTER_NS:
+            return
+        self._looked_on = today
+        desk, loaded = self._desk, self._desk.loaded
+
+        def look() -> tuple["Proposal", ...]:
+            from weighbridge.ramp.proposals import proposals  # here: it loads the price book and the catalogue
+
+            return proposals(loaded, desk.layout, datetime.fromtimestamp(desk.clock.wall_ns() // 1_000_000_000, UTC))
+
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, look)
+            told, keys = desk.told(), frozenset(row.key for row in found)
+            desk.remember_told(keys)
+        except (WeighbridgeError, OSError, ValueError) as error:
+            log.error("what might be worth a trial was not looked for today: %s", error)
+            return
+        new = [row for row in found if row.news and row.key not in told]
+        if new:
+            what = f"{len(new)} reasons for a trial" if len(new) > 1 else "a reason for a trial"
+            desk.tell(
+                f"{what}; nothing was started", tuple(f"{row.route}: {row.said}; {row.command}" for row in new[:10]),
+                route=new[0].route, arm=new[0].candidate or "", kind="trial-proposed",
+            )  # fmt: skip
 
     def _stored(self) -> tuple[Known, ...]:
         """With the database gone the last known states are still looked after: going back needs no database."""

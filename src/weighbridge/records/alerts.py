@@ -243,6 +243,13 @@ ALERTS: Final[tuple[AlertKind, ...]] = (
         rule=Said(),
     ),
     AlertKind(
+        name="trial-proposed", severity="ticket", title="Something has changed that a trial could answer",
+        meaning="A model came out, a price changed or will, or the incumbent is to be withdrawn. Nothing was started "
+        "and nothing is spent.",
+        first_step="weighbridge ramp proposals: each with its reason and what its trial would take",
+        rule=Said(),
+    ),
+    AlertKind(
         name="keys-refused", severity="ticket", title="Many requests come with a key that is not known",
         meaning="More than 100 within five minutes: an application with a revoked or expired key, or somebody trying.",
         first_step="weighbridge key list: what was revoked or ended lately",
