@@ -1,8 +1,10 @@
 """Faults put into a real gateway: each is told by name, and is over when its runbook was followed."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import pytest
 
 from tests.app.serving import Serving, ask, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
+from weighbridge.exchanges.verify import verify
 from weighbridge.store.alerts import read_alerts, still_raised
 from weighbridge.store.control import Reload, TableNumber
 
@@ -132,3 +135,57 @@ def test_a_keeper_that_does_not_come_back_is_told_by_serve_itself(tmp_path: Path
         served.layout.database.rmdir()
         (served.layout.root / "away.db").rename(served.layout.database)
         hook.until("keeper-down", "ended")
+
+
+def test_a_budget_that_refuses_is_told_and_a_higher_limit_lets_requests_pass_at_once(tmp_path: Path) -> None:
+    with FakeProvider() as provider, webhook() as (url, hook):
+        file = write_config(tmp_path, provider.url)
+        charged = file.read_text().replace('secret = "file:app.key"', 'secret = "file:app.key"\nbudget = "support"')
+        file.write_text(charged)
+        budget = '[[budget]]\nname = "support"\nlimit_usd = "0.0001"\nwindow = "month"\nhard = true'
+        with serving(told_at(file, url, budget)) as served:
+            for _ in range(4):
+                assert 429 == ask(served.listen).status
+            assert "page" == hook.until("budget-refuses")["severity"]
+            file.write_text(file.read_text().replace("0.0001", "10.00"))
+            with served.control() as control:
+                control.call(Reload(), TableNumber)
+            assert 200 == ask(served.listen).status
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 64 MiB; skips where this user may not mount one."""
+    folder.mkdir(mode=0o700)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "small", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.long
+def test_a_full_disk_is_told_also_in_the_store_and_is_over_when_there_is_room(tmp_path: Path) -> None:
+    with FakeProvider() as provider, webhook() as (url, hook):
+        file = told_at(write_config(tmp_path, provider.url), url)
+        with small_disk(tmp_path / "weighbridge-data") as store, serving(file) as served:
+            waste = store / "core"
+            with contextlib.suppress(OSError), waste.open("wb", buffering=0) as out:
+                while out.write(bytes(1 << 16)):
+                    pass
+            answered = 0
+            while 200 == ask(served.listen).status:
+                answered += 1
+            assert "page" == hook.until("disk-full")["severity"]
+            assert "disk-full" in raised_now(served)
+            waste.unlink()
+            hook.until("disk-full", "ended")
+            assert 200 == ask(served.listen).status
+            served.end()
+            found = verify(served.layout)
+            assert () == found.problems
+            assert answered + 1 <= found.counts.exchanges

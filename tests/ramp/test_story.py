@@ -130,7 +130,7 @@ def test_a_ramp_goes_up_comes_back_alone_when_the_candidate_turns_bad_and_settle
         assert "controller" == back.state.by
         assert any(reason.startswith("quality") for reason in back.state.reasons)
         assert {200} == set(clients.statuses)
-        served.until(r"taken back from new to old")
+        served.until(r"alert ramp-rolled-back \(page\) raised: .* taken back from new to old")
         seen = len(clients.arms)
         until(store, lambda _: len(clients.arms) > seen + 200)
         late = [arms for _, arms in list(clients.arms.items())[seen + 100 : seen + 200]]

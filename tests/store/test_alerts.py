@@ -31,14 +31,17 @@ def test_a_store_without_alerts_has_none(tmp_path: Path) -> None:
 def test_a_line_that_is_torn_or_of_another_version_is_left_out(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     append_alert(layout, event(1))
-    with layout.alerts.open("ab") as file:
-        file.write(b'{"time_ns":2,"alert":"of-a-later-version","state":"raised","subject":""}\n{"time_ns":3,"al\n')
+    written = layout.alerts.read_bytes().rstrip(b"\0")
+    layout.alerts.write_bytes(
+        written + b'{"time_ns":2,"alert":"of-a-later-version","state":"raised","subject":""}\n{"time_ns":3,"al\n'
+    )
     append_alert(layout, event(4))
     assert [1, 4] == [one.time_ns for one in read_alerts(layout)]
 
 
 def test_the_list_keeps_two_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "BYTES_MAX", 1000)
+    monkeypatch.setattr(alerts, "ROOM_BYTES", 200)
     layout = Layout(tmp_path)
     for number in range(100):
         append_alert(layout, event(number))
@@ -46,7 +49,7 @@ def test_the_list_keeps_two_files_of_bounded_size(tmp_path: Path, monkeypatch: p
     assert list(range(kept[0], 100)) == kept
     assert 5 <= len(kept) < 30
     assert {"alerts.jsonl", "alerts.old.jsonl"} == {path.name for path in tmp_path.iterdir()}
-    assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+    assert all(path.stat().st_size <= 1000 + 2 * 200 for path in tmp_path.iterdir())
 
 
 def test_two_who_append_at_once_lose_nothing_of_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,16 +68,31 @@ def test_two_who_append_at_once_lose_nothing_of_what_is_kept(tmp_path: Path, mon
     assert {*range(100), *range(1000, 1100)} == {one.time_ns for one in read_alerts(layout)}
 
 
-def test_half_a_line_on_a_full_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout, write = Layout(tmp_path), os.write
-    append_alert(layout, event(1))
-    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
-    with pytest.raises(OSError, match="the disk is full") as raised:
-        append_alert(layout, event(2))
+def test_on_a_full_disk_there_is_room_for_some_more_and_then_nothing_is_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, pwrite = Layout(tmp_path), os.pwrite
+    append_alert(layout, event(0))
+    size = layout.alerts.stat().st_size
+
+    def on_a_full_disk(fd: int, data: bytes, offset: int) -> int:
+        if offset >= size:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return pwrite(fd, data[: size - offset], offset)
+
+    monkeypatch.setattr(os, "pwrite", on_a_full_disk)
+    fitted, stopped_by = 0, None
+    try:
+        while fitted < 10_000:
+            append_alert(layout, event(fitted + 1))
+            fitted += 1
+    except OSError as error:
+        stopped_by = error.errno
     monkeypatch.undo()
-    assert errno.ENOSPC == raised.value.errno
-    append_alert(layout, event(3))
-    assert [1, 3] == [one.time_ns for one in read_alerts(layout)]
+    assert errno.ENOSPC == stopped_by
+    assert 50 < fitted < 10_000
+    append_alert(layout, event(fitted + 1))
+    assert list(range(fitted + 2)) == [one.time_ns for one in read_alerts(layout)]
 
 
 def test_what_is_raised_now_is_told_apart_by_its_labels_and_what_only_happened_is_not_in_it() -> None:

@@ -1,17 +1,19 @@
 """`serve` looks at its own metrics and has the keeper tell people; without a keeper it tells them itself."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping
 
-from weighbridge.app.watch import Change, Series, Watch
+from weighbridge.app.watch import Case, Change, Series, Watch
 from weighbridge.config import Loaded
 from weighbridge.errors import ControlError
 from weighbridge.keeper.alerts import Alerts
 from weighbridge.records.alerts import ALERTS, BY_NAME, Said
-from weighbridge.store.alerts import events_in, read_alerts, still_raised
+from weighbridge.store.alerts import AlertEvent, events_in, keep_room, read_alerts, still_raised
 from weighbridge.store.control import ControlClient, Done, TellAlert
 from weighbridge.store.layout import Layout
 
@@ -26,11 +28,16 @@ class Watchman:
     def __init__(self, loaded: Loaded, layout: Layout) -> None:
         self._loaded, self._layout = loaded, layout
         self._alerts = Alerts(layout)
+        with contextlib.suppress(OSError):  # the first alert that does not fit says so
+            keep_room(layout)
         events = read_alerts(layout)
         looked_at = [event.case for event in still_raised(events) if not isinstance(BY_NAME[event.alert].rule, Said)]
         self._watch = Watch(looked_at)
         self._counts = dict.fromkeys((kind.name for kind in ALERTS), 0)
-        self._read_to = layout.alerts.stat().st_size if layout.alerts.exists() else 0
+        self._file, self._read_to = 0, 0
+        self._raised: dict[Case, AlertEvent] = {}
+        self._count()
+        self._counts = dict.fromkeys(self._counts, 0)  # what was raised before this start is not counted again
         self._raised = {event.case: event for event in still_raised(events)}
 
     def series(self) -> dict[Series, float]:
@@ -77,12 +84,10 @@ class Watchman:
     def _count(self) -> None:
         """Read what was appended to the list since the last time, by whomever."""
         try:
-            size = self._layout.alerts.stat().st_size
-            if size < self._read_to:
-                self._read_to = 0  # it was put aside, and begins anew
-            if size == self._read_to:
-                return
             with self._layout.alerts.open("rb") as file:
+                number = os.fstat(file.fileno()).st_ino
+                if number != self._file:
+                    self._file, self._read_to = number, 0  # it was put aside, and begins anew
                 file.seek(self._read_to)
                 content = file.read()
         except OSError:

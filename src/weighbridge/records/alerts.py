@@ -172,6 +172,15 @@ ALERTS: Final[tuple[AlertKind, ...]] = (
         rule=Said(),
     ),
     AlertKind(
+        name="budget-refuses", severity="page", title="Requests are refused because a budget does not cover them",
+        meaning="More than three within five minutes got 429 budget_exceeded: what is left of a hard budget, or of a "
+        "user's own part of it, is less than what a request may cost. That comes before 100 % are spent.",
+        first_step="weighbridge budget status: which budget has little or nothing left",
+        rule=Grew(
+            metric="weighbridge_refusals_total", more_than=3, within_s=300, where=(("code", "budget_exceeded"),)
+        ),
+    ),
+    AlertKind(
         name="budget-ledger-lost", severity="page", title="Hard budgets refuse: their ledger cannot be reached",
         meaning="The amounts that workers had in hand are used up and no new ones can be had from the database, so "
         "requests under budgets with on_ledger_loss = \"closed\" get 503 ledger_unavailable.",

@@ -1,9 +1,12 @@
 """What was raised and what ended, one JSON line each, in `alerts.jsonl` of the store; and the runbooks.
 
-The keeper and `serve` both append, so that an alert is there also when the other one is not. Past a megabyte the file
-is put aside as `alerts.old.jsonl`, the one before it is dropped. It is for people: nothing is decided by it.
+The keeper and `serve` both append, so that an alert is there also when the other one is not. Behind the last line stand
+zeros: room for some more lines on a disk that is full, which is when they matter. Past a megabyte the file is put aside
+as `alerts.old.jsonl`, the one before it is dropped. It is for people: nothing is decided by it.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterable
@@ -18,6 +21,7 @@ from weighbridge.store.layout import Layout
 State = Literal["raised", "ended"]
 
 BYTES_MAX: Final = 1 << 20
+ROOM_BYTES: Final = 16 << 10
 
 
 class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,26 +43,51 @@ _EVENT: msgspec.json.Decoder[AlertEvent] = msgspec.json.Decoder(AlertEvent)
 
 
 def append_alert(layout: Layout, event: AlertEvent) -> None:
-    """Raises `OSError`, e.g. where the disk is full; the caller has said it in its log by then."""
+    """Raises `OSError` where even the room kept for it is used up; the caller has said it in its log by then."""
     line = msgspec.json.encode(event) + b"\n"
     while True:
-        fd = os.open(layout.alerts, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(layout.alerts, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             found = os.fstat(fd)
-            if found.st_nlink == 0 or not os.path.samestat(found, os.stat(layout.alerts)):
+            if not os.path.samestat(found, os.stat(layout.alerts)):
                 continue  # somebody put it aside between the opening and the lock
-            if found.st_size and found.st_size + len(line) > BYTES_MAX:
+            end = len(os.pread(fd, found.st_size, 0).rstrip(b"\0"))
+            if end and end + len(line) > BYTES_MAX:
                 os.replace(layout.alerts, layout.alerts_old)
                 continue
-            if os.write(fd, line) != len(line):
-                os.ftruncate(fd, found.st_size)
-                raise OSError(28, "the disk is full", str(layout.alerts))
+            size = found.st_size
+            if size < end + len(line):
+                size = _more_room(fd, size, len(line))
+            os.pwrite(fd, line, end)
+            if size < end + len(line) + ROOM_BYTES:
+                with contextlib.suppress(OSError):  # then the next one may be the last that fits
+                    _more_room(fd, size, ROOM_BYTES)
             return
         except FileNotFoundError:
             continue
         finally:
             os.close(fd)
+
+
+def keep_room(layout: Layout) -> None:
+    """Have the list there, with room, before the disk is full. Raises `OSError`."""
+    fd = os.open(layout.alerts, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if not os.fstat(fd).st_size:
+            _more_room(fd, 0, ROOM_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _more_room(fd: int, size: int, least: int) -> int:
+    """Zeros, really written: a disk that is full later has room for what is written over them. The new size."""
+    wanted = -(-least // ROOM_BYTES) * ROOM_BYTES
+    if os.pwrite(fd, bytes(wanted), size) != wanted:
+        os.ftruncate(fd, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return size + wanted
 
 
 def read_alerts(layout: Layout) -> tuple[AlertEvent, ...]:
@@ -74,7 +103,7 @@ def read_alerts(layout: Layout) -> tuple[AlertEvent, ...]:
 
 
 def events_in(content: bytes) -> Iterable[AlertEvent]:
-    for line in content.splitlines():
+    for line in content.rstrip(b"\0").split(b"\n"):
         try:
             event = _EVENT.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError):
