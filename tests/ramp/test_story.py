@@ -146,6 +146,12 @@ def test_a_ramp_goes_up_comes_back_alone_when_the_candidate_turns_bad_and_settle
             "rolled_back (0%)",
         ):
             assert word in told
+        store.run("report", "--out", str(store.folder / "report"))
+        for name in ("summary.md", "index.html"):
+            explained = (store.folder / "report" / name).read_text()
+            assert "Everybody is back on old" in explained
+            assert "fell below the margin" in explained
+        store.run("verify")
         store.run("ramp", "propose", "assistant", code=1)
         assert "this verdict allowed a ramp that was taken back" in store.said
 

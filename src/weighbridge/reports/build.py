@@ -112,6 +112,8 @@ def _route(inputs: Inputs, judged: Sequence[Judged], route: Route) -> RouteRepor
         moved=moved,
         unjudged=tuple(sorted(name for name in calls.slices if name not in judged_slices)),
         note=" ".join(notes),
+        ramps=inputs.ramps.get(route.name, ()),
+        tasks=tuple(row for row in inputs.seen.tasks.figures(route=route.name) if row.told),
     )
 
 

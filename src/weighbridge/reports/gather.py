@@ -4,9 +4,11 @@ The pass keeps sums and the calls that some verdict compared, never the whole lo
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from weighbridge.grading.outcomes import TaskBook
+from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.table import RouteTable
@@ -96,10 +98,12 @@ class Seen:
         self.trials: dict[tuple[str, str], Calls] = {}
         """(trial, slice) -> the replays."""
         self.kept: dict[str, Exchange] = {}
+        self.tasks = TaskBook()
 
     def add(self, exchange: Exchange) -> None:
         if exchange.id in self._wanted:
             self.kept[exchange.id] = exchange
+        self.tasks.add(exchange)
         if exchange.purpose == "user":
             self.routes.setdefault(exchange.route, RouteCalls()).add(exchange)
             if exchange.arm is not None:
@@ -116,6 +120,8 @@ class Inputs:
     seen: Seen
     log_head: str | None
     now_ns: int
+    ramps: Mapping[str, tuple[RampStory, ...]] = field(default_factory=dict)
+    """By route, oldest first."""
 
 
 def current(judged: Iterable[Judged]) -> tuple[Judged, ...]:

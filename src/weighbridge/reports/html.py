@@ -14,6 +14,7 @@ import markupsafe
 from weighbridge.reports import words
 from weighbridge.reports.chart import chart
 from weighbridge.reports.model import CandidateReport, Report, RouteReport, SliceReport
+from weighbridge.reports.moves import ramp_of, steps_of, tasks_of
 
 FOREST_WIDTH = 152.0
 FOREST_MARGINS = 4.0
@@ -49,6 +50,9 @@ def render(report: Report) -> str:
         tokens=tokens,
         per_thousand=lambda one: words.money(None if one is None else 1000 * one),
         sentence=sentence,
+        tasks_of=tasks_of,
+        ramp_of=ramp_of,
+        steps_of=steps_of,
     )
 
 

@@ -6,10 +6,11 @@ from weighbridge.config import Loaded
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.exchanges.chain import Chain, ObjectEntry
 from weighbridge.exchanges.reader import read
+from weighbridge.ramp.story import stories
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.table import RouteTable
-from weighbridge.reports.gather import Inputs, Judged, current, see
+from weighbridge.reports.gather import Inputs, Judged, Seen, current, wanted
 from weighbridge.store.layout import Layout
 from weighbridge.trials.plan import read_object
 
@@ -19,12 +20,16 @@ def inputs_of(layout: Layout, now_ns: int) -> Inputs:
     table = table_of(layout)
     chain = Chain(layout).snapshot()
     judged = current(judged_of(layout, chain.objects))
+    seen = Seen(wanted(judged))
+    for exchange in read(layout, told=seen.tasks.tell):
+        seen.add(exchange)
     return Inputs(
         table=table,
         judged=judged,
-        seen=see(read(layout), judged),
+        seen=seen,
         log_head=chain.digest if chain.seq else None,
         now_ns=now_ns,
+        ramps=stories(layout, chain.objects),
     )
 
 

@@ -3,6 +3,7 @@
 from weighbridge.reports import words
 from weighbridge.reports.html import facts_of, rows_of, together
 from weighbridge.reports.model import Report, RouteReport, SliceReport
+from weighbridge.reports.moves import ramp_of, steps_of, tasks_of
 
 
 def render(report: Report) -> str:
@@ -36,6 +37,11 @@ def _route(route: RouteReport) -> list[str]:
             lines += [f"Not tested with {_text(candidate.arm.arm)}:", ""]
             lines += [f"- {_text(gap.what)}: {_text(gap.fact)}" for gap in candidate.gaps]
             lines.append("")
+    if route.tasks:
+        lines += ["What became of tasks:", "", *(f"- {_text(line)}" for line in tasks_of(route)), ""]
+    for ramp in route.ramps:
+        lines += [f"How users were moved to {_text(ramp.candidate)}: {_text(ramp_of(ramp))}", ""]
+        lines += [*(f"1. {_text(line)}" for line in steps_of(ramp)), ""]
     return lines
 
 

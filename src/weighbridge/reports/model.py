@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.grading.outcomes import TaskFigures
+from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import LabelSource, LicenseWord, VerdictWord
 
 REPORT_SCHEMA = "report/1"
@@ -278,6 +280,10 @@ class RouteReport(Row, frozen=True, kw_only=True):
     unjudged: tuple[str, ...]
     """Slices seen in the traffic that no verdict covers."""
     note: str
+    ramps: tuple[RampStory, ...] = ()
+    """Oldest first: how traffic was moved, and came back."""
+    tasks: tuple[TaskFigures, ...] = ()
+    """By arm; empty where no outcome of a conversation was told."""
 
 
 class Report(Row, frozen=True, kw_only=True):
