@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import openai
 import pytest
 
@@ -12,9 +13,11 @@ from tests.fakes.provider import FakeProvider, Script
 from tests.gateway.running import KEY, PRICE, Answer, Running, call, chat, endpoint, key_digest, table, until
 from tests.gateway.test_trials import COST, replay, token
 from weighbridge.ledger.leasing import resolve
+from weighbridge.ledger.projection import Projector
 from weighbridge.records.budget import Budget
 from weighbridge.records.table import Arm, FailedCalls, Key, Route, RouteTable, Share, UsualOutput
-from weighbridge.store.ledger import EPOCH_SHIFT, WindowRow
+from weighbridge.store.ledger import EPOCH_SHIFT, LedgerStore, WindowRow
+from weighbridge.store.sql import SqliteSql
 
 BODY = chat(max_tokens=10)
 
@@ -287,3 +290,79 @@ def test_a_failed_call_costs_what_its_provider_says_and_else_nobody_knows(
     with Running(tmp_path, made) as gateway:
         call(gateway.port, BODY)
         assert [cost] == [one.cost_nanousd for one in gateway.finished()]
+
+
+# --- arms that stand in -----------------------------------------------------------------------------------------------
+
+SPARE = Arm(name="spare", endpoint="two", model="model-b", price=PRICE, price_version="test 1", budget="spare")
+
+
+def with_a_spare(url: str, spare: Budget, first: str | None = None) -> RouteTable:
+    """Arm `closed` (budget `first`), and where it cannot, arm `spare` with a budget of its own inside `company`."""
+    route = Route(name="assistant", incumbent="closed", shares=ALL, fallbacks=("spare",), retries_max=1)
+    keys = [Key(name="tests", digest=key_digest(KEY), team="qa", routes=("*",), budget="support")]
+    made = table(
+        url, keys=keys, routes=[route], arms=[SPARE], endpoints=[endpoint(url), endpoint(url, "two")],
+        budgets=[hard("support", 100, parent="company"), hard("company", 100), spare, hard("first", 100)],
+    )  # fmt: skip
+    arms = tuple(msgspec.structs.replace(arm, budget=first) if arm.name == "closed" else arm for arm in made.arms)
+    return msgspec.structs.replace(made, arms=arms)
+
+
+def spent(gateway: Running) -> dict[str, int]:
+    """What the log charges each budget, read as the keeper does after the worker has gone."""
+    store, layout = LedgerStore(SqliteSql(gateway.layout.ledger, lambda: 1)), gateway.layout
+    projector = Projector(layout, store, "here")
+    with store.sql.transaction():
+        projector.load(1)
+    for batch in projector.batches():
+        with store.sql.transaction():
+            projector.store(batch, 1)
+    assert [] == store.leases()
+    found = {row.budget: row.posted_nanousd for row in store.windows()}
+    assert found == {row.budget: row.used_nanousd for row in store.windows()}
+    store.close()
+    return found
+
+
+def test_each_arm_is_charged_to_its_own_budget_for_what_it_did(tmp_path: Path, provider: FakeProvider) -> None:
+    spare = hard("spare", 50, parent="company")
+    with Running(tmp_path, with_a_spare(provider.url, spare, first="first")) as gateway:
+        assert 200 == call(gateway.port, BODY).status
+        provider.answers["model-a"] = Script(status=429)
+        assert "spare" == call(gateway.port, BODY).headers["x-weighbridge-arm"]
+        costs = [one.cost_nanousd or 0 for one in gateway.finished(2)]
+    assert {"support": sum(costs), "company": sum(costs), "first": costs[0], "spare": costs[1]} == spent(gateway)
+
+
+def test_an_attempt_of_unknown_cost_is_charged_to_every_arm_that_may_have_served(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    provider.answers["model-a"] = Script(status=500)
+    with Running(tmp_path, with_a_spare(provider.url, hard("spare", 500), first="first")) as gateway:
+        assert 200 == call(gateway.port, BODY).status
+        (finished,) = gateway.finished()
+        assert (None, ()) == (finished.cost_nanousd, finished.parts)
+    charged = finished.charged_nanousd
+    assert {"support": charged, "company": charged, "first": charged, "spare": charged} == spent(gateway)
+
+
+def test_an_arm_whose_budget_is_used_up_does_not_stand_in_and_keeps_nobody_out(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    with Running(tmp_path, with_a_spare(provider.url, hard("spare", 0.5))) as gateway:
+        assert 200 == call(gateway.port, BODY).status
+        provider.answers["model-a"] = Script(status=429)
+        assert 429 == call(gateway.port, BODY).status
+        assert not [one for one in provider.seen if b'"model-b"' in one.body]
+        costs = [one.cost_nanousd or 0 for one in gateway.finished(2)]
+    found = spent(gateway)
+    assert (sum(costs), 0) == (found["support"], found.get("spare", 0))
+
+
+def test_the_budget_of_the_arm_that_is_asked_first_is_needed(tmp_path: Path, provider: FakeProvider) -> None:
+    made = with_a_spare(provider.url, hard("spare", 50), first="first")
+    budgets = tuple(hard("first", 0.5) if one.name == "first" else one for one in made.budgets)
+    with Running(tmp_path, msgspec.structs.replace(made, budgets=budgets)) as gateway:
+        assert "budget 'first'" in call(gateway.port, BODY).error["message"]
+    assert [] == provider.seen

@@ -15,7 +15,7 @@ from weighbridge.gateway.purse import Chain, Hold, Purse, cost_unknown
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass, lane_of
-from weighbridge.records.budget import chain_of, starts_of
+from weighbridge.records.budget import Split, chain_of, split_of, starts_of
 from weighbridge.records.frames import Held, Purpose
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 from weighbridge.records.table import SHARE_WHOLE
@@ -120,9 +120,19 @@ class Caller:
     def chain_for(self, lane: Lane, purse: Purse, purpose: Purpose) -> Chain:
         """The budgets that what it sends on this lane is charged to."""
         known = self.lanes.budgets
-        starts = starts_of(known.values(), purpose, key=self.budget, route=lane.route_budget, arm=lane.arm_budget)
-        budgets, trial = chain_of(known, starts), self.trial
-        chain = purse.chain(budgets) if trial is None else purse.chain(budgets, trial.budget, trial.subject)
+        arms = frozenset(one.arm_budget for one in (lane, *lane.others))
+        arm = lane.arm_budget if len(arms) == 1 else None
+        starts = starts_of(known.values(), purpose, key=self.budget, route=lane.route_budget, arm=arm)
+        split: Split | None = None
+        if len(arms) == 1:
+            budgets = chain_of(known, starts)
+        else:  # an arm that may stand in is charged to its own budget, for what it does
+            first = (lane,) if lane.escalation is None else (lane, lane.escalation.then)
+            needed = frozenset(one.arm_budget for one in first if one.arm_budget is not None)
+            budgets, split = split_of(known, starts, frozenset(one for one in arms if one is not None), needed)
+        trial = self.trial
+        token, subject = (None, "") if trial is None else (trial.budget, trial.subject)
+        chain = purse.chain(budgets, token, subject, split)
         self.chains[lane] = chain
         return chain
 

@@ -50,7 +50,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cost", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits", "ended",
+        "_cost", "_parts", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits",
+        "ended",
         "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "rated", "relay",
         "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip", "team", "tries",
         "upstream_status", "wall_ns",
@@ -88,6 +89,8 @@ class Exchange:
         self.response_bytes = 0
         self.reply: tuple[bytes, bool] = (b"", False)
         self._cost: int | None = 0
+        self._parts: dict[str | None, int] | None = None
+        """What the attempts at arms with a budget of their own have cost, where several arms may serve."""
         self.claim: Claim | None = None
         """On an idempotency key. Nothing is sent before it is granted."""
         self.rated: tuple[Rate, int] | None = None
@@ -108,6 +111,13 @@ class Exchange:
         self.hold = hold
         self.open(hold.names)
         self.begin()
+
+    def leave_out(self, arms: frozenset[str]) -> None:
+        """Arms with these budgets have no money left: none of them stands in."""
+        tries = self.tries
+        if tries is not None:
+            first, *others = tries.chain
+            tries.chain = (first, *(lane for lane in others if lane.arm_budget not in arms))
 
     def not_funded(self, refusal: Refusal) -> None:
         self.gateway.meter.refused(refusal.code)
@@ -217,8 +227,17 @@ class Exchange:
         cost, estimated = self.attempt_cost(outcome, facts)
         self.gateway.log.append(self._posted(facts, error, cost, estimated=estimated))
         self._cost = None if cost is None or self._cost is None else self._cost + cost
+        self._note_part(cost)
         self.relay, self.sent = None, False
         self.upstream_status = self.first_ns = None
+
+    def _note_part(self, cost: int | None) -> None:
+        """What the attempt in hand cost, by the budget of its arm; an unknown cost makes the whole unknown anyway."""
+        if self.hold is not None and self.hold.split is not None:
+            if self._parts is None:
+                self._parts = {}
+            arm = self.lane.arm_budget
+            self._parts[arm] = self._parts.get(arm, 0) + (cost or 0)
 
     def hold_to(self, nanousd: int | None) -> bool:
         """Hold so much for the whole request; `None`: what it may cost is not known. False: there is not that much."""
@@ -305,18 +324,23 @@ class Exchange:
             cost, estimated = self.attempt_cost(billed, facts)
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
+        hold = self.hold
+        parts: tuple[tuple[int | str, int], ...] = ()
+        if hold is not None and hold.split is not None and total is not None:
+            self._note_part(cost)
+            parts = hold.parts(self._parts or {})
         duration = gateway.mono_ns() - self.started_ns
         first = None if self.first_ns is None else self.first_ns - self.started_ns
         frame = Finished(
             self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, None,
-            total, error, None if total is not None or self.hold is None else charge(self.hold.nanousd, None),
+            total, error, None if total is not None or hold is None else charge(hold.nanousd, None), parts,
         )  # fmt: skip
         if self.capture and body:
             log.capture(frame, self.team, body, gateway.lanes.capture.redact)
         else:
             log.append(frame)
-        if self.hold is not None:
-            gateway.purse.settle(self.hold, total)
+        if hold is not None:
+            gateway.purse.settle(hold, total, parts)
         if self.claim is not None:
             self.claim.ended(outcome, whole=whole, cost=total, status=self.upstream_status)
         if self.rated is not None:

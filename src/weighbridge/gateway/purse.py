@@ -8,12 +8,12 @@ Where the leases do not suffice the request waits: all that wait are asked for i
 time. Without a keeper, leases in hand go on; after that, `on_ledger_loss` decides.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.ledger.life import State, after, charge
-from weighbridge.records.budget import SUBJECT_MARK, TOKEN_BUDGET, Budget
+from weighbridge.records.budget import SUBJECT_MARK, TOKEN_BUDGET, Budget, Split
 from weighbridge.records.usage import usd
 from weighbridge.store.control import AskFunds, CallBack, Funds, FundsRequest, GiveBack, Holding, Overdrawn, Release
 from weighbridge.store.funds import Ask, Short, Want
@@ -79,10 +79,12 @@ class Account:
 class Chain:
     """The accounts of requests of one kind; `per_user` are budgets with an account for each end user."""
 
-    __slots__ = ("accounts", "budgets", "closed", "hard", "per_user")
+    __slots__ = ("accounts", "budgets", "closed", "hard", "per_user", "split")
 
-    def __init__(self, budgets: tuple[Budget, ...], accounts: tuple[Account, ...]) -> None:
+    def __init__(self, budgets: tuple[Budget, ...], accounts: tuple[Account, ...], split: Split | None = None) -> None:
         self.budgets, self.accounts = budgets, accounts
+        self.split = split
+        """Budgets of arms that may make a part of the attempts; `None` for most chains."""
         self.per_user = tuple(budget for budget in budgets if budget.per_user_nanousd is not None)
         self.hard = any(account.limit is not None for account in accounts) or any(one.hard for one in self.per_user)
         self.closed = any(budget.hard and budget.on_ledger_loss == "closed" for budget in budgets)
@@ -91,20 +93,35 @@ class Chain:
 class Hold:
     """What one request holds. `leases` goes into its `held` frame."""
 
-    __slots__ = ("leases", "names", "nanousd", "state")
+    __slots__ = ("leases", "names", "nanousd", "split", "state")
 
-    def __init__(self, leases: tuple[Lease, ...], nanousd: int | None, names: tuple[int | str, ...]) -> None:
-        self.leases, self.nanousd, self.names = leases, nanousd, names
+    def __init__(
+        self, leases: tuple[Lease, ...], nanousd: int | None, names: tuple[int | str, ...], split: Split | None
+    ) -> None:
+        self.leases, self.nanousd, self.names, self.split = leases, nanousd, names, split
         self.state: State = "held"
+
+    def parts(self, costs: Mapping[str | None, int]) -> tuple[tuple[int | str, int], ...]:
+        """What each budget of an arm is charged, by the name of its lease in the log. `costs`: by arms' budgets."""
+        if self.split is None:
+            return ()
+        arms, budgets = dict(self.split.budgets), {lease.id: lease.account.budget.name for lease in self.leases}
+        found = []
+        for name in self.names:
+            budget = budgets[name] if isinstance(name, int) else name.partition(SUBJECT_MARK)[0]
+            if budget in arms:
+                found.append((name, sum(costs.get(arm, 0) for arm in arms[budget])))
+        return tuple(found)
 
 
 class Waiter:
-    __slots__ = ("accounts", "chain", "exchange", "nanousd", "since_ns")
+    __slots__ = ("accounts", "chain", "exchange", "nanousd", "since_ns", "user")
 
     def __init__(
-        self, exchange: "Exchange", chain: Chain, accounts: tuple[Account, ...], nanousd: int | None, since_ns: int
-    ) -> None:
-        self.exchange, self.chain, self.accounts = exchange, chain, accounts
+        self, exchange: "Exchange", chain: Chain, accounts: tuple[Account, ...], user: str | None, nanousd: int | None,
+        since_ns: int,
+    ) -> None:  # fmt: skip
+        self.exchange, self.chain, self.accounts, self.user = exchange, chain, accounts, user
         self.nanousd, self.since_ns = nanousd, since_ns
 
 
@@ -119,7 +136,7 @@ class Purse:
     ) -> None:
         self._mono_ns, self._wall_ns, self._call_soon = mono_ns, wall_ns, call_soon
         self._accounts: dict[tuple[str, str, str], Account] = {}
-        self._chains: dict[tuple[tuple[Budget, ...], str], Chain] = {}
+        self._chains: dict[tuple[tuple[Budget, ...], str, Split | None], Chain] = {}
         self._leases: dict[int, Lease] = {}
         """Every lease that holds something or may be spent of, by id."""
         self._released: dict[int, int] = {}
@@ -139,28 +156,36 @@ class Purse:
 
     # --- hot path -----------------------------------------------------------------------------------------------------
 
-    def chain(self, budgets: tuple[Budget, ...], token: Budget | None = None, subject: str = "") -> Chain:
+    def chain(
+        self, budgets: tuple[Budget, ...], token: Budget | None = None, subject: str = "", split: Split | None = None
+    ) -> Chain:
         """The chain of these budgets (in the order of their names), with a trial token's own account."""
-        key = (budgets if token is None else (*budgets, token), subject)
+        key = (budgets if token is None else (*budgets, token), subject, split)
         found = self._chains.get(key)
         if found is None:
             accounts = [self._account(budget, "", _cap(budget)) for budget in budgets]
             if token is not None:
                 accounts.append(self._account(token, subject, token.limit_nanousd))
-            found = self._chains[key] = Chain(budgets, tuple(accounts))
+            found = self._chains[key] = Chain(budgets, tuple(accounts), split)
         return found
 
     def hold(self, chain: Chain, user: str | None, nanousd: int | None, now_ns: int) -> Hold | None:
         """Take an upper bound from every account; `None` where a lease does not suffice (see `wait`)."""
         accounts = chain.accounts if not chain.per_user else self._with_user(chain, user)
-        return _take(accounts, nanousd, now_ns)
+        return _take(accounts, nanousd, now_ns, chain.split)
 
-    def settle(self, hold: Hold, cost_nanousd: int | None) -> None:
-        """The request is over: what it cost is spent (where nobody knows, what was held), the rest is room again."""
+    def settle(self, hold: Hold, cost_nanousd: int | None, parts: Sequence[tuple[int | str, int]] = ()) -> None:
+        """The request is over: what it cost is spent (where nobody knows, what was held), the rest is room again.
+
+        `parts`: leases of which something else is spent (`Hold.parts`).
+        """
         hold.state = after(hold.state, "settle")
         held = hold.nanousd or 0
-        spent = charge(hold.nanousd, cost_nanousd)
+        whole = spent = charge(hold.nanousd, cost_nanousd)
+        own = dict(parts) if parts else None
         for lease in hold.leases:
+            if own is not None:
+                spent = own.get(lease.id, whole)
             lease.holds -= 1
             lease.spent += spent
             lease.room += held - spent
@@ -237,7 +262,7 @@ class Purse:
     def wait(self, exchange: "Exchange", chain: Chain, user: str | None, nanousd: int | None) -> None:
         """Ask the keeper; then `exchange.funded(hold)` or `exchange.not_funded(refusal)` is called, in a later turn."""
         accounts = chain.accounts if not chain.per_user else self._with_user(chain, user)
-        self._waiting.append(Waiter(exchange, chain, accounts, nanousd, self._mono_ns()))
+        self._waiting.append(Waiter(exchange, chain, accounts, user, nanousd, self._mono_ns()))
         self._ask_soon()
 
     def _ask_soon(self) -> None:
@@ -301,15 +326,32 @@ class Purse:
             for waiter in waiters:
                 if waiter.exchange.done:
                     continue
-                hold = _take(waiter.accounts, waiter.nanousd, now_ns)
+                hold = _take(waiter.accounts, waiter.nanousd, now_ns, waiter.chain.split)
                 if hold is not None:
                     waiter.exchange.funded(hold)
                 elif given.short is not None:
-                    waiter.exchange.not_funded(self._refusal(given.short, waiter))
+                    lighter = self._without(waiter, given.short.budget)
+                    if lighter is None:
+                        waiter.exchange.not_funded(self._refusal(given.short, waiter))
+                    else:
+                        again.append(lighter)
                 else:
                     again.append(waiter)  # others were quicker, or the window ended meanwhile
         self._waiting[:0] = again
         self._ask_soon()
+
+    def _without(self, waiter: Waiter, budget: str) -> Waiter | None:
+        """The same request without the arms whose budget has no room, where it can do without them."""
+        chain = waiter.chain
+        left = None if chain.split is None or len(chain.accounts) != len(chain.budgets) else chain.split.without(budget)
+        if chain.split is None or left is None:
+            return None
+        arms, split = left
+        gone = {name for name, _ in chain.split.budgets} - {name for name, _ in split.budgets}
+        lighter = self.chain(tuple(one for one in chain.budgets if one.name not in gone), split=split)
+        waiter.exchange.leave_out(arms)
+        accounts = lighter.accounts if not lighter.per_user else self._with_user(lighter, waiter.user)
+        return Waiter(waiter.exchange, lighter, accounts, waiter.user, waiter.nanousd, waiter.since_ns)
 
     def _take_grants(self, sent_ns: int, groups: Sequence[Group], answer: Funds) -> None:
         for (accounts, _), given in zip(groups, answer.given, strict=False):
@@ -436,9 +478,9 @@ class Purse:
         if waiter.exchange.done:
             return
         now_ns = self._mono_ns()
-        hold = _take(waiter.accounts, waiter.nanousd, now_ns)
+        hold = _take(waiter.accounts, waiter.nanousd, now_ns, waiter.chain.split)
         if hold is None and not waiter.chain.closed:
-            hold = _take_what_is_there(waiter.accounts, waiter.nanousd, now_ns)
+            hold = _take_what_is_there(waiter.accounts, waiter.nanousd, now_ns, waiter.chain.split)
         if hold is not None:
             waiter.exchange.funded(hold)
             return
@@ -510,7 +552,7 @@ def _cap(budget: Budget) -> int | None:
     return budget.limit_nanousd if budget.hard else None
 
 
-def _take(accounts: tuple[Account, ...], nanousd: int | None, now_ns: int) -> Hold | None:
+def _take(accounts: tuple[Account, ...], nanousd: int | None, now_ns: int, split: Split | None) -> Hold | None:
     need = nanousd or 0
     leases: list[Lease] = []
     for account in accounts:
@@ -523,10 +565,10 @@ def _take(accounts: tuple[Account, ...], nanousd: int | None, now_ns: int) -> Ho
         lease.room -= need
         lease.holds += 1
         names.append(lease.id)
-    return Hold(tuple(leases), nanousd, tuple(names))
+    return Hold(tuple(leases), nanousd, tuple(names), split)
 
 
-def _take_what_is_there(accounts: tuple[Account, ...], nanousd: int | None, now_ns: int) -> Hold:
+def _take_what_is_there(accounts: tuple[Account, ...], nanousd: int | None, now_ns: int, split: Split | None) -> Hold:
     """Let a request through without the ledger: what has no lease is named in the log, and booked from there."""
     leases: list[Lease] = []
     names: list[int | str] = []
@@ -540,7 +582,7 @@ def _take_what_is_there(accounts: tuple[Account, ...], nanousd: int | None, now_
         lease.holds += 1
         leases.append(lease)
         names.append(lease.id)
-    return Hold(tuple(leases), nanousd, tuple(names))
+    return Hold(tuple(leases), nanousd, tuple(names), split)
 
 
 def _instant(at_ns: int) -> str:

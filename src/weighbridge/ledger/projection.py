@@ -50,6 +50,7 @@ class _FinishedMoney(Protocol):
     id: str
     cost_nanousd: int | None
     charged_nanousd: int | None
+    parts: tuple[tuple[int | str, int], ...]
 
 
 def _only(frame: type[msgspec.Struct], tag: int, *wanted: str) -> type[msgspec.Struct]:
@@ -70,7 +71,7 @@ _held = cast(
 )
 _finished = cast(
     Callable[[memoryview], _FinishedMoney],
-    msgspec.msgpack.Decoder(_only(Finished, _FINISHED, "id", "cost_nanousd", "charged_nanousd")).decode,
+    msgspec.msgpack.Decoder(_only(Finished, _FINISHED, "id", "cost_nanousd", "charged_nanousd", "parts")).decode,
 )
 _attempted = msgspec.msgpack.Decoder(Attempted).decode
 _posted = msgspec.msgpack.Decoder(Posted).decode
@@ -112,12 +113,19 @@ class Batch:
         self.orphans: dict[str, int] = {}
         self.over = False
 
-    def charge(self, one: Open, charged: int, *, exact: bool, orphan: bool = False) -> None:
-        excess = 0
+    def charge(
+        self, one: Open, whole: int, *, exact: bool, orphan: bool = False, parts: tuple[tuple[int | str, int], ...] = ()
+    ) -> None:
+        """`parts`: leases that are charged something else than the whole."""
+        excess, charged = 0, whole
         if one.held is not None and charged > one.held:
             one.read_rest()
             excess = max(0, charged - one.held)
+        own = dict(parts) if parts else None
         for lease in one.leases:
+            if own is not None:
+                charged = own.get(lease, whole)
+                excess = 0 if one.held is None else max(0, charged - one.held)
             if isinstance(lease, str):
                 sums = Sums()
                 self.named.append((lease, one.time_ns, sums))
@@ -166,7 +174,7 @@ class Reading:
             if one.stored:
                 batch.ended.append(done.id)
             if done.cost_nanousd is not None:
-                batch.charge(one, done.cost_nanousd, exact=True)
+                batch.charge(one, done.cost_nanousd, exact=True, parts=done.parts)
             else:
                 one.read_rest()
                 charged = bound(one.held, one.posted) if done.charged_nanousd is None else done.charged_nanousd

@@ -1,7 +1,7 @@
 """Budgets as the route table carries them, and which of them a request is charged to."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,39 @@ def chain_of(budgets: Mapping[str, Budget], starts: Iterable[str | None]) -> tup
             found[name] = budget
             name = budget.parent
     return tuple(found[name] for name in sorted(found))
+
+
+class Split(NamedTuple):
+    """Which budgets of a request are charged for a part of its attempts only: those of arms that may stand in."""
+
+    budgets: tuple[tuple[str, frozenset[str]], ...]
+    """Each with the arms' budgets that lead to it."""
+    needed: frozenset[str]
+    """Arms' budgets that it cannot do without: that of the arm it goes to first."""
+
+    def without(self, budget: str) -> "tuple[frozenset[str], Split] | None":
+        """Where a budget has no room: the arms' budgets to leave out, and what is left; `None`: it is needed."""
+        arms = dict(self.budgets).get(budget)
+        if arms is None or arms & self.needed:
+            return None
+        return arms, Split(tuple((name, of - arms) for name, of in self.budgets if of - arms), self.needed)
+
+
+def split_of(
+    budgets: Mapping[str, Budget], starts: tuple[str | None, ...], arms: frozenset[str], needed: frozenset[str]
+) -> tuple[tuple[Budget, ...], Split]:
+    """The chain of a request that any of several arms may serve, and which of it is charged for some of them only.
+
+    `arms` are the budgets that those arms name (`needed` among them), `starts` all others that it is charged to.
+    """
+    everywhere = {budget.name for budget in chain_of(budgets, starts)}
+    by_budget: dict[str, set[str]] = {}
+    for arm in arms:
+        for budget in chain_of(budgets, (arm,)):
+            if budget.name not in everywhere:
+                by_budget.setdefault(budget.name, set()).add(arm)
+    parts = tuple((name, frozenset(by_budget[name])) for name in sorted(by_budget))
+    return chain_of(budgets, (*starts, *arms)), Split(parts, needed)
 
 
 def starts_of(

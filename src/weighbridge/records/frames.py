@@ -124,6 +124,8 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     error: str | None = None
     charged_nanousd: int | None = None
     """What its budgets were charged where nobody knows the cost: all that was held. `None`: the cost itself."""
+    parts: tuple[tuple[int | str, int], ...] = ()
+    """Of `Held.leases`, those that were charged something else: of arms that made a part of the attempts."""
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
