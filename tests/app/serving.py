@@ -27,6 +27,7 @@ class Answer:
         self.status = reply.status
         self.id = reply.getheader("x-weighbridge-id")
         self.table = reply.getheader("x-weighbridge-table")
+        self.arm = reply.getheader("x-weighbridge-arm")
         self.body = reply.read()
 
 

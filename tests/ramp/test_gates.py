@@ -18,7 +18,7 @@ def finding(word: LicenseWord) -> Finding:
 
 FACTS = GateFacts(
     identities=("i", "c"), prices=(None, None), finding=finding("allowed"), send_refusal=None, verdict_age_s=60.0,
-    copies_spent_nanousd=0, candidate_limited=(0, 50), incumbent_limited=(2, 50), per_minute=100.0,
+    copies_spent_nanousd=0, drift=(), candidate_limited=(0, 50), incumbent_limited=(2, 50), per_minute=100.0,
 )  # fmt: skip
 
 
@@ -74,3 +74,12 @@ def test_unstated_limits_are_unknown_and_answers_of_429_close() -> None:
     assert "--accept headroom" in row.why
     assert view("way_back", incumbent_limited=(3, 50)).open is False
     assert view("way_back", incumbent_limited=(3, 50_000)).open is True
+
+
+def test_traffic_that_moved_since_the_verdict_holds_until_somebody_takes_it_upon_themselves() -> None:
+    assert view("drift").open is True
+    assert view("drift", drift=None).open is True
+    moved = view("drift", drift=("slice task=new is 40% of the traffic since then and was not judged",))
+    assert moved.open is None
+    assert "task=new is 40%" in moved.why
+    assert "--accept drift" in moved.why

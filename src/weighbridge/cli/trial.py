@@ -19,6 +19,7 @@ from weighbridge.cli.trial_progress import shown_progress
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.grading.book import GraderBook
+from weighbridge.grading.drift import drift
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
 from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
@@ -27,7 +28,6 @@ from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.stats.bets import check_alpha, check_margin
 from weighbridge.store.layout import Layout
 from weighbridge.trials.discover import Slices, discover
-from weighbridge.trials.drift import drift
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings, read_object
 from weighbridge.trials.prepare import route_of

@@ -458,6 +458,10 @@ class RampSection(Section, frozen=True, kw_only=True):
     """How many people approve each step; with 2 or more, none of them is who proposed it."""
     stick_by: Literal["conversation", "user", "key"] = "conversation"
     """What keeps its arm."""
+    streams_on_rollback: Literal["finish", "cut"] = "finish"
+    """What becomes of streams that the candidate is in the middle of when a ramp goes back: they go on to their end, or
+    are cut with an error that clients can tell (`ramp_rolled_back`). Answers that are not streamed always finish.
+    """
     verdict_days: float = 30.0
     """A verdict older than this allows no further step."""
     candidate_per_minute: int | None = None

@@ -13,7 +13,7 @@ from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.feedback import FeedbackDesk
 from weighbridge.gateway.idempotency import ClaimDesk, Held
-from weighbridge.gateway.lanes import Lanes, Target
+from weighbridge.gateway.lanes import Lanes, Target, Way
 from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.outliers import Outliers
 from weighbridge.gateway.plan import RetryBudget
@@ -107,7 +107,21 @@ class Gateway:
         wanted = {lane.target for lane in lanes.lanes()}
         for target in [target for target in self._pools if target not in wanted]:
             self._pools.pop(target)[1].close()
+        for way in lanes.ways.values():
+            if way.cuts:
+                self._cut(way)
         return True
+
+    def _cut(self, way: Way) -> None:
+        """End the streams of arms that this route does not send users to any more."""
+        arms = {lane.arm for lane in way.lanes}
+        for exchange in tuple(self.active):
+            lane, relay, tries = exchange.lane, exchange.relay, exchange.tries
+            stands_in = tries is not None and tries.is_fallback(lane)
+            if lane.route != way.name or exchange.purpose != "user" or lane.arm in arms or stands_in:
+                continue
+            if relay is not None and relay.stream and not exchange.done:
+                relay.fail("upstream_cut", f"arm {lane.arm!r} was taken back", code="ramp_rolled_back")
 
     # --- log ----------------------------------------------------------------------------------------------------------
 

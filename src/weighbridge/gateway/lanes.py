@@ -294,8 +294,9 @@ class Way:
     """A route: which lane a conversation takes."""
 
     __slots__ = (
-        "_marks", "_salt", "copies", "cumulative", "drill", "escalated", "incumbent", "lanes", "max_tokens_default",
-        "memory", "multiplier", "name", "own_lanes", "ramped", "slice_by", "slice_needs_body", "stick_by",
+        "_marks", "_salt", "copies", "cumulative", "cuts", "drill", "escalated", "incumbent", "lanes",
+        "max_tokens_default", "memory", "multiplier", "name", "own_lanes", "ramped", "slice_by", "slice_needs_body",
+        "stick_by",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, secret: Secret) -> None:
@@ -308,6 +309,7 @@ class Way:
             name: Lane(table, route, table.arm(name), table.endpoint(table.arm(name).endpoint), secret)
             for name in names
         }
+        self.cuts = route.cuts
         self.escalated = self._escalate(table, route, secret)
         self._plan(route)
         self.incumbent = self.own_lanes[route.incumbent]

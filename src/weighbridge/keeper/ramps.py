@@ -72,7 +72,9 @@ def login() -> str:
 
 def at_incumbent(route: Route) -> Route:
     """A route without its ramp."""
-    return msgspec.structs.replace(route, shares=(Share(arm=route.incumbent, basis_points=SHARE_WHOLE),), ramp=None)
+    return msgspec.structs.replace(
+        route, shares=(Share(arm=route.incumbent, basis_points=SHARE_WHOLE),), ramp=None, cuts=False
+    )
 
 
 def ramped(route: Route, known: tuple[RampState, str] | None, loaded: Loaded) -> Route:
@@ -81,6 +83,8 @@ def ramped(route: Route, known: tuple[RampState, str] | None, loaded: Loaded) ->
     if known is None:
         return plain
     state, digest = known
+    if state.stage == "rolled_back" and state.plan.streams == "cut":
+        return msgspec.structs.replace(plain, cuts=True)
     if state.over or state.stage == "proposed":
         return plain
     if state.incumbent != route.incumbent or state.candidate not in route.candidates:

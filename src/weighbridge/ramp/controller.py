@@ -11,7 +11,7 @@ GateEffect = Literal["back", "hold"]
 
 GATES: Final[dict[str, GateEffect]] = {
     "arm": "back", "licence": "back", "send": "back",
-    "verdict": "hold", "price": "hold", "budget": "hold", "headroom": "hold", "way_back": "hold",
+    "verdict": "hold", "drift": "hold", "price": "hold", "budget": "hold", "headroom": "hold", "way_back": "hold",
 }  # fmt: skip
 """What a closed gate does to a live ramp. An unknown one always holds, unless somebody took that upon themselves."""
 

@@ -23,6 +23,8 @@ class GateFacts(msgspec.Struct, frozen=True, kw_only=True):
     finding: Finding | None
     send_refusal: str | None
     verdict_age_s: float
+    drift: tuple[str, ...] | None
+    """Where traffic has moved to since the verdict's span; `None`: too little was seen to say."""
     copies_spent_nanousd: int
     candidate_limited: tuple[int, int]
     """Answers 429 or 503 of the candidate in the last ten minutes, and all its answers; then of the incumbent."""
@@ -38,6 +40,7 @@ def gates(state: RampState, target: Stage | None, facts: GateFacts) -> tuple[Gat
         _licence(state, facts.finding),
         _gate("send", facts.send_refusal is None, facts.send_refusal or "prompts of this route may be sent there"),
         _verdict(state, facts),
+        _drift(facts.drift),
         _price(state, facts),
         _budget(state, facts),
         *_headroom(state, target, facts),
@@ -85,6 +88,17 @@ def _verdict(state: RampState, facts: GateFacts) -> GateView:
             "propose a new ramp",
         )  # fmt: skip
     return _gate("verdict", True, f"the verdict is {duration(max(0.0, age))} old")
+
+
+def _drift(moved: tuple[str, ...] | None) -> GateView:
+    if moved:
+        # Somebody may know why, and take it upon themselves: the verdicts of the slices hold all the same.
+        return _gate(
+            "drift", None, f"{'; '.join(moved)}. Try it again on today's traffic, or approve with --accept drift"
+        )
+    if moved is None:
+        return _gate("drift", True, "too little traffic was seen in this stage to say whether it has moved")
+    return _gate("drift", True, "traffic lies in the slices that it was judged in")
 
 
 def _price(state: RampState, facts: GateFacts) -> GateView:

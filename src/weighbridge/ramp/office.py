@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import logging
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ import msgspec
 from weighbridge.clock import Clock
 from weighbridge.config import Loaded, secret
 from weighbridge.errors import ControlError, StoreError, WeighbridgeError
+from weighbridge.grading.drift import drift_of
 from weighbridge.licenses import finding as finding_of
 from weighbridge.licenses import profile
 from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence, decide, missing_for
@@ -106,6 +108,8 @@ class RampOffice:
         self._last: tuple[Known, ...] = ()
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._acting = asyncio.Lock()
+        self._evidence_of: tuple[str, TrialEvidence] | None = None
+        """By the digest of its verdict, the last that was asked for."""
         self._born_ns = desk.clock.mono_ns()
         self._looked_on: int | None = None
         """The last day, counted from 1970 in UTC, on which reasons for a trial were looked for."""
@@ -261,6 +265,7 @@ class RampOffice:
             finding=self._findings.get(self._finding_key(state, desk.loaded)),
             send_refusal=refusal,
             verdict_age_s=float("inf") if verdict is None else (desk.clock.wall_ns() - verdict.created_ns) / 1e9,
+            drift=None if watch is None else self._drift(state, watch.slices),
             copies_spent_nanousd=_spent(state, held),
             candidate_limited=(0, 0) if watch is None else watch.limited(state.candidate),
             incumbent_limited=(0, 0) if watch is None else watch.limited(state.incumbent),
@@ -283,14 +288,26 @@ class RampOffice:
             self._findings = {**self._findings, key: made}
         return self._findings[key]
 
+    def _drift(self, state: RampState, counts: Mapping[str, int]) -> tuple[str, ...] | None:
+        evidence = self._certified(state)
+        found = None if evidence is None or not evidence.pairs else drift_of(evidence, counts)
+        return None if found is None else found.warnings
+
+    def _certified(self, state: RampState) -> TrialEvidence | None:
+        """The evidence of the verdict that allows a ramp; read once."""
+        if self._evidence_of is None or self._evidence_of[0] != state.verdict:
+            stored = self._desk.object(state.verdict)
+            named = None if stored is None else parse(stored, Verdict).evidence
+            body = None if named is None else self._desk.object(named)
+            if body is None:
+                return None
+            self._evidence_of = state.verdict, parse(body, TrialEvidence)
+        return self._evidence_of[1]
+
     def _trial_failures(self, state: RampState) -> tuple[int, int] | None:
         """Failed and all of the candidate's answers in the trial that certified it."""
-        stored = self._desk.object(state.verdict)
-        named = None if stored is None else parse(stored, Verdict).evidence
-        body = None if named is None else self._desk.object(named)
-        if body is None:
-            return None
-        pairs = parse(body, TrialEvidence).pairs
+        evidence = self._certified(state)
+        pairs = () if evidence is None else evidence.pairs
         return (sum(pair.candidate < 0.5 for pair in pairs), len(pairs)) if pairs else None
 
     # --- moving -------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def plan_of(loaded: Loaded, route: str, verdict: Verdict) -> RampPlan:
         copies_nanousd=None if row.copies_usd is None else nanousd_per_million(row.copies_usd),
         approvals=row.approvals,
         stick_by=row.stick_by,
+        streams=row.streams_on_rollback,
         verdict_s_max=row.verdict_days * DAY_S,
         candidate_per_minute=row.candidate_per_minute,
         incumbent_per_minute=row.incumbent_per_minute,

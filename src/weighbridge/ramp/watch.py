@@ -86,6 +86,8 @@ class Watch:
         self.copies_nanousd = 0
         self.copies_unknown = 0
         self._cost = self._cost_known = 0
+        self.slices: dict[str, int] = {}
+        """Of users, answered, since the stage began."""
         self.requests = 0
         """Of users, since the stage began."""
 
@@ -144,6 +146,8 @@ class Watch:
 
     def _user(self, exchange: Exchange) -> None:
         self.requests += 1
+        if exchange.outcome == "ok":
+            self.slices[exchange.slice] = self.slices.get(exchange.slice, 0) + 1
         minute = exchange.time_ns // MINUTE_NS
         self._minutes[minute] = self._minutes.get(minute, 0) + 1
         arm = first_arm(exchange)

@@ -74,6 +74,8 @@ class RampPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The same of the way back."""
     slices: tuple[str, ...] = ()
     """Slices that get quality streams of their own."""
+    streams: Literal["finish", "cut"] = "finish"
+    """What becomes of the candidate's open streams on a rollback."""
 
     def terms(self, stage: Stage) -> StageTerms | None:
         """Of a stage; `settled` serves what `all` served. `None` for stages without terms."""

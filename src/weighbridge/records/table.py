@@ -156,6 +156,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ramp: RampInForce | None = None
     """The ramp that the shares are of; `None` while everything goes to the incumbent because there is none."""
     drill: DrillInForce | None = None
+    cuts: bool = False
+    """A ramp went back, and streams of arms that have no share any more are to be cut."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,8 +4,8 @@ import msgspec
 
 from tests.trials.test_labels import judged_trial
 from tests.trials.world import Traffic
+from weighbridge.grading.drift import EXCHANGES_MIN, distance, drift
 from weighbridge.records.exchange import Exchange
-from weighbridge.trials.drift import EXCHANGES_MIN, distance, drift
 
 
 def later(**tasks: int) -> list[Exchange]:

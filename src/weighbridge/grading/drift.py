@@ -34,6 +34,11 @@ def drift(evidence: Evidence, exchanges: Iterable[Exchange]) -> Drift | None:
     for exchange in exchanges:
         if exchange.outcome == "ok" and exchange.time_ns > evidence.span.last_time_ns:
             counts[exchange.slice] = counts.get(exchange.slice, 0) + 1
+    return drift_of(evidence, counts)
+
+
+def drift_of(evidence: Evidence, counts: Mapping[str, int]) -> Drift | None:
+    """The same of what was counted already: user exchanges by slice."""
     total = sum(counts.values())
     if total < EXCHANGES_MIN:
         return None
