@@ -13,6 +13,7 @@ from weighbridge.stats.alarms import (
     RateAlarm,
     TurnAlarm,
     pairs_until,
+    rated_until,
     threshold,
     units_until,
 )
@@ -194,3 +195,15 @@ def test_a_bound_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(ValueError, match="bound is"):
         RateAlarm(0.95, 100, 0.01)
     assert 6 == len(RISE)
+
+
+def test_how_long_it_takes_without_a_control_is_foreseen() -> None:
+    chance, found = random.Random(7), []
+    for _ in range(60):
+        alarm, units = RateAlarm(0.012, 1000, 0.0025), 0
+        while not alarm.alarmed:
+            units += 1
+            alarm.unit(bad=chance.random() < 0.1)
+        found.append(units)
+    assert rated_until(0.1, 0.012, 1000, 0.0025) == pytest.approx(median(found), rel=0.25)
+    assert math.isinf(rated_until(0.01, 0.012, 1000, 0.0025))

@@ -24,7 +24,7 @@ from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence,
 from weighbridge.ramp.drills import DrillDesk, Drills
 from weighbridge.ramp.gates import GateFacts, gates
 from weighbridge.ramp.plan import exposure, plan_of
-from weighbridge.ramp.stages import LADDER, back_of, move_between, next_of
+from weighbridge.ramp.stages import LADDER, LIVE, back_of, move_between, next_of
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence as TrialEvidence
 from weighbridge.records.evidence import Finding, Verdict
@@ -593,6 +593,8 @@ class RampOffice:
         rate = None if watch is None else watch.monitor.control_rate("errors")
         cost = None if watch is None else watch.cost_nanousd()
         stages = [] if state.over else [stage for stage in (state.standing, above) if stage is not None]
+        if state.stage == "proposed":
+            stages = list(LIVE)  # all that somebody is about to approve
         return RampStatus(
             state=state,
             share_percent=state.basis_points / 100,

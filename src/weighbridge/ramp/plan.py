@@ -5,11 +5,11 @@ import math
 from weighbridge.config import Loaded
 from weighbridge.config.ramps import BY_STAGE, shares_of
 from weighbridge.config.tree import RampSection
-from weighbridge.ramp.streams import guardrail_level, quality_levels
+from weighbridge.ramp.streams import BOUND_PART, guardrail_level, quality_levels
 from weighbridge.records.evidence import Verdict
 from weighbridge.records.ramp import GUARDRAILS, ExposureView, Guardrail, RampPlan, RampState, Stage, StageTerms
 from weighbridge.records.usage import nanousd_per_million
-from weighbridge.stats.alarms import pairs_until, units_until
+from weighbridge.stats.alarms import pairs_until, rated_until, units_until
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 HOLD_S = {"half": DAY_S, "all": DAY_S}
@@ -76,7 +76,7 @@ def exposure(
     """
     terms = state.plan.terms(stage)
     share = 0.0 if terms is None else terms.basis_points / 10_000
-    if not 0.0 < share < 1.0:
+    if share <= 0.0:
         return ()
     plan, base = state.plan, 0.01 if error_rate is None else max(error_rate, 0.001)
     assumed = " (assumed)" if error_rate is None else ""
@@ -84,10 +84,10 @@ def exposure(
     found: list[tuple[str, float]] = []
     if "errors" in plan.guardrails:
         worse = min(0.9, 10 * base)
-        units = units_until(worse, share, plan.events_planned, level, baseline=base)
+        units = _units(worse, base, share, plan.events_planned, level)
         found.append((f"errors rise from {base:.1%}{assumed} to {worse:.0%}", units))
     if "latency" in plan.guardrails:
-        units = units_until(0.5, share, plan.slow_planned, level, baseline=0.1)
+        units = _units(0.5, 0.1, share, plan.slow_planned, level)
         found.append(("half of all answers become slower than nine of ten were", units))
     pairs = pairs_until(0.1, plan.margin, plan.pairs_planned, quality_levels(plan)["quality"])
     judged = plan.pair_basis_points / 10_000 if plan.quality == "pairs" else 1.0
@@ -98,9 +98,18 @@ def exposure(
     return tuple(_view(stage, harm, units, cost_nanousd) for harm, units in found)
 
 
+def _units(rate: float, base: float, share: float, planned: int, level: float) -> float:
+    """Beside a live control; without one, against what the incumbent did before, known to a fifth."""
+    if share < 1.0:
+        return units_until(rate, share, planned, level, baseline=base)
+    return rated_until(rate, min(0.8, 1.2 * base), planned, level * (1.0 - BOUND_PART))
+
+
 def _per_pair(state: RampState, share: float) -> float:
     """Candidate requests for each judged pair: copies are drawn of all requests, answers of both arms go in pairs."""
-    return share if state.plan.quality == "pairs" else max(1.0, share / (1.0 - share))
+    if state.plan.quality == "pairs" or share >= 1.0:
+        return share
+    return max(1.0, share / (1.0 - share))
 
 
 def _view(stage: Stage, harm: str, units: float, cost_nanousd: float | None) -> ExposureView:

@@ -221,6 +221,16 @@ def units_until(rate: float, share: float, planned: int, level: float, *, baseli
     return _until(best, planned, level) / events
 
 
+def rated_until(rate: float, bound: float, planned: int, level: float) -> float:
+    """About how many candidate units it takes until a `RateAlarm` with this bound goes off when events rise to `rate`;
+    see `units_until`. Infinite where nothing is to be found."""
+    best = 0.0
+    for k in RISE:
+        q = min(RATE_MAX, bound * k)
+        best = max(best, rate * math.log(q / bound) + (1.0 - rate) * math.log((1.0 - q) / (1.0 - bound)))
+    return _until(best, planned, level)
+
+
 def pairs_until(drop: float, margin: float, planned: int, level: float, *, variance: float = 0.15) -> float:
     """About how many judged pairs a `PairAlarm` takes when quality is `drop` lower (0.1: 10 points); see `units_until`.
 
