@@ -178,11 +178,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--only", help="only this part", choices=[part.__name__ for part in PARTS])
+    names = [part.__name__ for part in PARTS]
+    parser.add_argument("--only", help="only these parts", choices=names, nargs="+", default=names)
     given = parser.parse_args()
     rows, began = [], time.monotonic()
     for part in PARTS:
-        if given.only in (None, part.__name__):
+        if part.__name__ in given.only:
             with tempfile.TemporaryDirectory(prefix="weighbridge-durability-") as folder:
                 rows.append(part(Path(folder), given.short))
             print(f"{time.monotonic() - began:6.0f} s  {rows[-1].promise}: {rows[-1].figure}", file=sys.stderr)

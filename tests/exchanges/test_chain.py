@@ -160,3 +160,19 @@ def test_tombstones_are_found_by_commitment_and_by_day(layout: Layout) -> None:
     snapshot = Chain(layout).snapshot()
     assert "x-1" == snapshot.erased[bytes.fromhex("ab" * 32)].exchange
     assert frozenset({("2026-10-01", "t")}) == snapshot.retired
+
+
+def test_a_changed_byte_anywhere_in_the_last_line_is_damage_and_no_surprise(layout: Layout) -> None:
+    """No later line holds it in place, so it is read as it stands: a digest that is none any more, for one."""
+    put(layout, b"one")
+    stone = Tombstone(kind="erased", day="2026-11-25", team="t", commitment="ab" * 32, exchange="x-1")
+    Chain(layout).append(signing_key(layout), time_ns=1, tombstones=(stone,))
+    whole = layout.chain.read_bytes()
+    for at in range(whole.rindex(b"\n", 0, -1) + 1, len(whole)):
+        for by in (0x01, 0x20, 0x80):
+            changed = bytearray(whole)
+            changed[at] ^= by
+            layout.chain.write_bytes(changed)
+            assert not verify(layout).ok, at
+    layout.chain.write_bytes(whole)
+    assert verify(layout).ok

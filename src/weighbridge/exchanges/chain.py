@@ -228,6 +228,8 @@ class _Fold:
         try:
             body, _ = split(raw)
             line = _line_decode(body)
+            for stone in line.tombstones:
+                bytes.fromhex(stone.commitment or "")  # in the last line nothing but its signature guards it
         except (ValueError, msgspec.MsgspecError) as error:
             raise Corrupt(self._file, self.at, f"line {self.seq + 1} cannot be read: {error}") from None
         if line.seq != self.seq + 1:
