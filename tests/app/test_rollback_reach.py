@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.app.serving import Serving, ask, serving
@@ -13,7 +14,9 @@ from tests.fakes.provider import FakeProvider
 from tests.keeper.processes import write_config
 from tests.ramp.desk import RAMP, Store
 from weighbridge.clock import JumpingClock
+from weighbridge.ramp.custody import check
 from weighbridge.store.control import RampAct, RampAnswer
+from weighbridge.store.database import stored_tables
 
 WORKERS = 2
 PROMISED_S = 5.0
@@ -61,3 +64,30 @@ def test_a_rollback_reaches_every_worker_within_five_seconds_of_its_decision(
         took_s = (time.time_ns() - state.time_ns) / 1e9
         assert {"incumbent"} == arms(served)
     assert took_s <= PROMISED_S
+
+
+def test_a_rollback_reaches_every_worker_also_while_the_database_cannot_be_written_and_is_recorded_later(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    with at_half(tmp_path / "a", provider) as served:
+        lines = len(served.log)
+        other = apsw.Connection(str(served.layout.database))
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            began_ns = time.time_ns()
+            with served.control() as control:
+                answer = control.call(RampAct(action="rollback", route="assistant"), RampAnswer)
+            assert any("the database cannot be written" in note for note in answer.notes)
+            for index in range(WORKERS):
+                served.until(rf"worker {index}: route table \d+", after=lines)
+            assert {"incumbent"} == arms(served)
+            assert not answer.ramps[0].state.over
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+        with served.control() as control:
+            recorded = control.call(RampAct(action="rollback", route="assistant"), RampAnswer).ramps[0]
+        assert (True, False) == (recorded.state.over, recorded.override)
+        assert {"incumbent"} == arms(served)
+    assert began_ns < recorded.state.time_ns
+    assert () == check(served.layout, stored_tables(served.layout.database)).broken
