@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.fakes.provider import FakeProvider, Script
-from tests.gateway.running import Answer, Running, call, chat, endpoint, table, until
+from tests.gateway.running import PRICE, Answer, Running, call, chat, endpoint, table, until
+from weighbridge.exchanges.bodystore import BodyReader
+from weighbridge.exchanges.keys import master_key
 from weighbridge.exchanges.reader import read
+from weighbridge.grading.answers import answer_of
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.ramp import RampInForce, Stage
-from weighbridge.records.table import Arm, Route, RouteTable, Share
+from weighbridge.records.table import Arm, Capture, Route, RouteTable, Share
+from weighbridge.wire.conversation import Dialect
 
 
 def ramped(
@@ -152,3 +157,37 @@ def test_without_a_ramp_nothing_is_copied(tmp_path: Path, provider: FakeProvider
         assert 200 == answer.status
         (only,) = logged(gateway, 1)
     assert "user" == only.purpose
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body", "dialect"),
+    [
+        ("/v1/messages", {"max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}]}, "anthropic"),
+        ("/v1/responses", {"input": "Hi"}, "openai-responses"),
+    ],
+)
+@pytest.mark.parametrize("spoken", ["openai", "anthropic", "openai-responses"])
+def test_requests_in_every_dialect_are_copied_to_a_candidate_in_every_dialect_and_both_answers_can_be_read(
+    tmp_path: Path, provider: FakeProvider, path: str, body: dict[str, Any], dialect: str, spoken: Dialect, stream: bool
+) -> None:
+    there = endpoint(provider.url, "there")
+    routes = msgspec.structs.replace(
+        ramped(provider.url, shadow=10_000, capture=Capture(bodies=True, purpose="t", approved_by="t")),
+        endpoints=(endpoint(provider.url), msgspec.structs.replace(there, dialect=spoken, api_key="env:X")),
+        arms=(
+            Arm(name="closed", endpoint="fake", model="model-a", price=PRICE, price_version="test 1"),
+            Arm(name="open", endpoint="there", model="model-b", price=PRICE, price_version="test 1"),
+        ),
+    )
+    with Running(tmp_path, routes) as gateway:
+        asked = json.dumps({"model": "assistant", "stream": stream, **body}).encode()
+        assert 200 == call(gateway.port, asked, path=path).status
+        user, copy = logged(gateway, 2)
+        reader = BodyReader(gateway.layout, master_key(gateway.layout, None))
+        said = [reader.get(one.response) for one in (user, copy)]
+    assert (dialect, dialect) == (user.asked, copy.asked)
+    assert ("open", "ok", user.id) == (copy.arm, copy.outcome, copy.item)
+    assert copy.cost_nanousd is not None
+    texts = [answer_of(one).text for one in said if isinstance(one, bytes)]
+    assert ["Hello from the fake."] * 2 == texts
