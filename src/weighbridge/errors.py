@@ -45,3 +45,11 @@ class StoreError(WeighbridgeError):
 
 class ControlError(WeighbridgeError):
     """The keeper refused a control call, or did not answer."""
+
+
+class NotAllowedError(ControlError):
+    """Whoever asked is known and may not do this."""
+
+
+class NotThereError(ControlError):
+    """What was asked for does not exist, or whoever asked may not know that it does."""

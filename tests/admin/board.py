@@ -18,7 +18,8 @@ from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.pages.shell import PageDoor
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.process import listening
-from weighbridge.admin.sessions import Role
+from weighbridge.records.people import Role
+from weighbridge.store.control import Asked
 
 STATIC = Path(__file__).parents[2] / "src" / "weighbridge" / "admin" / "static"
 
@@ -32,6 +33,9 @@ class Somebody:
 
     def may(self, role: Role) -> bool:
         return role in self.roles
+
+    def asks(self, request: Asked) -> Asked:
+        return request
 
 
 @dataclass

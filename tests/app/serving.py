@@ -127,7 +127,9 @@ class Serving:
 
     def children(self) -> dict[str, list[int]]:
         """Pids of the keeper and the workers, by a word in their command line."""
-        found: dict[str, list[int]] = {"weighbridge.app.keeper": [], "weighbridge.gateway.worker": []}
+        found: dict[str, list[int]] = {
+            "weighbridge.app.keeper": [], "weighbridge.gateway.worker": [], "weighbridge.app.dashboard": []
+        }  # fmt: skip
         for pid in _descendants(self.process.pid):
             command = _command(pid)
             for word in found:

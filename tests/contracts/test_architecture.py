@@ -17,7 +17,7 @@ SOURCE = REPOSITORY / "src" / "weighbridge"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 NOT_IN_A_WORKER = (
-    "apsw", "botocore", "duckdb", "google", "genai_prices", "huggingface_hub", "jinja2", "jsonschema",
+    "apsw", "argon2", "botocore", "duckdb", "google", "genai_prices", "huggingface_hub", "jinja2", "jsonschema",
     "license_expression", "numpy", "openai", "opentelemetry", "prometheus_client", "psycopg", "pydantic", "rich",
     "starlette", "typer", "uvicorn", "xllamacpp",
 )  # fmt: skip
@@ -26,6 +26,7 @@ DOORS = {
     "apsw": {"store"},
     "starlette": {"admin"},
     "uvicorn": {"admin"},
+    "argon2": {"admin"},
     "psycopg": {"store"},
     "duckdb": {"exchanges", "grading", "ledger", "reports", "scan", "trials"},
     "genai_prices": {"ledger"},

@@ -14,8 +14,9 @@ from tests.gateway.running import call, chat, table, until
 from tests.gateway.test_worker import publish, worker
 from weighbridge.records.canonical import canonical
 from weighbridge.records.table import Route, RouteTable
-from weighbridge.store.control import Done, Hello, Message, Rolled, RollSegments, TableChanged
+from weighbridge.store.control import Done, Hello, Rolled, RollSegments, TableChanged
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
 
 
 class FakeKeeper:

@@ -8,8 +8,9 @@ from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.answers import prompt_sha256
 from weighbridge.grading.gold import GoldBook, gold_of, read_gold, store_gold
 from weighbridge.records.canonical import canonical, digest
-from weighbridge.store.control import ControlClient, ListObjects, Message, ObjectList, ObjectRow, PutObject
+from weighbridge.store.control import ControlClient, ListObjects, ObjectList, ObjectRow, PutObject
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
 
 
 def book(*files: str) -> GoldBook:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from weighbridge.errors import ControlError
-from weighbridge.store.control import ControlClient, Done, Failed, Message, Ping, Pong, PutObject, socket_address
+from weighbridge.store.control import ControlClient, Done, Failed, Ping, Pong, PutObject, socket_address
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
 
 
 @contextmanager

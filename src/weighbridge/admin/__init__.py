@@ -1,8 +1,11 @@
-"""Pages for people, in a process of their own (extra `[admin]`): so far the one where they label pairs.
+"""Dashboard and admin API, in a process of their own (extra `[admin]`).
 
 - `guard`: what every request must pass and every answer carries: Host, Origin, headers
-- `sessions`: tokens, sessions, the token that a form must bring along
-- `site`: sign-in, sign-out and the pages; rooms are mounted into it
-- `labels`: the blind side-by-side page and its three calls
-- `process`: listening
+- `doors`: the one table of addresses with the role that each takes, and the gate in front of them
+- `table`: every door there is, and the application made of them; `entrance`: signing in and out, one-time links
+- `people`: who asks; `keeper`: asking in their name; `passwords`: argon2id
+- `machines`: /metrics and /healthz; `render`: templates and static files; `process`: listening
+- `pages`: the dashboard; `site`, `sessions`: the same pages for one command, with tokens printed where it was started
+
+The keeper decides who somebody is and what they may; this room only carries secrets to it.
 """

@@ -1,6 +1,8 @@
 """What every request must pass before any page sees it, and what every answer carries."""
 
+import ipaddress
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -17,16 +19,23 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+ANYBODYS = ("/metrics", "/healthz")
+"""Read by machines, under whatever name they know this one."""
+STRICT_TRANSPORT = "max-age=31536000"
 
 
 class Guard:
     """Refuses foreign hosts (DNS rebinding), foreign origins of anything that changes something, and large bodies.
 
-    hosts: `HOST:PORT` as browsers may write it.
+    hosts: `HOST:PORT` as browsers may write it. A host that is an IP address needs no line: a name that somebody lets
+    point here stands in the header as that name. url: the site's own, where a proxy in front speaks TLS.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
+    def __init__(self, app: ASGIApp, hosts: Collection[str], url: str | None = None) -> None:
+        self._app, self._origin = app, None if url is None else url.rstrip("/").lower()
+        own = set() if url is None else {urlsplit(url).netloc.lower()}
+        self._hosts = frozenset({host.lower() for host in hosts} | own)
+        self._tls = url is not None and url.lower().startswith("https:")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,6 +50,8 @@ class Guard:
                 answered = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answered[name] = value
+                if self._tls:
+                    answered["strict-transport-security"] = STRICT_TRANSPORT
             await send(message)
 
         if why is not None:
@@ -49,14 +60,33 @@ class Guard:
         await self._app(scope, receive, guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        host = headers.get("host", "").lower()
-        if host not in self._hosts:
-            return 421, "This address is not one that these pages are served under."
+        given = headers.getlist("host")
+        host = given[0].lower() if len(given) == 1 else ""
+        anybodys = scope["path"] in ANYBODYS and "accept-language" not in headers  # which every browser sends
+        if host not in self._hosts and not _is_address(host) and not anybodys:
+            return 421, "This address is not one that these pages are served under; `admin.hosts` adds one."
         if scope["method"] in SAFE:
             return None
-        if headers.get("origin", "").lower() not in (f"http://{host}", f"https://{host}"):
+        # A token in a header is never sent by a browser of its own accord, a cookie is.
+        if "authorization" not in headers and not self._is_own(headers.get("origin", "").lower(), host):
             return 403, "The request does not come from a page of this site."
-        length = headers.get("content-length", "")
-        if not length.isdigit() or int(length) > BODY_BYTES_MAX:
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not length.isdigit() or int(length) > BODY_BYTES_MAX:
             return 413, f"A body of at most {BODY_BYTES_MAX} bytes, its length stated, is allowed."
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        if self._origin is not None and origin == self._origin:
+            return True
+        return origin == f"http://{host}"
+
+
+def _is_address(host: str) -> bool:
+    name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    if not name:
+        name, port = port, ""
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return port == "" or port.isdigit()

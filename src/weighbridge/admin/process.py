@@ -38,10 +38,15 @@ def hosts_of(sock: socket.socket, host: str) -> Collection[str]:
     return {f"{name}:{port}" for name in names} | ({shown} if port == 80 else set())
 
 
-def run(app: ASGIApp, sock: socket.socket) -> None:
-    """Serve until a signal says stop."""
+def server(app: ASGIApp) -> uvicorn.Server:
+    """Not serving yet. Long-lived event streams do not hold up its end for more than `GRACE_S`."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, date_header=False, lifespan="off",
-        timeout_graceful_shutdown=GRACE_S, limit_concurrency=200,
+        timeout_graceful_shutdown=GRACE_S, limit_concurrency=200, proxy_headers=False,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[sock])
+    return uvicorn.Server(config)
+
+
+def run(app: ASGIApp, sock: socket.socket) -> None:
+    """Serve until a signal says stop."""
+    server(app).run(sockets=[sock])

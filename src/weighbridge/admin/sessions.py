@@ -5,26 +5,16 @@ from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
 from time import monotonic
-from typing import Literal, get_args
 
 import msgspec
+
+from weighbridge.records.people import Role, covers
+from weighbridge.store.control import Asked
 
 SESSION_S_MAX = 12 * 3600.0
 SESSIONS_MAX = 1_000
 FAILURES_MAX = 20
 FAILURES_S = 60.0
-
-
-Role = Literal["viewer", "labeller", "operator", "approver", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
-IMPLIED: dict[Role, frozenset[Role]] = {
-    "viewer": frozenset({"viewer"}),
-    "labeller": frozenset({"labeller"}),
-    "operator": frozenset({"operator", "viewer"}),
-    "approver": frozenset({"approver", "viewer"}),
-    "admin": frozenset(ROLES),
-}
-"""What a role may do. A labeller sees the pairs and nothing else; who operates does not thereby approve."""
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +39,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return self.person.teams
 
     def may(self, role: Role) -> bool:
-        return any(role in IMPLIED[one] for one in self.person.roles)
+        return any(covers(one, role) for one in self.person.roles)
+
+    def asks(self, request: Asked) -> Asked:
+        return request
 
 
 def _digest(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""/metrics and /healthz on the admin address, until the admin process serves them."""
+"""/metrics and /healthz on the admin address, where the [admin] extra is not installed."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])  # the base class would look the name up
 
 
-class _Collected(Collector):
+class Collected(Collector):
     def __init__(self, series: Callable[[], dict[Series, float]]) -> None:
         self._series = series
 
@@ -61,7 +61,7 @@ class AdminPages:
         health: Callable[[], tuple[bool, dict[str, object]]],
     ) -> None:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected(series))
+        registry.register(Collected(series))
         kind = _SixServer if ":" in host else _Server
         self._server = make_server(host, port, _pages(make_wsgi_app(registry), health), kind, _Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)

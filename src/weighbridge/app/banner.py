@@ -16,7 +16,10 @@ def base_url(listen: str, *, tls: bool = False) -> str:
     return f"{'https' if tls else 'http'}://{reachable(listen)}/v1"
 
 
-def banner(loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Sequence[str]) -> Iterator[str]:
+def banner(
+    loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Sequence[str], lacking: str | None
+) -> Iterator[str]:
+    """lacking: the package for want of which there is no dashboard; `None`: there is one."""
     from weighbridge.exchanges.chain import fingerprint, public_key  # here: it loads cryptography, and workers wait
 
     table = parse(layout.table.read_bytes(), RouteTable)
@@ -28,6 +31,11 @@ def banner(loaded: Loaded, layout: Layout, listen: str, admin: str, warnings: Se
     yield f"client keys: {', '.join(key.name for key in table.keys) or 'none'}"
     yield _captured(loaded)
     yield f"metrics and health: http://{reachable(admin)}/metrics and /healthz; store: {layout.root}"
+    if lacking is None:
+        url = loaded.config.admin.url or f"http://{reachable(admin)}/"
+        yield f"dashboard and admin API: {url} (`weighbridge user create NAME --role admin` makes the first user)"
+    else:
+        yield f"no dashboard: it needs {lacking}, which is not installed (pip install 'weighbridge[admin]')"
     yield f"the log is signed with key {fingerprint(public_key(layout))}; `weighbridge verify` names it too"
     for warning in warnings:
         yield f"note: {warning}"

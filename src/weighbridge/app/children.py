@@ -57,16 +57,19 @@ class Child:
             self.process.wait()
 
 
-def spawn(arguments: Sequence[str], fd_option: str, environment: dict[str, str] | None = None) -> Child:
+def spawn(
+    arguments: Sequence[str], fd_option: str, environment: dict[str, str] | None = None, keep: Sequence[int] = ()
+) -> Child:
     """Start `python ARGUMENTS FD_OPTION N` with one end of a socketpair as descriptor N, in a session of its own.
 
     An own session: Ctrl-C in a terminal reaches the starter only, which then ends its children in order.
+    keep: more descriptors that it inherits, under their numbers.
     """
     ours, theirs = socket.socketpair()
     try:
         process = subprocess.Popen(
             [sys.executable, *arguments, fd_option, str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(theirs.fileno(), *keep),
             stdin=subprocess.DEVNULL,
             env=None if environment is None else {**os.environ, **environment},
             start_new_session=True,
@@ -104,6 +107,14 @@ def worker(loaded: Loaded, listen: str, index: int, *, plain: bool = False) -> C
         "--log-format", loaded.config.server.log_format,
     ]  # fmt: skip
     return spawn(arguments, "--supervisor-fd", WORKER_ENVIRONMENT)
+
+
+def admin(loaded: Loaded, listening: socket.socket) -> Child:
+    arguments = [
+        "-m", "weighbridge.app.dashboard", "--config", loaded.file, "--listen-fd", str(listening.fileno()),
+        "--log-format", loaded.config.server.log_format,
+    ]  # fmt: skip
+    return spawn(arguments, "--supervisor-fd", keep=(listening.fileno(),))
 
 
 def tracer(loaded: Loaded, traces: TracesSection) -> Child:

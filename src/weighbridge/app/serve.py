@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from weighbridge.app.addresses import Reservation, reserve
+from weighbridge.app.admin_child import AdminChild, missing
 from weighbridge.app.banner import banner
 from weighbridge.app.supervisor import Settings, Supervisor
 from weighbridge.config import Loaded
@@ -16,7 +17,6 @@ from weighbridge.store.control import ControlClient, Ping, Pong
 from weighbridge.store.layout import Layout
 
 if TYPE_CHECKING:
-    from weighbridge.app.admin import AdminPages
     from weighbridge.app.metrics import Series
 
 log = logging.getLogger("serve")
@@ -86,13 +86,16 @@ async def _live(loaded: Loaded, listen: Reservation, admin: Reservation) -> None
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    pages = _admin_pages(supervisor, admin, loop)
-    for line in banner(loaded, Layout(loaded.store_path), listen.listen, f"{admin.host}:{pages.port}", ready.warnings):
+    lacking = missing()
+    pages = _Child(supervisor, loaded, admin) if lacking is None else _Pages(supervisor, admin, loop)
+    for line in banner(
+        loaded, Layout(loaded.store_path), listen.listen, f"{admin.host}:{pages.port}", ready.warnings, lacking
+    ):
         log.info("%s", line)
     try:
         await supervisor.run()
     finally:
-        pages.close()
+        await pages.close()
     log.info("stopped")
 
 
@@ -103,12 +106,36 @@ def _stop(supervisor: Supervisor, starting: "asyncio.Task[object]") -> None:
         starting.cancel()
 
 
-def _admin_pages(supervisor: Supervisor, admin: Reservation, loop: asyncio.AbstractEventLoop) -> "AdminPages":
-    from weighbridge.app.admin import AdminPages  # here, so that workers start before the metrics library is loaded
+class _Child:
+    """The admin process."""
 
-    def series() -> "dict[Series, float]":
-        asyncio.run_coroutine_threadsafe(supervisor.refresh(SCRAPE_S_MAX), loop).result(2 * SCRAPE_S_MAX)
-        return supervisor.series()
+    def __init__(self, supervisor: Supervisor, loaded: Loaded, admin: Reservation) -> None:
+        self.port = admin.port
 
-    admin.close()
-    return AdminPages(admin.host, admin.port, series, supervisor.health)
+        async def series() -> "dict[Series, float]":
+            await supervisor.refresh(SCRAPE_S_MAX)
+            return supervisor.series()
+
+        self._child = AdminChild(loaded, admin, series, supervisor.health)
+        self._child.start()
+
+    async def close(self) -> None:
+        await self._child.close()
+
+
+class _Pages:
+    """Only /metrics and /healthz, in a thread: the extra is not installed."""
+
+    def __init__(self, supervisor: Supervisor, admin: Reservation, loop: asyncio.AbstractEventLoop) -> None:
+        from weighbridge.app.admin import AdminPages  # here, so that workers start before the metrics library is loaded
+
+        def series() -> "dict[Series, float]":
+            asyncio.run_coroutine_threadsafe(supervisor.refresh(SCRAPE_S_MAX), loop).result(2 * SCRAPE_S_MAX)
+            return supervisor.series()
+
+        admin.close()
+        self._pages = AdminPages(admin.host, admin.port, series, supervisor.health)
+        self.port = self._pages.port
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._pages.close)

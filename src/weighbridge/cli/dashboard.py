@@ -10,11 +10,10 @@ from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile
 from weighbridge.cli.outside import outside
 from weighbridge.config.checks import parse_address
 from weighbridge.errors import UsageError, WeighbridgeError
+from weighbridge.records.people import ROLES
 
 if TYPE_CHECKING:
     from weighbridge.admin.labels import Labelling
-
-ROLES = ("viewer", "labeller", "operator", "approver", "admin")
 
 
 def dashboard(
@@ -58,7 +57,6 @@ def serve_dashboard(
     try:
         from weighbridge.admin.dashboard import board_of, dashboard
         from weighbridge.admin.process import hosts_of, listening, run
-        from weighbridge.admin.sessions import ROLES as KNOWN
         from weighbridge.admin.sessions import Person, Sessions
     except ModuleNotFoundError as error:
         raise WeighbridgeError(
@@ -73,7 +71,7 @@ def serve_dashboard(
         address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}/"
         print(f"The pages are at {address}")
         for name, roles in people:
-            token = sessions.invite(Person(name=name, roles=frozenset(one for one in KNOWN if one in roles)))
+            token = sessions.invite(Person(name=name, roles=frozenset(one for one in ROLES if one in roles)))
             print(f"token of {outside(name)} ({', '.join(roles)}): {token}")
         print("Stop with Ctrl-C.", flush=True)
         run(dashboard(board, sessions, hosts_of(sock, host), first), sock)

@@ -87,17 +87,17 @@ def shown(row: KeyRow, secret: str | None = None) -> KeyShown:
         team=row.team,
         routes=row.routes,
         budget=row.budget,
-        created=_when(row.created_ns),
-        revoked=_when(row.revoked_ns),
+        created=when(row.created_ns),
+        revoked=when(row.revoked_ns),
         live_secrets=tuple(
-            LiveSecret(fingerprint=fingerprint, expires=_when(ends_ns)) for fingerprint, ends_ns in row.live
+            LiveSecret(fingerprint=fingerprint, expires=when(ends_ns)) for fingerprint, ends_ns in row.live
         ),
         route_table=row.table,
         secret=secret,
     )
 
 
-def _when(time_ns: int | None) -> str | None:
+def when(time_ns: int | None) -> str | None:
     if time_ns is None:
         return None
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time_ns // SECOND_NS)).isoformat()

@@ -39,6 +39,9 @@ COMMANDS = {
     "price": "price",
     "budget": "budget",
     "key": "key",
+    "user": "user",
+    "token": "token",
+    "audit": "audit",
     "endpoint": "endpoint",
     "demo": "demo",
 }

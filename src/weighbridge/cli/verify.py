@@ -12,14 +12,15 @@ from weighbridge.cli.outside import outside
 from weighbridge.config import load, secret
 from weighbridge.errors import ExitCode, StoreError
 from weighbridge.exchanges.archive import read_archive
-from weighbridge.exchanges.chain import fingerprint
+from weighbridge.exchanges.chain import fingerprint, is_signed_by
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
+from weighbridge.keeper.audit import problems
 from weighbridge.ramp.custody import Custody
 from weighbridge.ramp.custody import check as check_custody
-from weighbridge.store.database import Remembered, remembered, stored_tables
+from weighbridge.store.database import Remembered, remembered, stored_audit, stored_tables
 from weighbridge.store.layout import Layout
 from weighbridge.trials.rederive import Rederived, rederive
 
@@ -39,6 +40,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """Changes of ramps, each walked back to the verdict and the approvals that allowed it."""
     route_tables: int
     """Stored route tables whose shares were held against the change that they name."""
+    audit_entries: int
+    """Entries of the book of changes, each held against its signature and the entry before."""
     notes: tuple[str, ...]
 
 
@@ -85,21 +88,24 @@ def verify(
     # Stored bytes may all be as written and a verdict still not follow from them.
     derived = rederive(layout) if report.ok else Rederived(verdicts=0, disagreements=())
     custody = _custody(layout, notes) if report.ok else None
+    book = _book(layout, report.signing_key, notes)
     broken = (
         *(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements),
         *(Problem(where=one.where, what=one.what) for one in (() if custody is None else custody.broken)),
+        *book[1],
     )
     shape = Verified(
         ok=report.ok and not broken,
         summary=report.summary
         if not broken
-        else f"NOT intact: {len(broken)} figures or shares do not follow from what they name",
+        else f"NOT intact: {len(broken)} figures, shares or entries do not follow from what they name",
         problems=(*report.problems, *broken),
         signing_key=None if report.signing_key is None else fingerprint(report.signing_key),
         counts=report.counts,
         derived=derived.verdicts,
         ramp_changes=0 if custody is None else custody.changes,
         route_tables=0 if custody is None else custody.tables,
+        audit_entries=book[0],
         notes=(*notes, *report.notes),
     )
     if json:
@@ -142,6 +148,19 @@ def _custody(layout: Layout, notes: list[str]) -> Custody:
     return check_custody(layout, tables)
 
 
+def _book(layout: Layout, signing_key: str | None, notes: list[str]) -> tuple[int, tuple[Problem, ...]]:
+    """How many entries the book of changes has, and what is wrong with them."""
+    try:
+        rows = stored_audit(layout.database)
+    except StoreError as error:
+        notes.append(f"the book of changes was not read: {error}")
+        return 0, ()
+    if signing_key is None:
+        return len(rows), ()
+    found = problems(rows, lambda body, signature: is_signed_by(signing_key, body, signature))
+    return len(rows), tuple(Problem(where=f"book of changes, entry {seq}", what=what) for seq, what in found)
+
+
 def _known(layout: Layout, notes: list[str]) -> Remembered | None:
     """What the keeper remembers outside the log's own files: a log that was put back or signed anew is found by it."""
     try:
@@ -175,6 +194,8 @@ def _print(report: VerifyReport, shape: Verified) -> None:
             f"{shape.ramp_changes:,} changes of ramps lead back to their verdicts, and {shape.route_tables:,} route "
             "tables hold the shares that were allowed"
         )
+    if shape.audit_entries and shape.ok:
+        print(f"{shape.audit_entries:,} entries of the book of changes are signed and follow each other")
     if counts.exchanges_lost:
         print(f"{counts.exchanges_lost:,} exchanges have no end: their worker was gone before it")
     if counts.unsigned_bytes:

@@ -18,6 +18,7 @@ from weighbridge.config.tree import (
     RETRY_WORDS,
     ROLES,
     SLICE_KEYS,
+    AdminSection,
     ArmSection,
     CaptureSection,
     Config,
@@ -50,6 +51,7 @@ def check(loaded: Loaded) -> None:
         _unique(file, row_kind, [row.name for row in getattr(config, row_kind)])
     parse_address(file, "server.listen", config.server.listen)
     parse_address(file, "server.admin_listen", config.server.admin_listen)
+    _check_admin(file, config.admin)
     if not 1 <= config.server.workers <= 256:
         raise ConfigError(file, "server.workers", "is out of range", value=config.server.workers, allowed="1 to 256")
     for key in ("tls_key", "tls_client_ca"):
@@ -146,6 +148,24 @@ def parse_address(file: str, key: str, text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise ConfigError(file, key, "is not an address", value=text, allowed="HOST:PORT, e.g. 127.0.0.1:8400")
     return host.strip("[]"), int(port)
+
+
+def _check_admin(file: str, admin: AdminSection) -> None:
+    _ranged(file, "admin.idle_minutes", admin.idle_minutes, 1, 7 * 24 * 60, " (minutes: a week)")
+    _ranged(file, "admin.session_hours", admin.session_hours, 1, 30 * 24, " (hours: 30 days)")
+    if admin.url is not None:
+        url = urlsplit(admin.url)
+        if url.scheme not in ("https", "http") or not url.hostname or url.path not in ("", "/") or url.query:
+            raise ConfigError(
+                file,
+                "admin.url",
+                "is not the address of a site",
+                value=admin.url,
+                allowed="https://NAME or https://NAME:PORT",
+            )
+    for name in admin.hosts:
+        if not name or any(char in name for char in "/@ ") or not name.isascii():
+            raise ConfigError(file, "admin.hosts", "is not a host", value=name, allowed="NAME or NAME:PORT")
 
 
 def _check_capture(file: str, capture: CaptureSection) -> None:

@@ -494,6 +494,25 @@ class AlertsSection(Section, frozen=True, kw_only=True):
     """Where the documentation's folder `runbooks` is served, so that each alert carries a link that opens."""
 
 
+class AdminSection(Section, frozen=True, kw_only=True):
+    """People's way in: dashboard and admin API on `server.admin_listen` ([admin] extra). Users are made with
+    `weighbridge user create`.
+    """
+
+    url: str | None = None
+    """Where people reach it through a proxy that speaks TLS, e.g. `https://weighbridge.example.com`: its host is
+    accepted, and cookies are sent over TLS only.
+    """
+    hosts: tuple[str, ...] = ()
+    """More names under which it may be asked for, `NAME` or `NAME:PORT`. Requests for other names are refused: they can
+    be pages elsewhere that had a name point here.
+    """
+    idle_minutes: int = 60
+    """A session ends when nothing was asked in it for so long."""
+    session_hours: int = 12
+    """A session ends so long after it began."""
+
+
 class TeamSection(Section, frozen=True, kw_only=True):
     """Who keys belong to."""
 
@@ -654,6 +673,8 @@ class Config(Section, frozen=True, kw_only=True):
     approver: tuple[ApproverSection, ...] = ()
     alerts: AlertsSection = AlertsSection()
     """See `[alerts]`."""
+    admin: AdminSection = AdminSection()
+    """See `[admin]`."""
     team: tuple[TeamSection, ...] = ()
     key: tuple[KeySection, ...] = ()
     budget: tuple[BudgetSection, ...] = ()

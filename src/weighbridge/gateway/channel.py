@@ -16,7 +16,6 @@ from weighbridge.store.control import (
     Failed,
     Funds,
     Hello,
-    Message,
     Released,
     Rolled,
     RollSegments,
@@ -25,6 +24,7 @@ from weighbridge.store.control import (
     socket_address,
 )
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
 
 log = logging.getLogger("worker")
 

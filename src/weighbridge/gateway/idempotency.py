@@ -23,12 +23,12 @@ from weighbridge.store.control import (
     ClaimLost,
     ClaimMismatch,
     Failed,
-    Message,
     Replayed,
     SettleClaim,
     socket_address,
 )
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
 
 if TYPE_CHECKING:
     from weighbridge.gateway.exchange import Exchange

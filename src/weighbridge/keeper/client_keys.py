@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from weighbridge.config import Config
-from weighbridge.errors import ControlError
+from weighbridge.errors import ControlError, NotThereError
 from weighbridge.keeper.compile import TRIAL_KEY_NAME
 from weighbridge.records.table import Key
 from weighbridge.store.client_keys import StoredKey, StoredSecret
@@ -105,7 +105,7 @@ def _usable(stored: Iterable[StoredKey], name: str) -> StoredKey:
     key = next((row for row in rows if row.name == name), None)
     if key is None:
         known = ", ".join(row.name for row in rows if row.revoked_ns is None) or "none"
-        raise ControlError(
+        raise NotThereError(
             f"no key {name[:NAME_CHARS_MAX]!r} was made with `key create`; there are: {known}. Keys of the "
             "configuration file are changed there (then SIGHUP to `weighbridge serve`)"
         )

@@ -20,7 +20,9 @@ from weighbridge.config.logs import log_to_stderr
 from weighbridge.errors import ControlError, ExitCode, StoreError, WeighbridgeError
 from weighbridge.exchanges.keys import master_key
 from weighbridge.keeper import client_keys
+from weighbridge.keeper.acting import Acting
 from weighbridge.keeper.alerts import Alerts
+from weighbridge.keeper.audit import AuditBook
 from weighbridge.keeper.backing import Backing
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
@@ -31,6 +33,7 @@ from weighbridge.keeper.ledger import open_ledger
 from weighbridge.keeper.limits import limit_change
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError, refuse_unfinished
 from weighbridge.keeper.parent import Ready, Refused, Start
+from weighbridge.keeper.people import Actor, People
 from weighbridge.keeper.plausible import implausible_prices
 from weighbridge.keeper.projecting import Projecting, projected
 from weighbridge.keeper.publish import Published, Publisher
@@ -90,6 +93,7 @@ from weighbridge.store.control import (
 )
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
+from weighbridge.store.people_calls import PeopleRequest
 from weighbridge.store.ramps import RampChange
 
 log = logging.getLogger("keeper")
@@ -149,6 +153,12 @@ class Keeper:
         self._desk = Desk(self._layout, self._database, clock, self)
         self._office = office(self._desk)
         self._finding = Finding(self._layout)
+        book = AuditBook(self._database.people, clock, self._chores.signing_key.sign)
+        self._people = People(
+            self._database.people, book, clock, lambda: self._source.loaded.config.admin,
+            lambda: tuple(row.name for row in self._source.loaded.config.team),
+        )  # fmt: skip
+        self._acting = Acting(self._database, self._people, book)
         self._ended = asyncio.Event()
         self._abandoned = False
         self.leaving: asyncio.Task[None] | None = None
@@ -326,6 +336,11 @@ class Keeper:
     # --- calls --------------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Answer:
+        """Everything comes in here: what changes something is held against who asks, and written down."""
+        actor, asked = self._acting.who_asks(request)
+        return await self._acting.through(actor, asked, lambda: self._carried_out(asked, actor))
+
+    async def _carried_out(self, request: Request, actor: Actor) -> Answer:
         match request:
             case Ping():
                 return self._pong()
@@ -352,13 +367,15 @@ class Keeper:
             case Claim() | SettleClaim() | ShowBudgets() | SetLimit():
                 return await self._once_or_money(request)
             case RampAct() | RampShow() | FindExchanges() | DrillAct() | DrillShow():
-                return await self._traffic(request)
+                return await self._traffic(request, actor)
             case Stop() | TellAlert():
                 return self._stop() if isinstance(request, Stop) else self._tell(request)
             case _:
-                return await self._keeping(request)
+                return await self._keeping(request, actor)
 
-    async def _keeping(self, request: Request) -> Answer:
+    async def _keeping(self, request: Request, actor: Actor) -> Answer:
+        if isinstance(request, PeopleRequest):
+            return self._people.answer(request, actor)
         if isinstance(request, KeepingRequest):
             return await self._backing.answer(request)
         raise ControlError(f"{type(request).__name__} is not a call")
@@ -372,7 +389,9 @@ class Keeper:
             raise ControlError(f"answers cannot be encrypted: {error.args[0]} (capture.encrypt_key)") from None
         return Vault(master_key(self._layout, given))
 
-    async def _traffic(self, request: RampAct | RampShow | FindExchanges | DrillAct | DrillShow) -> Answer:
+    async def _traffic(
+        self, request: RampAct | RampShow | FindExchanges | DrillAct | DrillShow, actor: Actor
+    ) -> Answer:
         if isinstance(request, FindExchanges):
             return await self._finding.find(request.ids)
         if isinstance(request, DrillAct):
@@ -380,7 +399,7 @@ class Keeper:
         if isinstance(request, DrillShow):
             return self._office.show_drills(request)
         if isinstance(request, RampAct):
-            return await self._office.act(request)
+            return await self._office.act(request, None if actor.is_command else actor.name)
         return await self._office.show(request)
 
     async def _once_or_money(self, request: Claim | SettleClaim | ShowBudgets | SetLimit) -> Answer:

@@ -144,8 +144,10 @@ class Office(Protocol):
         """Look at the evidence and act on it; called each second."""
         ...
 
-    async def act(self, asked: RampAct) -> RampAnswer:
-        """Raises `WeighbridgeError` with the reasons where it may not be."""
+    async def act(self, asked: RampAct, person: str | None = None) -> RampAnswer:
+        """person: who is signed in, where it comes from a session or API token. Raises `WeighbridgeError` with the
+        reasons where it may not be.
+        """
         ...
 
     async def show(self, asked: RampShow) -> RampAnswer: ...

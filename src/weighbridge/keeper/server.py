@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import NotAllowedError, NotThereError, WeighbridgeError
 from weighbridge.store.control import (
     LINE_BYTES_MAX,
     Answer,
     Done,
     Event,
     Failed,
+    FailedKind,
     Funds,
     FundsRequest,
     Hello,
-    Message,
     Request,
     Rolled,
     RollSegments,
@@ -174,7 +174,10 @@ class ControlServer:
         try:
             return await self._answer(request)
         except WeighbridgeError as error:
-            return Failed(message=str(error))
+            kind: FailedKind = "refused"
+            if isinstance(error, NotAllowedError | NotThereError):
+                kind = "not_allowed" if isinstance(error, NotAllowedError) else "not_there"
+            return Failed(message=str(error), kind=kind)
         except OSError as error:
             return Failed(message=f"{type(request).__name__} failed: {error}")
         except Exception as error:  # the edge of the process: one bad call must not end the keeper for all others
@@ -182,6 +185,6 @@ class ControlServer:
             return Failed(message=f"internal error in {type(request).__name__}: {error!r}; the keeper's log has more")
 
 
-def _send(writer: asyncio.StreamWriter, message: Message) -> None:
+def _send(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
     if not writer.is_closing():
         writer.write(msgspec.json.encode(message) + b"\n")

@@ -388,10 +388,11 @@ class RampOffice:
 
     # --- people -------------------------------------------------------------------------------------------------------
 
-    async def act(self, asked: RampAct) -> RampAnswer:
-        who = self._who(asked.token)
+    async def act(self, asked: RampAct, person: str | None = None) -> RampAnswer:
+        """person: whose session it comes from, where it is one that may; else a token or the login says who."""
+        who = self._who(asked.token) if person is None else person
         async with self._acting:
-            notes = await self._act(asked, who)
+            notes = await self._act(asked, who, by_person=person is not None)
         answer = await self.show(RampShow(route=asked.route))
         return msgspec.structs.replace(answer, notes=(*notes, *answer.notes))
 
@@ -413,7 +414,7 @@ class RampOffice:
             + ("" if approvers else ", and there is none")
         )
 
-    async def _act(self, asked: RampAct, who: str) -> tuple[str, ...]:
+    async def _act(self, asked: RampAct, who: str, *, by_person: bool) -> tuple[str, ...]:
         if asked.action == "rollback":
             return await self._rollback(asked, who)
         self._last = self._desk.stored()
@@ -422,7 +423,7 @@ class RampOffice:
             return ()
         state, row = self._known(asked.route)
         if asked.action == "approve":
-            await self._approve(state, asked, who)
+            await self._approve(state, asked, who, by_person=by_person)
             return ()
         reasons = (asked.why,) if asked.why else (f"{asked.action} by {who}",)
         target = _target(asked, state)
@@ -475,12 +476,13 @@ class RampOffice:
             )
         return found
 
-    async def _approve(self, state: RampState, asked: RampAct, who: str) -> None:
+    async def _approve(self, state: RampState, asked: RampAct, who: str, *, by_person: bool) -> None:
         if state.over:
             raise ControlError(f"the ramp of {state.route} is over ({state.stage}); propose a new one")
-        if self._desk.loaded.config.approver and asked.token is None:
+        if self._desk.loaded.config.approver and asked.token is None and not by_person:
             raise ControlError(
-                "approvers are configured, so an approval needs a token: `weighbridge ramp approve --token env:NAME`"
+                "approvers are configured, so an approval needs a token (`weighbridge ramp approve --token env:NAME`) "
+                "or somebody who is signed in"
             )
         up_to = asked.up_to or next_of(state.standing)
         if up_to is None or up_to not in LADDER[1:]:

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from weighbridge.errors import ControlError
+from weighbridge.errors import ControlError, NotAllowedError, NotThereError
 from weighbridge.records.backup import Facts, WrittenOff
 from weighbridge.records.drill import DrillView
 from weighbridge.records.frames import Purpose
@@ -22,6 +22,15 @@ from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.records.trial import TrialPurpose
 from weighbridge.store.funds import Ask, Given, Standing
 from weighbridge.store.layout import Layout
+from weighbridge.store.lines import Message
+from weighbridge.store.people_calls import (
+    ListApiTokens,
+    ListUsers,
+    PeopleAnswer,
+    PeopleChange,
+    PeopleRequest,
+    ShowAudit,
+)
 
 LINE_BYTES_MAX = 256 << 20
 
@@ -44,10 +53,6 @@ ObjectKind = Literal[
 ClaimEnd = Literal["answered", "released", "lost"]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
-    """Base of every line."""
-
-
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -55,8 +60,12 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     """It is done and durable."""
 
 
+FailedKind = Literal["refused", "not_allowed", "not_there"]
+
+
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     message: str
+    kind: FailedKind = "refused"
 
 
 class Pong(Message, frozen=True, kw_only=True, tag="pong"):
@@ -534,10 +543,27 @@ class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
     labels: dict[str, str]
 
 
+Asked = (
+    RampAct | SetLimit | CreateKey | RotateKey | RevokeKey | Reload | Erase | Seal | PeopleChange | ListUsers
+    | ListApiTokens | ShowAudit
+)  # fmt: skip
+"""What a person may ask for over the admin process; `keeper.acting` says which role each takes."""
+
+
+class As(Message, frozen=True, kw_only=True, tag="as"):
+    """A request in the name of a person: the keeper looks up who it is, holds it against their role and teams, and
+    writes down what came of it. Answer: that of the request.
+    """
+
+    credential: str
+    """The secret of a session or of an API token."""
+    request: Asked
+
+
 Answer = (
     Done | Failed | Pong | TableNumber | ObjectRow | ObjectList | TokenText | ErasedCount | SealedCount | Signature
     | KeyAnswer | LimitSet | ClaimAnswer | Funds | Standings | RampAnswer | FoundExchanges
-    | SnapshotTaken | LostWorkers | WriteOffRows | DrillAnswer
+    | SnapshotTaken | LostWorkers | WriteOffRows | DrillAnswer | PeopleAnswer
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
 KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
@@ -548,8 +574,14 @@ FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding
 Request = (
     Ping | Hello | Rolled | Reload | Seal | PutObject | SignStatement | ListObjects | IssueToken | Erase | Stop
     | KeyRequest | FundsRequest | ShowBudgets | SetLimit | Claim | SettleClaim | RampAct | RampShow
-    | FindExchanges | KeepingRequest | TellAlert | DrillAct | DrillShow
+    | FindExchanges | KeepingRequest | TellAlert | DrillAct | DrillShow | PeopleRequest | As
 )  # fmt: skip
+
+_ERRORS: dict[FailedKind, type[ControlError]] = {
+    "refused": ControlError,
+    "not_allowed": NotAllowedError,
+    "not_there": NotThereError,
+}
 
 A = TypeVar("A")
 
@@ -598,7 +630,7 @@ class ControlClient:
         if isinstance(got, answer):
             return got
         if isinstance(got, Failed):
-            raise ControlError(got.message)
+            raise _ERRORS[got.kind](got.message)
         raise ControlError(f"the keeper answered {type(got).__name__} to {type(request).__name__}")
 
     def close(self) -> None:

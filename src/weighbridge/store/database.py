@@ -18,7 +18,7 @@ import apsw
 import msgspec
 
 from weighbridge.errors import StoreError
-from weighbridge.store import checked, client_keys, idempotency, ramps
+from weighbridge.store import checked, client_keys, idempotency, people, ramps
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
@@ -64,6 +64,8 @@ MIGRATIONS: tuple[str, ...] = (
     idempotency.MIGRATION,
     # 5
     ramps.MIGRATION,
+    # 6
+    people.MIGRATION,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 
@@ -148,6 +150,7 @@ class Database:
         self.client_keys = client_keys.ClientKeyTable(self._db, told)
         self.idempotency = idempotency.IdempotencyTable(self._db, told)
         self.ramps = ramps.RampTable(self._db, told)
+        self.people = people.PeopleTable(self._db, told)
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
@@ -324,6 +327,15 @@ def remembered(path: Path) -> Remembered | None:
     """What is remembered of the log, read beside a running keeper; `None`: no database. Raises `StoreError`."""
     with _reading(path) as db:
         return None if db is None else _remembered(db)
+
+
+def stored_audit(path: Path) -> tuple[people.SignedEntry, ...]:
+    """The book of changes, oldest first, read beside a running keeper. Raises `StoreError`."""
+    with _reading(path) as db:
+        if db is None or db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'audit'").fetchone() is None:
+            return ()
+        rows = db.execute("SELECT seq, body, signature FROM audit ORDER BY seq").fetchall()
+    return tuple(people.SignedEntry(*msgspec.convert(row, tuple[int, bytes, bytes])) for row in rows)
 
 
 def stored_tables(path: Path) -> tuple[bytes, ...]:

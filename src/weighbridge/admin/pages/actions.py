@@ -9,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from weighbridge.admin.pages import handlers
 from weighbridge.admin.pages.shell import Dashboard, Handler, Person
-from weighbridge.admin.sessions import Role
 from weighbridge.errors import ControlError, UsageError, WeighbridgeError
 from weighbridge.ledger.limits import limit_of
 from weighbridge.records.evidence import Verdict
+from weighbridge.records.people import Role
 from weighbridge.records.ramp import STAGES
 from weighbridge.store.control import LimitSet, RampAct, RampAction, RampAnswer, SetLimit
 from weighbridge.trials.plan import read_object
@@ -40,7 +40,7 @@ def ramp_action(action: RampAction) -> Handler:
 
         def call() -> RampAnswer:
             with board.sources.keeper() as control:
-                return control.call(asked, RampAnswer)
+                return control.call(person.asks(asked), RampAnswer)
 
         try:
             await run_in_threadpool(call)
@@ -65,7 +65,8 @@ def limit_action(*, clear: bool) -> Handler:
 
         def call() -> LimitSet:
             with board.sources.keeper() as control:
-                return control.call(SetLimit(budget=name, limit_nanousd=limit, why=why, by=person.name), LimitSet)
+                asked = SetLimit(budget=name, limit_nanousd=limit, why=why, by=person.name)
+                return control.call(person.asks(asked), LimitSet)
 
         try:
             await run_in_threadpool(call)

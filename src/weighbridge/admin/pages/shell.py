@@ -18,7 +18,9 @@ from weighbridge.admin.pages.charts import Unit
 from weighbridge.admin.pages.scanview import OwnScans
 from weighbridge.admin.pages.sources import Sources
 from weighbridge.admin.pages.trialviews import row_of
-from weighbridge.admin.sessions import Role
+from weighbridge.records.people import Role
+from weighbridge.store.control import Asked
+from weighbridge.store.lines import Message
 
 if TYPE_CHECKING:
     from weighbridge.admin.pages.labelling import Labellings
@@ -43,6 +45,10 @@ class Person(Protocol):
         """Whose things they see; `None`: everybody's."""
 
     def may(self, role: Role) -> bool: ...
+
+    def asks(self, request: Asked) -> Message:
+        """The call to the keeper in their name."""
+        ...
 
 
 class Dashboard:
