@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import os
 import socket
@@ -86,8 +87,8 @@ class Supervised:
     async def health(self) -> Answer:
         told = await self.told()
         if told is None:
-            return Answer(503, b'{"status":"unknown"}\n', "application/json")
-        return Answer(200 if told.well else 503, msgspec.json.encode(told.health) + b"\n", "application/json")
+            return Answer(503, b'{"status": "unknown"}\n', "application/json")
+        return Answer(200 if told.well else 503, json.dumps(told.health).encode() + b"\n", "application/json")
 
 
 async def _live(config: str, listening: socket.socket, supervisor: socket.socket) -> None:
