@@ -43,9 +43,10 @@ from weighbridge.samples.local_model import SMOLLM2, LocalServer, fetch_weights
 from weighbridge.samples.sample_provider import SampleProvider, tokens
 from weighbridge.samples.traffic import send_sample
 from weighbridge.store.layout import Layout
+from weighbridge.trials.carry import Ended
 from weighbridge.trials.plan import Settings
 from weighbridge.trials.replay import Progress
-from weighbridge.trials.run import Ended, Options, run_trial
+from weighbridge.trials.run import Options, run_trial
 
 OPENAI_URL, OPENAI_MODEL = "https://api.openai.com/v1", "gpt-4o-mini"
 OPENAI_KEY = "OPENAI_API_KEY"

@@ -134,3 +134,5 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
     created_ns: int = 0
     note: str = ""
+    sweep: str | None = None
+    """Digest of the sweep in whose family this was decided; `None` where the candidate was judged alone."""

@@ -15,7 +15,7 @@ candidates.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,8 +97,18 @@ class Decider:
             )
         self.feed_item(slice_name, {candidate: d}, draw)
 
-    def feed_item(self, slice_name: str, outcomes: Mapping[str, float], draw: Draw | None = None) -> None:
-        """One item complete for every candidate that it was replayed on: their differences, by name."""
+    def feed_item(
+        self,
+        slice_name: str,
+        outcomes: Mapping[str, float],
+        draw: Draw | None = None,
+        speaking: Collection[str] | None = None,
+    ) -> None:
+        """One item complete for every candidate that it was replayed on: their differences, by name.
+
+        speaking: the candidates whose whole this item is a draw of, all of them by default. Fixed before the outcome:
+        a candidate that no longer takes every draw must not be fed those it still takes for a slice's sake.
+        """
         if slice_name not in self.slices:
             raise ValueError(f"slice {slice_name!r} is not judged in this trial: allowed are {list(self.slices)}")
         for candidate, d in outcomes.items():
@@ -117,7 +127,7 @@ class Decider:
             test = self._tests[slice_name, candidate]
             test.update(d)
             current[slice_name, candidate] = test.certify
-            if whole:
+            if whole and (speaking is None or candidate in speaking):
                 self._wholes[candidate].update(slice_name, d, draw)
                 current_whole[candidate] = self._wholes[candidate].certify
         # Halts first: a comparison that is halted is never certified afterwards.
@@ -136,6 +146,13 @@ class Decider:
     def verdict(self, slice_name: str, candidate: str) -> Outcome:
         """The verdict alone, without the cost of an interval."""
         decision = self._decisions.get((slice_name, candidate))
+        return "undecided" if decision is None else decision.verdict
+
+    def whole_verdict(self, candidate: str) -> Outcome:
+        """The verdict of a candidate's whole alone; with a single slice that of the slice."""
+        if len(self.slices) == 1:
+            return self.verdict(next(iter(self.slices)), candidate)
+        decision = self._whole_decisions.get(candidate)
         return "undecided" if decision is None else decision.verdict
 
     def state(self, slice_name: str, candidate: str) -> SliceState:

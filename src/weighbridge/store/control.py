@@ -47,6 +47,7 @@ ObjectKind = Literal[
     "write_off",
     "limit",
     "drill",
+    "sweep",
 ]
 
 

@@ -1,6 +1,6 @@
 """From a walk to the records that are kept: evidence, and the verdict drawn from it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -25,7 +25,7 @@ from weighbridge.trials.replay import Stopped
 from weighbridge.trials.walk import Walk, measure_of
 
 METHOD = (
-    "paired e-processes (five-bet mixture), slices by closed e-testing, whole by importance weights; "
+    "paired e-processes (five-bet mixture), {family} by closed e-testing, whole by importance weights; "
     "unit: a conversation's requests within a slice, by their mean; order: {order}"
 )
 _LABEL_SOURCE: dict[str, LabelSource] = {"gold": "gold", "incumbent": "agreement", "none": "check"}
@@ -46,10 +46,12 @@ def conclude(
     last_broken: str,
     cost_nanousd: int | None,
     created_ns: int,
+    said: Sequence[str] = (),
 ) -> tuple[Evidence, Verdict]:
     """Evidence and verdict of a walk; the verdict's `evidence` and `findings` are still to be filled with digests.
 
     replays: the trial's own exchanges out of the log, by id; `cost_nanousd` is their sum.
+    said: why no more was asked, beside what `stopped` says.
     """
     plan, settings = walk.plan, walk.plan.settings
     notes = [*_notes(walk), *_cost_notes(replays)]
@@ -72,7 +74,7 @@ def conclude(
         split=settings.split,
         note=" ".join(notes),
     )
-    early = why.stopped_early(stopped, last_broken)
+    early = [*why.stopped_early(stopped, last_broken), *said]
     license_line = why.license_line(finding)
     tail = [line for line in (license_line, *_looks(walk)) if line]
     rows = [_slice(walk, name, finding, stopped, early, tail) for name in sorted(plan.weights)]
@@ -84,7 +86,10 @@ def conclude(
         overall=_whole(walk, finding, stopped, early, tail),
         margin=settings.margin,
         alpha=settings.alpha,
-        method=METHOD.format(order=f"shuffled, seed {settings.seed}" if settings.shuffle else "as logged"),
+        method=METHOD.format(
+            family=f"slices of {len(settings.family)} candidates" if settings.family else "slices",
+            order=f"shuffled, seed {settings.seed}" if settings.shuffle else "as logged",
+        ),
         seed=settings.seed if settings.shuffle else None,
         cost_usd=None if cost_nanousd is None else cost_nanousd / NANOUSD,
         trial=plan.trial,
@@ -207,7 +212,7 @@ def _whole(walk: Walk, finding: Finding, stopped: Stopped, early: list[str], tai
     reasons = _why_no_whole(walk)
     if walk.decider is None:
         return _nothing("overall", source, finding, [*reasons, *tail])
-    state = walk.decider.overall("candidate")
+    state = walk.decider.overall(walk.candidate)
     single = len(walk.decider.slices) == 1
     pairs = walk.pairs_of(next(iter(walk.decider.slices))) if single else sum(len(row) for _, row in walk.whole_taken)
     if not reasons:

@@ -59,6 +59,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """The incumbent's score, from its captured answer."""
     note: str = ""
     hand_written: bool = False
+    cost_nanousd: int | None = None
+    """What the incumbent's answer cost."""
 
 
 class SliceTraffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +243,7 @@ def _item(
         incumbent=graded.score,
         note=graded.note,
         hand_written=HAND_WRITTEN_TAG in exchange.tags,
+        cost_nanousd=exchange.cost_nanousd,
     )
 
 

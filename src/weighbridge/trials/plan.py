@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sample: int | None = None
     split: Split | None = None
     """`b` where the arm's prompt was tuned on split A; set by `prepare`, nobody asks for it."""
+    family: tuple[str, ...] = ()
+    """Of a sweep: all its candidates with their identities. Decided in another family it is another trial."""
 
 
 class TrialPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -195,7 +195,8 @@ def planned(
     span = span_of(route.name, items, left_out)
     # The order of the log is not a shuffle by any seed: another trial.
     seed = settings.seed if settings.shuffle else None
-    trial = trial_id(route.name, arm, span.digest, settings.margin, settings.alpha, seed)
+    member = arm if not settings.family else f"{arm} of {', '.join(settings.family)}"
+    trial = trial_id(route.name, member, span.digest, settings.margin, settings.alpha, seed)
     uses = tuple(row.use(name) for name in sorted(judged) if (row := graders.of(name)) is not None)
     return TrialPlan(
         schema=PLAN_SCHEMA,

@@ -7,7 +7,7 @@ from weighbridge.stats.planner import plan
 from weighbridge.stats.verdict import SliceState
 from weighbridge.trials.outcome import Unjudged
 from weighbridge.trials.replay import Stopped
-from weighbridge.trials.walk import CANDIDATE, Walk
+from weighbridge.trials.walk import Walk
 
 AGREEMENT = "agreement with the incumbent's answers measures likeness, not quality, and never certifies"
 JUDGE_ALONE = (
@@ -35,14 +35,14 @@ def undecided_slice(walk: Walk, name: str, state: SliceState, stopped: Stopped) 
     assert walk.decider is not None  # noqa: S101 (a certifying slice has one)
     margin = walk.plan.settings.margin
     per_unit = walk.pairs_of(name) / state.n if state.n else _per_unit(walk, name)
-    needed = walk.decider.still_needed(name, CANDIDATE)
+    needed = walk.decider.still_needed(name, walk.candidate)
     if needed is not None:
         reasons = [f"needs about {_pairs(needed, per_unit)} more pairs, if it goes on as it did"]
         if stopped == "exhausted":
             reasons.append("all usable exchanges of the span are used; capture more traffic and run the trial again")
         return reasons
     reasons = [_no_help(state, margin)]
-    halt = walk.decider.until_halt(name, CANDIDATE)
+    halt = walk.decider.until_halt(name, walk.candidate)
     if halt is not None:
         reasons.append(f"about {_pairs(halt, per_unit)} more pairs would show it to be inferior")
     return reasons

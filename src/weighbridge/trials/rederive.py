@@ -17,7 +17,7 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.conclude import ERASED_MEANWHILE
 from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
 from weighbridge.trials.plan import TrialPlan, read_object
-from weighbridge.trials.walk import CANDIDATE, Walk
+from weighbridge.trials.walk import Walk
 
 T = TypeVar("T", bound=msgspec.Struct)
 TOLERANCE = 1e-6
@@ -104,7 +104,7 @@ def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list
         found += _compare(row, state, may_decide=may_decide)
     if walk.decider is not None:
         may_decide = walk.whole_possible and not evidence.failed
-        found += _compare(verdict.overall, walk.decider.overall(CANDIDATE), may_decide=may_decide)
+        found += _compare(verdict.overall, walk.decider.overall(walk.candidate), may_decide=may_decide)
     return found
 
 

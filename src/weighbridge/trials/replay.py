@@ -59,6 +59,22 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     unknown_costs: int
 
 
+class Turn:
+    """Several replayers whose walks move together wait here for one another."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def moved(self) -> None:
+        """Something changed that another one may have waited for."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Until the next change."""
+        await self._event.wait()
+
+
 class Replayer:
     """Carries a walk forward until every test has decided, the plan is used up, or money or endpoint give out."""
 
@@ -76,7 +92,10 @@ class Replayer:
         poll: Callable[[], None],
         show: Callable[[Progress], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        turn: Turn | None = None,
     ) -> None:
+        """turn: where the walk is one lane of a sweep, which goes on when the others have their outcomes, too."""
+        self._turn = turn
         self._walk, self._items, self._outcomes = walk, items, outcomes
         self._send, self._judge, self._purse, self._bound, self._pace = send, judge, purse, bound, pace
         self._keep, self._poll, self._show, self._sleep = keep, poll, show, sleep
@@ -104,7 +123,7 @@ class Replayer:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> Stopped:
-        self._walk.advance(self._outcomes)
+        self._advance()
         while True:
             self._report()
             if not self._giving_up:
@@ -116,13 +135,21 @@ class Replayer:
                     await self._sleep(LOG_WAIT_S)
                     self._poll()
                     continue
+                if self._turn is not None and self._walk.waits and not self._no_money and not self._giving_up:
+                    await self._turn.wait()
+                    continue
                 return self._why_ended()
             timeout = self._pace.pause_s or None
             done, _ = await asyncio.wait(self._tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             self._poll()
             for task in done:
                 self._finish(task)
-            self._walk.advance(self._outcomes)
+            self._advance()
+
+    def _advance(self) -> None:
+        self._walk.advance(self._outcomes)
+        if self._turn is not None:
+            self._turn.moved()
 
     @property
     def _giving_up(self) -> bool:

@@ -8,7 +8,7 @@ alone: an interrupted trial that goes on ends with the same pairs and the same v
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from weighbridge.records.evidence import GraderUse
 from weighbridge.stats.length import LengthTerm
@@ -31,22 +31,37 @@ def measure_of(use: GraderUse) -> Measure | None:
     return "agreement" if use.reference == "incumbent" else None
 
 
+def certifying_slices(plan: TrialPlan) -> dict[str, float]:
+    """The judged slices whose labels may certify, with their weights."""
+    measured = {use.slice for use in plan.graders if measure_of(use) is not None}
+    return {name: weight for name, weight in plan.judged.items() if name not in measured}
+
+
+class Step(NamedTuple):
+    """What a unit means to the tests of the slices that may certify."""
+
+    difference: float
+    draw: Draw
+
+
 class Walk:
     """The state of a trial's tests after the units taken so far."""
 
-    def __init__(self, plan: TrialPlan) -> None:
+    def __init__(self, plan: TrialPlan, decider: Decider | None = None, candidate: str = CANDIDATE) -> None:
+        """decider: the tests of a family of candidates, this one among them; else the candidate is judged alone."""
         self.plan = plan
+        self.candidate = candidate
         self._threshold = -math.log(plan.settings.alpha)
         settings = plan.settings
         judged = plan.judged
         self.measured = {use.slice: measure for use in plan.graders if (measure := measure_of(use)) is not None}
         """Slices whose labels never certify by themselves -> what they are."""
         self.agreement = {name: PairTest(settings.margin, settings.alpha) for name in judged if name in self.measured}
-        certifying = {name: weight for name, weight in judged.items() if name not in self.measured}
+        certifying = certifying_slices(plan)
         self._length = {name: LengthTerm() for name, measure in self.measured.items() if measure == "judge"}
-        self.decider = (
-            Decider(settings.margin, settings.alpha, certifying, (CANDIDATE,), settings.seed) if certifying else None
-        )
+        self.decider = decider
+        if decider is None and certifying:
+            self.decider = Decider(settings.margin, settings.alpha, certifying, (candidate,), settings.seed)
         self._draws = draws_of(plan.counts, judged, settings.seed, plan.units, settings.shuffle) if judged else []
         # The whole speaks for all traffic or not at all.
         self.whole_possible = self.decider is not None and not self.agreement and not plan.unjudged
@@ -65,11 +80,15 @@ class Walk:
         test = self.agreement.get(slice_name)
         if test is not None:
             return max(test.certify, test.halt) >= self._threshold
-        return self.decider is not None and self.decider.verdict(slice_name, CANDIDATE) != "undecided"
+        return self.decider is not None and self.decider.verdict(slice_name, self.candidate) != "undecided"
 
     @property
     def whole_wanted(self) -> bool:
-        return self.whole_possible and self.decider is not None and not self.decider.whole_decided
+        return (
+            self.whole_possible
+            and self.decider is not None
+            and self.decider.whole_verdict(self.candidate) == "undecided"
+        )
 
     def wanted(self, position: int) -> bool:
         """Would the unit at this place be taken, as things stand? Only ever turns from yes to no."""
@@ -78,15 +97,20 @@ class Walk:
     @property
     def finished(self) -> bool:
         """Nothing is left that any test wants."""
-        return self.cursor >= len(self.plan.units) or self._all_decided
+        return self.cursor >= len(self.plan.units) or self.all_decided
 
     @property
-    def _all_decided(self) -> bool:
+    def all_decided(self) -> bool:
         return not self.whole_wanted and all(self.decided(name) for name in self.plan.judged)
+
+    @property
+    def waits(self) -> bool:
+        """Can only the outcomes of others move the cursor? Never, where one candidate is judged alone."""
+        return False
 
     def ahead(self) -> Iterator[int]:
         """Places from the cursor on whose units are wanted as things stand, in order."""
-        if self._all_decided:
+        if self.all_decided:
             return
         for position in range(self.cursor, len(self.plan.units)):
             if self.wanted(position):
@@ -95,25 +119,28 @@ class Walk:
     def advance(self, outcomes: Mapping[str, Outcome]) -> None:
         """Take units as far as outcomes are there."""
         units = self.plan.units
-        while self.cursor < len(units) and not self._all_decided:
+        while self.cursor < len(units) and not self.all_decided:
             if self.wanted(self.cursor):
                 unit = units[self.cursor]
                 found = [outcomes.get(item) for item in unit.items]
                 if None in found:
                     return
-                self._take(unit, [one for one in found if one is not None])
+                step = self.take(unit, [one for one in found if one is not None])
+                if step is not None and self.decider is not None:
+                    self.decider.feed(unit.slice, self.candidate, step.difference, step.draw)
             self.cursor += 1
 
-    def _take(self, unit: Unit, found: list[Outcome]) -> None:
+    def take(self, unit: Unit, found: list[Outcome]) -> Step | None:
+        """Take the unit at the cursor; returns what the decider has to be fed, if anything."""
         failed = [one for one in found if isinstance(one, Unjudged)]
         scored = tuple(one for one in found if isinstance(one, Scored))
         self.gone += len(found) - len(failed) - len(scored)
         if failed:
             # Half a conversation is not a unit. Its slice stays undecided until the missing replays are made.
             self.unjudged.setdefault(unit.slice, []).extend(failed)
-            return
+            return None
         if not scored:
-            return
+            return None
         difference = sum(self._difference(unit.slice, one) for one in scored) / len(scored)
         draw = self._draws[self.cursor]
         if draw.whole and not self.whole_wanted:
@@ -126,8 +153,8 @@ class Walk:
         test = self.agreement.get(unit.slice)
         if test is not None:
             test.update(difference)
-        elif self.decider is not None:
-            self.decider.feed(unit.slice, CANDIDATE, difference, draw)
+            return None
+        return Step(difference, draw)
 
     def _difference(self, slice_name: str, one: Scored) -> float:
         """The difference of a pair; a judge's without its liking for length, as far as that is known by now."""
@@ -151,11 +178,11 @@ class Walk:
         test = self.agreement.get(slice_name)
         if test is not None:
             return SliceState(test.n, test.mean, test.interval(), "undecided", None, test.certify, test.halt)
-        return None if self.decider is None else self.decider.state(slice_name, CANDIDATE)
+        return None if self.decider is None else self.decider.state(slice_name, self.candidate)
 
     def trace(self, slice_name: str, points: int = 48) -> list[TracePoint]:
         """The interval of a judged slice as it narrowed so far, for a chart."""
         test = self.agreement.get(slice_name)
         if test is not None:
             return test.trace(points)
-        return [] if self.decider is None else self.decider.trace(slice_name, CANDIDATE, points)
+        return [] if self.decider is None else self.decider.trace(slice_name, self.candidate, points)
