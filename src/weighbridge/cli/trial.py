@@ -1,4 +1,4 @@
-"""`weighbridge trial quote | run | show | slices`."""
+"""`weighbridge trial quote | run | sweep | show | slices | split`."""
 
 import sys
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from rich.text import Text
 from weighbridge.app import gateway_of, keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
+from weighbridge.cli.sweep_output import print_sweep
 from weighbridge.cli.trial_progress import shown_progress
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
@@ -30,11 +31,12 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.discover import Slices, discover
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings, read_object
-from weighbridge.trials.prepare import route_of
+from weighbridge.trials.prepare import route_named, route_of
 from weighbridge.trials.prompts import prompts_of
 from weighbridge.trials.quote import Quote, make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
+from weighbridge.trials.sweep.run import run_sweep
 
 
 class Which(StrEnum):
@@ -148,6 +150,62 @@ def run(
     raise typer.Exit(_code(ended.verdict))
 
 
+@app.command(
+    epilog="Exit code 0: every candidate has lost on the whole or is decided throughout; 2: something is undecided."
+)
+def sweep(
+    route: Route,
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", metavar="ARM", help="An arm of the route; repeat it. None: all candidates."),
+    ] = None,
+    slice_name: Slice = None,
+    sample: Sample = None,
+    margin: Margin = 0.03,
+    alpha: Alpha = 0.05,
+    max_usd: Annotated[
+        str | None, typer.Option("--max-usd", metavar="USD", help="Never spend more than this on the whole sweep.")
+    ] = None,
+    seed: Seed = 0,
+    concurrency: Concurrency = 16,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new sweep on all traffic.")] = False,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take answers that earlier trials got from the same arms, do not pay again.")
+    ] = False,
+    json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Compare all candidates of a route (models, hosts, prompts) on the same requests, as one family.
+
+    Certificates hold at alpha over slices times candidates, so the best of many is no lucky one. A candidate that is
+    proved worse is not asked further. Each keeps its own evidence and verdict; the table ranks them by verdict and by
+    measured cost on the same rows. Interrupt it at any time: the same command goes on where it was.
+    """
+    loaded = load(config)
+    section = route_named(loaded, route)
+    names = tuple(dict.fromkeys(candidates or section.candidates))
+    if not names:
+        raise UsageError(f"route {section.name} has no candidates: add some to `candidates` of its [[route]]")
+    for name in names:
+        route_of(loaded, route, name)
+    asked = _settings(section.name, names[0], margin, alpha, seed, False, slice_name, sample)
+    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
+    GraderBook(loaded, section.name)
+    with gateway_of(loaded) as gateway, shown_progress() as (show, say):
+        swept = run_sweep(loaded, gateway.control, gateway.base_url, asked, names, options, show=show, say=say)
+    if json:
+        sys.stdout.write(outside(canonical(swept.sweep).decode()) + "\n")
+    else:
+        print_sweep(swept.sweep)
+    # A loser's slices may stay open: it was halted because the whole was enough to lose on.
+    undecided = any(
+        "undecided" in (row.overall, *(() if row.overall == "inferior" else row.slices.values()))
+        for row in swept.sweep.rows
+    )
+    raise typer.Exit(ExitCode.UNDECIDED if undecided or swept.sweep.not_asked else ExitCode.DONE)
+
+
 def _usd(text: str | None) -> Decimal | None:
     try:
         return None if text is None else Decimal(text.removeprefix("$"))
@@ -202,15 +260,6 @@ def show(
     raise typer.Exit(_code(verdict))
 
 
-def _route_name(loaded: Loaded, given: str) -> str:
-    """The name of a route given by name or alias. Raises `UsageError`."""
-    for row in loaded.config.route:
-        if given in (row.name, *row.aliases):
-            return row.name
-    known = ", ".join(row.name for row in loaded.config.route) or "none"
-    raise UsageError(f"{given}: {loaded.file} has no such route; it has: {known}")
-
-
 @app.command()
 def slices(
     route: Annotated[str, typer.Argument(help="The route (or an alias of it).")],
@@ -223,7 +272,7 @@ def slices(
     name or id as a tag (`x-weighbridge-tag: kind=...`) and add `tag:kind` to the route's `slice_by`.
     """
     loaded = load(config)
-    name = _route_name(loaded, route)
+    name = route_named(loaded, route).name
     with keeper_of(loaded):
         read = list(prompts_of(TrialLog(loaded), name))
     found = discover([one for one in read if one is not None])
@@ -247,7 +296,7 @@ def split(
     verdicts then come from half B only, the evidence records it, and `weighbridge verify` checks it.
     """
     loaded = load(config)
-    name = _route_name(loaded, route)
+    name = route_named(loaded, route).name
     for exchange in TrialLog(loaded).users(name):
         if exchange.outcome == "ok" and split_of(exchange.conversation) == which:
             print(exchange.id)

@@ -262,7 +262,7 @@ class Carry:
         evidence, verdict = conclude(
             self.walk,
             self.items,
-            {**self._recall.used, **self.replays},
+            self.answers,
             finding,
             stopped,
             last_broken,
@@ -289,9 +289,18 @@ class Carry:
         )
 
     @property
+    def answers(self) -> dict[str, Exchange]:
+        """The exchanges behind its pairs, by id, whoever paid for them."""
+        return {**self._recall.used, **self.replays}
+
+    def finish(self) -> None:
+        """Mark its trial as carried to the end."""
+        self._journal.finish()
+
+    @property
     def complete(self) -> bool:
         """Is nothing left to do for this plan?"""
-        return self.walk.finished and not self.walk.unjudged
+        return self.walk.finished and not self.walk.unjudged and not self.walk.cut_short
 
 
 def put(control: ControlClient, kind: ObjectKind, name: str, record: msgspec.Struct) -> str:

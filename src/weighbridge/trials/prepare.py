@@ -13,6 +13,7 @@ from weighbridge.grading.gold import GoldBook, load_gold
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.trial import Split, trial_id
 from weighbridge.store.control import ControlClient
+from weighbridge.store.layout import Layout
 from weighbridge.trials.frame import NO_GOLD, NO_GRADER, NOT_SAMPLED, Frame, Item, build_frame, order_items, span_of
 from weighbridge.trials.journal import is_finished
 from weighbridge.trials.log import TrialLog
@@ -27,13 +28,19 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What a person should know before money is spent."""
 
 
-def route_of(loaded: Loaded, name: str, candidate: str) -> RouteSection:
-    """The route by name or alias, with its candidate checked. Raises `UsageError`."""
+def route_named(loaded: Loaded, name: str) -> RouteSection:
+    """The route by name or alias. Raises `UsageError`."""
     routes = loaded.config.route
     route = next((row for row in routes if row.name == name or name in row.aliases), None)
     if route is None:
         known = ", ".join(row.name for row in routes) or "none"
         raise UsageError(f"--route {name}: {loaded.file} has no such route; it has: {known}")
+    return route
+
+
+def route_of(loaded: Loaded, name: str, candidate: str) -> RouteSection:
+    """The route by name or alias, with its candidate checked. Raises `UsageError`."""
+    route = route_named(loaded, name)
     if candidate == route.incumbent:
         raise UsageError(f"--candidate {candidate}: it is the incumbent of route {route.name}; name another arm")
     if candidate not in route.candidates:
@@ -71,6 +78,19 @@ def frame_of(
 def split_for(loaded: Loaded, candidate: str) -> Split | None:
     """The half of the traffic that verdicts about an arm may come from; `None` for all of it."""
     return None if loaded.arm(candidate).tuned_on is None else "b"
+
+
+def split_of_arm(
+    loaded: Loaded, control: ControlClient, layout: Layout, settings: Settings, earlier: Iterable[TrialPlan]
+) -> Split | None:
+    """The half that a trial of `settings` may use, by the configuration and by what the store remembers.
+
+    Once tuned, always tuned: taking the word out of the configuration does not bring split A back.
+    """
+    identity = loaded.arm_identity(settings.candidate)
+    if any(plan.settings.split is not None for plan in earlier if plan.arm == identity):
+        return "b"
+    return split_for(loaded, settings.candidate)
 
 
 def nothing_usable(frame: Frame, captures: bool) -> str | None:
@@ -121,25 +141,22 @@ def prepare(
     graders = GraderBook(loaded, route.name)
     gold, gold_names = load_gold(control, log.layout)
     earlier = plans_of(control, log.layout, settings)
-    # Once tuned, always tuned: taking the word out of the configuration does not bring split A back.
-    identity = loaded.arm_identity(settings.candidate)
-    tuned = any(plan.settings.split is not None for plan in earlier if plan.arm == identity)
-    split = "b" if tuned else split_for(loaded, settings.candidate)
+    split = split_of_arm(loaded, control, log.layout, settings, earlier)
     settings = msgspec.structs.replace(settings, split=split)
     frame = frame_of(loaded, log, route, graders, gold, settings.only_slice, split=split)
     same = [plan for plan in earlier if plan.settings == settings and plan.incumbent == route.incumbent]
     open_plan = same[-1] if same and not is_finished(log.layout.trial(same[-1].trial)) else None
     arm = loaded.arm_identity(settings.candidate)
     new = planned(frame, route, arm, graders, gold_names, settings, table, earlier, wall_ns())
-    if open_plan is not None and not fresh and open_plan.trial != new.trial and _judged_alike(open_plan, new):
+    if open_plan is not None and not fresh and open_plan.trial != new.trial and judged_alike(open_plan, new):
         going_on = (
             f"going on with trial {open_plan.trial}, which has not ended; traffic since then waits for the next (or "
             "--fresh)"
         )
-        return Prepared(plan=open_plan, items=_items(open_plan, frame), said=(going_on,))
+        return Prepared(plan=open_plan, items=items_of(open_plan, frame), said=(going_on,))
     kept = next((plan for plan in reversed(earlier) if plan.trial == new.trial and _same_question(plan, new)), None)
     if kept is not None:
-        return Prepared(plan=kept, items=_items(kept, frame), said=())
+        return Prepared(plan=kept, items=items_of(kept, frame), said=())
     refusal = nothing_usable(frame, loaded.config.capture.bodies)
     if refusal is not None and not any(graders.of(row.slice) is None for row in frame.traffic):
         raise WeighbridgeError(refusal)
@@ -153,10 +170,10 @@ def prepare(
             f"this is look {new.look} at {route.name}/{settings.candidate}: the span is another one than before, and "
             "picking the best of several looks is not covered by alpha"
         )
-    return Prepared(plan=new, items=_items(new, frame), said=tuple(said))
+    return Prepared(plan=new, items=items_of(new, frame), said=tuple(said))
 
 
-def _judged_alike(one: TrialPlan, other: TrialPlan) -> bool:
+def judged_alike(one: TrialPlan, other: TrialPlan) -> bool:
     """The same arm, by the same graders as far as both use them, and the same gold: else two kinds would be mixed."""
     uses = {use.slice: use for use in other.graders}
     return (
@@ -168,7 +185,7 @@ def _same_question(one: TrialPlan, other: TrialPlan) -> bool:
     return one.gold == other.gold and one.graders == other.graders and one.units == other.units
 
 
-def _items(plan: TrialPlan, frame: Frame) -> dict[str, Item]:
+def items_of(plan: TrialPlan, frame: Frame) -> dict[str, Item]:
     names = {name for unit in plan.units for name in unit.items}
     return {item.id: item for item in frame.items if item.id in names}
 

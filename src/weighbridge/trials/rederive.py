@@ -4,6 +4,7 @@
 no pair was left out of the planned order without a reason, and that the tests say what the verdict says.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +18,8 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.conclude import ERASED_MEANWHILE
 from weighbridge.trials.outcome import Gone, Outcome, Scored, Unjudged
 from weighbridge.trials.plan import TrialPlan, read_object
+from weighbridge.trials.sweep.record import Sweep
+from weighbridge.trials.sweep.walk import SweepWalk
 from weighbridge.trials.walk import Walk
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -57,7 +60,11 @@ def rederive(layout: Layout) -> Rederived:
             found.append(Disagreement(where=where, what=f"the plan of trial {evidence.trial} is not in the store"))
             continue
         checked += 1
-        found += [Disagreement(where=where, what=what) for what in disagreements(plan, evidence, verdict)]
+        if verdict.sweep is not None:
+            said = sweep_disagreements(layout, verdict, evidence, [one for one in plans if one is not None])
+        else:
+            said = disagreements(plan, evidence, verdict)
+        found += [Disagreement(where=where, what=what) for what in said]
     return Rederived(verdicts=checked, disagreements=tuple(found))
 
 
@@ -72,8 +79,58 @@ def _belongs(plan: TrialPlan, evidence: Evidence) -> bool:
     return (plan.trial, plan.span.digest, plan.graders) == (evidence.trial, evidence.span.digest, evidence.graders)
 
 
+def sweep_disagreements(layout: Layout, verdict: Verdict, evidence: Evidence, plans: Sequence[TrialPlan]) -> list[str]:
+    """What does not follow in a verdict of a sweep: its family is walked again, all candidates together."""
+    assert verdict.sweep is not None  # noqa: S101 (asked by the caller)
+    sweep = _read(layout, verdict.sweep, Sweep)
+    if sweep is None:
+        return [f"its sweep {verdict.sweep[:12]} is not in the store, or was changed"]
+    members: dict[str, tuple[TrialPlan, Evidence]] = {}
+    for row in sweep.rows:
+        other = _read(layout, row.evidence, Evidence)
+        plan = None if other is None else next((one for one in plans if _belongs(one, other)), None)
+        if other is None or plan is None:
+            return [f"evidence or plan of {row.candidate}, a candidate of its sweep, is not in the store"]
+        members[row.candidate] = (plan, other)
+    if members.get(str(verdict.candidate), (None, None))[1] != evidence:
+        return ["its evidence is not the one that its sweep names"]
+    return family_disagreements(members, sweep, verdict)
+
+
+def family_disagreements(
+    members: Mapping[str, tuple[TrialPlan, Evidence]], sweep: Sweep, verdict: Verdict
+) -> list[str]:
+    """The same, from the family's plans and evidence by candidate. Pure."""
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    first = next(iter(members.values()))[0]
+    for name, (plan, evidence) in members.items():
+        found = foreign_pairs(plan, evidence)
+        if (plan.units, plan.weights, plan.settings.family) != (first.units, first.weights, first.settings.family):
+            found.append("its plan is another than the one of its sweep")
+        if found:
+            return [f"{name}: {what}" for what in found]
+        outcomes[name] = _outcomes(plan, evidence, sweep.units)
+    family = [name.partition(" ")[0] for name in first.settings.family]
+    if sorted(members) != sorted(family):
+        return [f"its sweep has candidates {', '.join(sorted(members))}, the plan {', '.join(sorted(family))}"]
+    # In the planned order: of equal e-values the first one of the family is certified first.
+    walk = SweepWalk({name: members[name][0] for name in family}, outcomes)
+    for row in sweep.rows:
+        if row.left_out_at is not None:
+            walk.leave_out(row.candidate, row.left_out_at)
+    walk.advance(sweep.units)
+    lane = walk.lanes[str(verdict.candidate)]
+    return stray(lane, members[lane.candidate][1], verdict)
+
+
 def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list[str]:
     """What does not follow. Pure."""
+    found = foreign_pairs(plan, evidence)
+    return found or stray(walked(plan, evidence), evidence, verdict)
+
+
+def foreign_pairs(plan: TrialPlan, evidence: Evidence) -> list[str]:
+    """Pairs that the plan does not allow."""
     if evidence.split != plan.settings.split:
         return [f"the evidence says split {evidence.split}, the plan {plan.settings.split}"]
     if evidence.split is not None:
@@ -84,7 +141,12 @@ def disagreements(plan: TrialPlan, evidence: Evidence, verdict: Verdict) -> list
     foreign = known.keys() - {name for unit in plan.units for name in unit.items}
     if foreign:
         return [f"{len(foreign)} pairs are not in the plan, {min(foreign)} for one"]
-    walk = walked(plan, evidence)
+    return []
+
+
+def stray(walk: Walk, evidence: Evidence, verdict: Verdict) -> list[str]:
+    """Where evidence and verdict differ from a walk over the evidence's own pairs."""
+    plan = walk.plan
     if [one.item for _, scored in walk.taken for one in scored] != [pair.item for pair in evidence.pairs]:
         return ["the pairs are not those that the planned order gives"]
     if walk.gone > evidence.span.left_out.get(ERASED_MEANWHILE, 0):
@@ -115,8 +177,11 @@ def walked(plan: TrialPlan, evidence: Evidence) -> Walk:
     return walk
 
 
-def _outcomes(plan: TrialPlan, evidence: Evidence) -> dict[str, Outcome]:
-    """The pairs as outcomes; what is missing before the last of them failed or was erased, as the evidence says."""
+def _outcomes(plan: TrialPlan, evidence: Evidence, units: int | None = None) -> dict[str, Outcome]:
+    """The pairs as outcomes; what is missing before the last of them failed or was erased, as the evidence says.
+
+    units: how far the walk came, where that is known.
+    """
     found: dict[str, Outcome] = {
         pair.item: Scored(
             item=pair.item, replay=pair.replay, incumbent=pair.incumbent, candidate=pair.candidate, length=pair.length
@@ -124,7 +189,8 @@ def _outcomes(plan: TrialPlan, evidence: Evidence) -> dict[str, Outcome]:
         for pair in evidence.pairs
     }
     places = [at for at, unit in enumerate(plan.units) if any(name in found for name in unit.items)]
-    for at, unit in enumerate(plan.units[: max(places, default=-1) + 1]):
+    end = max(places, default=-1) + 1 if units is None else units
+    for at, unit in enumerate(plan.units[:end]):
         for name in unit.items:
             if name not in found:
                 failed = Unjudged(item=name, reason=f"unit {at}")

@@ -108,6 +108,11 @@ class Walk:
         """Can only the outcomes of others move the cursor? Never, where one candidate is judged alone."""
         return False
 
+    @property
+    def cut_short(self) -> bool:
+        """Did the others go on without it? Never, where one candidate is judged alone."""
+        return False
+
     def ahead(self) -> Iterator[int]:
         """Places from the cursor on whose units are wanted as things stand, in order."""
         if self.all_decided:

@@ -39,6 +39,10 @@ class Lane(Walk):
 
     @property
     def left_out(self) -> bool:
+        return self.left_out_at is not None and self.cursor >= self.left_out_at
+
+    @property
+    def cut_short(self) -> bool:
         return self.left_out_at is not None
 
     @property
@@ -82,16 +86,17 @@ class SweepWalk:
         self.units = first.units
         self.cursor = 0
 
-    def leave_out(self, candidate: str) -> None:
-        """It cannot be asked any more: from the cursor on it is a step of no item."""
+    def leave_out(self, candidate: str, at: int | None = None) -> None:
+        """It cannot be asked any more: from the unit `at`, or else from the cursor on, it is a step of no item."""
         lane = self.lanes[candidate]
         if lane.left_out_at is None:
-            lane.left_out_at = self.cursor
+            lane.left_out_at = self.cursor if at is None else at
 
-    def advance(self) -> bool:
-        """Take units as far as outcomes are there. Did the cursor move?"""
+    def advance(self, until: int | None = None) -> bool:
+        """Take units as far as outcomes are there, at most up to `until`. Did the cursor move?"""
         began = self.cursor
-        while self.cursor < len(self.units):
+        end = len(self.units) if until is None else min(until, len(self.units))
+        while self.cursor < end:
             # Who takes part is fixed here, before this unit's outcomes are looked at.
             wanting = [lane for lane in self.lanes.values() if not lane.all_decided and lane.wanted(self.cursor)]
             if not wanting and all(lane.all_decided for lane in self.lanes.values()):
