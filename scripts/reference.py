@@ -25,6 +25,7 @@ from scripts.alert_rules import rules_file
 from scripts.dialects import page as dialects
 from scripts.grafana_board import board
 from scripts.runbooks import runbook_pages
+from weighbridge.admin.table import described
 from weighbridge.cli.root import root
 from weighbridge.config.tree import Config
 
@@ -227,7 +228,14 @@ def dialects_page() -> str:
 
 # --- pages on disk ----------------------------------------------------------------------------------------------------
 
-WRITERS = {"config.md": config_page, "cli.md": cli_page, "dialects.md": dialects_page}
+
+def admin_api() -> str:
+    return described().decode()
+
+
+WRITERS = {
+    "config.md": config_page, "cli.md": cli_page, "dialects.md": dialects_page, "openapi.json": admin_api,
+}  # fmt: skip
 
 
 def stale(pages: Path = PAGES) -> dict[str, str]:

@@ -2,17 +2,24 @@
 
 import socket
 from collections.abc import Iterable
+from typing import cast
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from weighbridge.admin.account import account_doors
+from weighbridge.admin.api.changes import Changes
+from weighbridge.admin.api.openapi import openapi
+from weighbridge.admin.api.people import PeopleCalls
+from weighbridge.admin.api.reads import Reads
 from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.doors import Door, Gate, OpenDoor, site
 from weighbridge.admin.entrance import Entrance
 from weighbridge.admin.keeper import Keeper
-from weighbridge.admin.pages.shell import Dashboard, PageDoor
+from weighbridge.admin.owned import Owned
+from weighbridge.admin.pages.shell import Dashboard, PageDoor, nothing
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.people import Person
 from weighbridge.admin.process import hosts_of
@@ -22,11 +29,43 @@ from weighbridge.store.layout import Layout
 
 def doors(keeper: Keeper, board: Dashboard) -> tuple[Door, ...]:
     """Every door for people who are known."""
-    return (*account_doors(keeper), *(_page(door, board) for door in PAGES))
+    api = api_doors(keeper, board)
+    return (*account_doors(keeper), *(_page(door, board) for door in PAGES), *api, _description(openapi(api)))
+
+
+def api_doors(keeper: Keeper, board: Dashboard) -> tuple[Door, ...]:
+    return (*Reads(board).doors(), *Changes(board, keeper).doors(), *PeopleCalls(keeper).doors())
+
+
+def described() -> bytes:
+    """The API's description, for the reference: doors say what they are without being asked for anything."""
+    return openapi(api_doors(cast("Keeper", None), cast("Dashboard", None)))
+
+
+def _description(body: bytes) -> Door:
+    async def handler(request: Request, person: Person) -> Response:
+        return Response(body, media_type="application/json")
+
+    return Door(method="GET", path="/api/v1/openapi.json", role=None, handler=handler)
+
+
+ABOUT_ALL = ("/audit", "/alerts", "/alerts/{alert}")
+"""Pages that tell of every team's things at once."""
+
+
+def _is_theirs(board: Dashboard, door: PageDoor, request: Request, person: Person) -> bool:
+    """Is what the address names theirs to see? Lists leave out by themselves what is not."""
+    if door.path in ABOUT_ALL:
+        return False
+    owned, named = Owned(board.sources, person.teams), request.path_params
+    checks = {"route": owned.route, "budget": owned.budget, "trial": owned.trial}
+    return all(check(named[name]) for name, check in checks.items() if name in named)
 
 
 def _page(door: PageDoor, board: Dashboard) -> Door:
     async def handler(request: Request, person: Person) -> Response:
+        if person.teams is not None and not await run_in_threadpool(_is_theirs, board, door, request, person):
+            return nothing(request, person, "such page")
         return await door.handler(board, request, person)
 
     return Door(

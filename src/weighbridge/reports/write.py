@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,12 +24,23 @@ def to_json(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
+def rendered(report: Report, kind: Literal["html", "json", "markdown"]) -> bytes:
+    """One of the three files."""
+    match kind:
+        case "html":
+            return html.render(report).encode()
+        case "json":
+            return to_json(report)
+        case "markdown":
+            return markdown.render(report).encode()
+
+
 def write(report: Report, folder: Path) -> Written:
     """Write the three files, each whole or not at all. Raises `WeighbridgeError` where the folder cannot be written."""
     files = {
-        "index.html": html.render(report).encode(),
-        "report.json": to_json(report),
-        "summary.md": markdown.render(report).encode(),
+        "index.html": rendered(report, "html"),
+        "report.json": rendered(report, "json"),
+        "summary.md": rendered(report, "markdown"),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

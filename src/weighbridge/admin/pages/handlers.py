@@ -7,11 +7,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages import alertviews, auditview, budgetviews, exchangeviews, licenceviews, ramps, trialviews
 from weighbridge.admin.pages.live import live
 from weighbridge.admin.pages.overview import overview
 from weighbridge.admin.pages.shell import Dashboard, Person, fragment, nothing, page
-from weighbridge.admin.pages.trialviews import TrialView
+from weighbridge.admin.pages.trialviews import TrialLine, TrialView
 from weighbridge.errors import WeighbridgeError
 from weighbridge.records.evidence import Pair
 from weighbridge.scan import words as scan_words
@@ -48,7 +49,9 @@ async def first(board: Dashboard, request: Request, person: Person) -> Response:
 async def routes(board: Dashboard, request: Request, person: Person) -> Response:
     def read() -> dict[str, object]:
         told = board.sources.told()
-        return {"rows": ramps.routes(board.sources, told), "keeper_why": told.why}
+        owned = Owned(board.sources, person.teams)
+        rows = [row for row in ramps.routes(board.sources, told) if owned.route(row.route.name)]
+        return {"rows": rows, "keeper_why": told.why}
 
     return page(request, person, "routes.html.j2", "Routes and ramps", await run_in_threadpool(read))
 
@@ -80,7 +83,11 @@ async def route_live(board: Dashboard, request: Request, person: Person) -> Resp
 
 
 async def trials(board: Dashboard, request: Request, person: Person) -> Response:
-    rows = await run_in_threadpool(trialviews.trials, board.sources)
+    def read() -> list[TrialLine]:
+        owned = Owned(board.sources, person.teams)
+        return [row for row in trialviews.trials(board.sources) if owned.route(row.route)]
+
+    rows = await run_in_threadpool(read)
     return page(request, person, "trials.html.j2", "Trials", {"rows": rows})
 
 
@@ -113,7 +120,9 @@ async def trial_live(board: Dashboard, request: Request, person: Person) -> Resp
 async def budgets(board: Dashboard, request: Request, person: Person) -> Response:
     def read() -> dict[str, object]:
         told = board.sources.told()
-        return {"rows": budgetviews.budgets(board.sources, told), "keeper_why": told.why}
+        owned = Owned(board.sources, person.teams)
+        rows = [row for row in budgetviews.budgets(board.sources, told) if owned.budget(row.budget.name)]
+        return {"rows": rows, "keeper_why": told.why}
 
     return page(request, person, "budgets.html.j2", "Budgets", await run_in_threadpool(read))
 

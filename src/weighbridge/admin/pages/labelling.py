@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from weighbridge.admin.labels import Labelling
+from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages.shell import Dashboard, Person, nothing, page
 from weighbridge.admin.pages.sources import Sources
 from weighbridge.errors import UsageError, WeighbridgeError
@@ -89,7 +90,11 @@ def judged(sources: Sources) -> tuple[Judged, ...]:
 
 
 async def listed(board: Dashboard, request: Request, person: Person) -> Response:
-    rows = await run_in_threadpool(judged, board.sources)
+    def read() -> list[Judged]:
+        owned = Owned(board.sources, person.teams)
+        return [row for row in judged(board.sources) if owned.route(row.route)]
+
+    rows = await run_in_threadpool(read)
     return page(request, person, "labels.html.j2", "Labels", {"rows": rows})
 
 

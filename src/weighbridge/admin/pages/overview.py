@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages.charts import Chart, Series
 from weighbridge.admin.pages.sources import Sources, Told
 from weighbridge.admin.pages.traffic import KINDS, RouteSums, Sums, Traffic, traffic
@@ -54,7 +55,9 @@ def overview(sources: Sources, now_ns: int, teams: Sequence[str] | None, told: T
     said = sources.told() if told is None else told
     if sources.problem is not None:
         notes.append(f"The configuration file cannot be used as it is now: {sources.problem}")
-    ramps = None if said.ramps is None else {row.state.route: row for row in said.ramps}
+    owned = Owned(sources, None if teams is None else tuple(teams)) if table is not None or teams is None else None
+    shown = () if said.ramps is None or owned is None else [row for row in said.ramps if owned.route(row.state.route)]
+    ramps = None if said.ramps is None else {row.state.route: row for row in shown}
     verdicts = newest_verdicts(sources)
     by_route = {row.route: row for row in found.routes}
     lines = tuple(
@@ -64,13 +67,16 @@ def overview(sources: Sources, now_ns: int, teams: Sequence[str] | None, told: T
             ramp=None if ramps is None else ramps.get(route.name),
         )
         for route in (table.routes if table is not None else ())
+        if owned is not None and owned.route(route.name)
     )  # fmt: skip
     over = ("settled", "rolled_back", "rejected")
     return Overview(
         traffic=found, spend=spend_chart(found), share=share_chart(found), routes=lines,
-        standings=None if said.standings is None else said.standings.rows,
-        ramps=said.ramps,
-        moving=None if said.ramps is None else sum(row.state.stage not in over for row in said.ramps),
+        standings=None
+        if said.standings is None
+        else tuple(row for row in said.standings.rows if owned is not None and owned.budget(row.budget)),
+        ramps=None if said.ramps is None else tuple(shown),
+        moving=None if said.ramps is None else sum(row.state.stage not in over for row in shown),
         keeper_why=said.why, table_number=None if table is None else table.number,
         table_ns=None if table is None else table.created_ns, notes=tuple(notes),
     )  # fmt: skip
