@@ -33,6 +33,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     """The whole request, for graders of one's own."""
     parallel_tool_calls: bool = True
+    later: bool = False
+    """The request holds answers that a model gave earlier: a later turn of a conversation, or a step of an agent."""
 
 
 class _Part(msgspec.Struct):
@@ -45,6 +47,7 @@ _Content = str | list[_Part] | None
 
 class _Turn(msgspec.Struct):
     role: str = ""
+    type: str = ""
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -112,7 +115,9 @@ def question_of(body: bytes) -> Question:
         text = next((one for one in reversed(said) if one.strip()), said[-1])
     choosing = request.tool_choice if isinstance(request.tool_choice, _Choosing) else _Choosing()
     parallel = request.parallel_tool_calls is not False and choosing.disable_parallel_tool_use is not True
-    return Question(text=(text or "").strip() or None, body=body, parallel_tool_calls=parallel)
+    # A call of a tool stands in OpenAI's responses as an item without a role.
+    later = any(turn.role == "assistant" or turn.type in ("function_call", "reasoning") for turn in turns)
+    return Question(text=(text or "").strip() or None, body=body, parallel_tool_calls=parallel, later=later)
 
 
 def prompt_sha256(text: str) -> str:

@@ -54,7 +54,7 @@ def conclude(
     said: why no more was asked, beside what `stopped` says.
     """
     plan, settings = walk.plan, walk.plan.settings
-    notes = [*_notes(walk), *_cost_notes(replays)]
+    notes = [*_notes(walk), *_step_notes(walk, items), *_cost_notes(replays)]
     evidence = Evidence(
         schema=EVIDENCE_SCHEMA,
         trial=plan.trial,
@@ -126,6 +126,20 @@ def _notes(walk: Walk) -> list[str]:
     if crossing:
         notes.append(f"{crossing} conversations lie in several slices; their parts count as units of their slices.")
     return notes
+
+
+def _step_notes(walk: Walk, items: Mapping[str, Item]) -> list[str]:
+    """Agents and conversations: what a verdict by steps does not say."""
+    judged = [items[one.item] for _, scored in walk.taken for one in scored]
+    later = sum(item.later for item in judged)
+    if not later:
+        return []
+    return [
+        f"{later:,} of {len(judged):,} judged requests are later turns or steps of an agent. Each was judged by itself "
+        "on the recorded context, as the incumbent left it: this says how the candidate goes on from there, not "
+        "how many steps it takes or whether it finishes a task, and it cannot price one. That takes "
+        "outcomes (see the ramp)."
+    ]
 
 
 def _cost_notes(replays: Mapping[str, Exchange]) -> list[str]:

@@ -61,6 +61,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     hand_written: bool = False
     cost_nanousd: int | None = None
     """What the incumbent's answer cost."""
+    later: bool = False
+    """A later turn or an agent's step: it is replayed on the recorded context."""
 
 
 class SliceTraffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +246,7 @@ def _item(
         note=graded.note,
         hand_written=HAND_WRITTEN_TAG in exchange.tags,
         cost_nanousd=exchange.cost_nanousd,
+        later=question.later,
     )
 
 

@@ -12,7 +12,7 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.journal import is_finished, read_outcomes
 from weighbridge.trials.plan import TrialPlan
 from weighbridge.trials.rederive import walked
-from weighbridge.trials.walk import CANDIDATE, Measure, Walk
+from weighbridge.trials.walk import Measure, Walk
 
 POINTS = 48
 
@@ -83,6 +83,9 @@ def _slice(walk: Walk, name: str) -> SliceWatch:
     state = walk.state(name)
     has = state is not None and state.n > 0
     certifies = walk.decider is not None and name not in walk.measured
+    verdict: VerdictWord = "undecided" if state is None else state.verdict
+    # In a sweep a certificate is the whole family's to give; one candidate's journal cannot know it.
+    decided = verdict != "undecided" and not (walk.plan.settings.family and verdict == "non_inferior")
     return SliceWatch(
         slice=name,
         weight=walk.plan.weights[name],
@@ -91,10 +94,10 @@ def _slice(walk: Walk, name: str) -> SliceWatch:
         difference=state.difference if has and state is not None else None,
         low=state.interval[0] if has and state is not None else None,
         high=state.interval[1] if has and state is not None else None,
-        verdict="undecided" if state is None else state.verdict,
-        decided_at=None if state is None else state.decided_at,
+        verdict=verdict if decided else "undecided",
+        decided_at=state.decided_at if state is not None and decided else None,
         measure=walk.measured.get(name),
         unjudged=len({row.reason for row in walk.unjudged.get(name, [])}),
-        still_needed=walk.decider.still_needed(name, CANDIDATE) if certifies and has and walk.decider else None,
+        still_needed=walk.decider.still_needed(name, walk.candidate) if certifies and has and walk.decider else None,
         points=tuple(Point(one.n, one.mean, one.low, one.high) for one in walk.trace(name, POINTS)),
     )

@@ -113,6 +113,12 @@ def _notes(decided: Decided, file: PairsFile) -> tuple[str, ...]:
             f"{decided.crossing:,} clusters lie in several slices: their parts are units of their slices, and one unit "
             "of the whole."
         )
+    for name, values in file.repeats:
+        notes.append(
+            f"Column {name} has about {values:,} values on {pairs.n:,} rows. If rows with the same value are runs or "
+            f"turns of one thing they are one unit, and counted apart the verdict can be wrong: run it with "
+            f"--cluster {name}."
+        )
     if columns.unused:
         shown = ", ".join(columns.unused[:12]) + (f" and {len(columns.unused) - 12} more" * (len(columns.unused) > 12))
         notes.append(f"Columns not used: {shown}.")

@@ -1,5 +1,6 @@
 """A file of pairs, read and checked."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,12 @@ _SCORE = (0.0, 1.0)
 _PROBABILITY = (LABEL_PROBABILITY_MIN, 1.0)
 _WEIGHT = (5e-324, 1.7e308)
 _VALUE_CHARS_MAX = 80
+_ID = re.compile(
+    r"(^|_)(task|item|question|problem|prompt|conversation|session|thread|example|case|request|instance|sample)"
+    r"(_?(id|key|no|number|index|hash|sha256))?$|^q?id$"
+)
+_REPEATS = 0.9
+_ROWS_PER_VALUE_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class PairsFile:
     sha256: str
     columns: Columns
     pairs: Pairs
+    repeats: tuple[tuple[str, int], ...] = ()
+    """Unused columns that look like the ids of what was asked, with how many values they have: fewer than rows."""
 
 
 def read(path: Path, slice_column: str | None = None, cluster_column: str | None = None) -> PairsFile:
@@ -41,7 +50,25 @@ def read(path: Path, slice_column: str | None = None, cluster_column: str | None
         found = checked(raw)
         if isinstance(found, Broken):
             raise WeighbridgeError(_told(source, found))
-        return PairsFile(source.name, source.sha256, columns, found)
+        repeats = () if columns.cluster is not None else _repeats(source, columns, found.n)
+        return PairsFile(source.name, source.sha256, columns, found, repeats)
+
+
+def _repeats(source: Source, columns: Columns, rows: int) -> tuple[tuple[str, int], ...]:
+    """Columns left unused whose values come back a few times each: runs of one task, turns of one conversation.
+
+    A column with few values for many rows is a kind of request, not an id, and one that hardly repeats says nothing.
+    """
+    found = []
+    for name in columns.unused:
+        if _ID.search(name.strip().lower().replace("-", "_").replace(" ", "_")) is None:
+            continue
+        text = source.text(name)
+        row = source.query(f"SELECT approx_count_distinct({text}) FROM {source.relation}").fetchone()  # noqa: S608
+        values = 0 if row is None else int(row[0])
+        if values and rows / _ROWS_PER_VALUE_MAX <= values <= _REPEATS * rows:
+            found.append((name, values))
+    return tuple(found)
 
 
 def _raw(source: Source, columns: Columns) -> Raw:

@@ -81,7 +81,8 @@ class Broken:
 
 
 _NUMBER = (
-    "allowed is a number from 0 to 1 (true and false count as 1 and 0), empty where there is none; rescale the scores"
+    "allowed is a number from 0 to 1 (true and false count as 1 and 0), empty where there is none; rescale the scores, "
+    "and grade what is not a number"
 )
 _BOTH = "a pair needs both; fill it or remove the row from both arms before anything is decided"
 
