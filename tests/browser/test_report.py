@@ -1,22 +1,16 @@
 """The report in a real browser. With SCREENSHOTS=FOLDER the pictures are kept there, to be looked at."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import EXECUTABLE, Browser, browser
+from tests.browser.conftest import DESKTOP, PHONE, OpenPage, Scheme, Watched
 from tests.reports.made import SliceShape, arm, inputs, table, trial
 from weighbridge.reports.build import assemble
 from weighbridge.reports.write import write
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium here (Debian: apt-get install chromium)"),
-]
-
-PHONE, DESKTOP = 390, 1280
+pytestmark = [pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +24,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(report, tmp_path_factory.mktemp("report")).html
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
@@ -43,64 +31,74 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_asks_for_nothing_and_the_browser_has_nothing_to_say(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=DESKTOP)
-    assert chromium.requests() == [page.as_uri()]
-    assert chromium.complaints() == []
+def test_the_page_asks_for_nothing_and_the_browser_has_nothing_to_say(opened: OpenPage, page: Path) -> None:
+    shown = opened(DESKTOP, "light")
+    watched = Watched(shown)
+    shown.goto(page.as_uri())
+    assert watched.asked == [page.as_uri()]
+    assert watched.complaints == []
 
 
 @pytest.mark.parametrize("width", [320, PHONE, 768, DESKTOP])
-def test_nothing_is_wider_than_the_screen(chromium: Browser, page: Path, width: int) -> None:
-    chromium.open(page, width=width)
-    assert chromium.value("document.documentElement.scrollWidth") <= width
+def test_nothing_is_wider_than_the_screen(opened: OpenPage, page: Path, width: int) -> None:
+    shown = opened(width, "light")
+    shown.goto(page.as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
     # Where a table scrolls inside its own box, a reader on a phone would have to find that out.
     hidden = "[...document.querySelectorAll('.wrap')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
     if width <= PHONE:
-        assert chromium.value(hidden) == 0
+        assert shown.evaluate(hidden) == 0
 
 
-def test_on_a_phone_each_figure_says_what_it_is(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=PHONE)
+def test_on_a_phone_each_figure_says_what_it_is(opened: OpenPage, page: Path) -> None:
+    shown = opened(PHONE, "light")
+    shown.goto(page.as_uri())
     label = "getComputedStyle(document.querySelector('.verdicts td[data-label=Pairs]'), '::before').content"
-    assert chromium.value(label) == '"Pairs"'
+    assert shown.evaluate(label) == '"Pairs"'
 
 
-def test_the_answer_and_its_table_are_on_the_first_screen(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=DESKTOP)
-    assert chromium.value("document.querySelector('.headline').getBoundingClientRect().bottom") < 400
-    assert chromium.value("document.querySelector('.verdicts tbody tr').getBoundingClientRect().bottom") < 900
+def test_the_answer_and_its_table_are_on_the_first_screen(opened: OpenPage, page: Path) -> None:
+    shown = opened(DESKTOP, "light")
+    shown.goto(page.as_uri())
+    assert shown.evaluate("document.querySelector('.headline').getBoundingClientRect().bottom") < 400
+    assert shown.evaluate("document.querySelector('.verdicts tbody tr').getBoundingClientRect().bottom") < 900
 
 
-def test_dark_is_dark_and_light_is_light(chromium: Browser, page: Path) -> None:
+def test_dark_is_dark_and_light_is_light(opened: OpenPage, page: Path) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     colours = {}
-    for scheme in ("light", "dark"):
-        chromium.open(page, width=DESKTOP, scheme=scheme)
-        colours[scheme] = sum(int(part) for part in chromium.value(ground).strip("rgb()").split(","))
+    schemes: tuple[Scheme, ...] = ("light", "dark")
+    for scheme in schemes:
+        shown = opened(DESKTOP, scheme)
+        shown.goto(page.as_uri())
+        colours[scheme] = sum(int(part) for part in shown.evaluate(ground).strip("rgb()").split(","))
     assert colours["light"] > 700
     assert colours["dark"] < 120
 
 
-def test_every_picture_has_a_name_for_a_screen_reader(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=DESKTOP)
-    chromium.call("Accessibility.enable")
-    nodes = chromium.call("Accessibility.getFullAXTree")["nodes"]
+def test_every_picture_has_a_name_for_a_screen_reader(opened: OpenPage, page: Path) -> None:
+    shown = opened(DESKTOP, "light")
+    shown.goto(page.as_uri())
+    session = shown.context.new_cdp_session(shown)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
     images = [node for node in nodes if node.get("role", {}).get("value") == "image" and not node.get("ignored")]
     assert len(images) >= 6
     assert all(node["name"]["value"] for node in images)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
-def test_it_is_drawn(chromium: Browser, page: Path, pictures: Path, width: int, scheme: str) -> None:
-    chromium.open(page, width=width, scheme="dark" if scheme == "dark" else "light")
-    raw = chromium.screenshot(pictures / f"report-{scheme}-{width}.png")
+def test_it_is_drawn(opened: OpenPage, page: Path, pictures: Path, width: int, scheme: Scheme) -> None:
+    shown = opened(width, scheme)
+    shown.goto(page.as_uri())
+    raw = shown.screenshot(path=pictures / f"report-{scheme}-{width}.png", full_page=True)
     assert raw.startswith(b"\x89PNG")
     assert int.from_bytes(raw[16:20], "big") == width
 
 
-def test_it_prints_on_a4_without_losing_the_page_edge(chromium: Browser, page: Path, pictures: Path) -> None:
-    chromium.open(page, width=DESKTOP)
-    raw = chromium.pdf(pictures / "report.pdf")
+def test_it_prints_on_a4_without_losing_the_page_edge(opened: OpenPage, page: Path, pictures: Path) -> None:
+    shown = opened(DESKTOP, "light")
+    shown.goto(page.as_uri())
+    raw = shown.pdf(path=pictures / "report.pdf", prefer_css_page_size=True, print_background=True)
     assert raw.startswith(b"%PDF")
     # A4 in points; Chromium rounds to whole CSS pixels.
     assert b"/MediaBox [0 0 594.9" in raw or b"/MediaBox [0 0 595" in raw

@@ -2,23 +2,20 @@
 
 import os
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from playwright.sync_api import Page
 
-from tests.browser.chromium import EXECUTABLE, Browser, browser
+from tests.browser.conftest import OpenPage, Scheme, Watched
 from weighbridge.scan import assumptions, words
 from weighbridge.scan.assumptions import Assumptions
 from weighbridge.scan.page import render
 from weighbridge.scan.scan import Scan, scan
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium here (Debian: apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.browser]
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "scan_sample.csv"
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -43,22 +40,16 @@ def page(found: Scan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
-def change(chromium: Browser, ident: str, value: float) -> None:
-    chromium.value(
+def change(shown: Page, ident: str, value: float) -> None:
+    shown.evaluate(
         f"""(() => {{ const field = document.querySelector('input[data-row="{ident}"]'); field.value = "{value}";
         field.dispatchEvent(new Event("input", {{ bubbles: true }})); }})()"""
     )
 
 
-def again(chromium: Browser) -> dict[str, str]:
+def again(shown: Page) -> dict[str, str]:
     """Cell -> what the page computed anew."""
-    cells = chromium.value(
+    cells = shown.evaluate(
         "Object.fromEntries([...document.querySelectorAll('td[id]')].map((one) => "
         "[one.id, one.querySelector('.again').textContent]))"
     )
@@ -88,11 +79,12 @@ def close(text: str, nanousd: float) -> bool:
     ],
 )
 def test_a_changed_assumption_gives_in_the_page_what_the_scan_computes_with_it(
-    chromium: Browser, found: Scan, page: Path, ident: str, value: float
+    opened: OpenPage, found: Scan, page: Path, ident: str, value: float
 ) -> None:
-    chromium.open(page, width=1280)
-    assert {} == again(chromium)
-    change(chromium, ident, value)
+    shown = opened(1280, "light")
+    shown.goto(page.as_uri())
+    assert {} == again(shown)
+    change(shown, ident, value)
     row = ROWS.get(ident)
     replaced = msgspec.structs.replace(row, value=value, low=min(row.low, value), high=max(row.high, value))
     paths = [Path(file.file) for file in found.files]
@@ -102,57 +94,62 @@ def test_a_changed_assumption_gives_in_the_page_what_the_scan_computes_with_it(
         for application in anew.applications
         for one in application.alternatives
     }
-    shown = again(chromium)
+    computed = again(shown)
     moved = 0
     for number, application in enumerate(found.applications):
         for column, one in enumerate(application.alternatives):
             cell = f"c-{number}-{column}"
             expected = titles.get((application.name, one.title))
-            if cell not in shown or expected is None:
+            if cell not in computed or expected is None:
                 continue
-            assert close(shown[cell], expected), (application.name, one.title, shown[cell], words.money(expected))
+            assert close(computed[cell], expected), (application.name, one.title, computed[cell], words.money(expected))
             moved += expected != one.cost_nanousd.value
     assert moved > 0
-    chromium.value("document.getElementById('reset').click()")
-    assert {} == again(chromium)
+    shown.evaluate("document.getElementById('reset').click()")
+    assert {} == again(shown)
 
 
-def test_what_is_no_number_changes_nothing(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=1280)
-    chromium.value(
+def test_what_is_no_number_changes_nothing(opened: OpenPage, page: Path) -> None:
+    shown = opened(1280, "light")
+    shown.goto(page.as_uri())
+    shown.evaluate(
         """(() => { const field = document.querySelector('input[data-row="output.open"]'); field.value = "";
         field.dispatchEvent(new Event("input", { bubbles: true })); })()"""
     )
-    assert {} == again(chromium)
+    assert {} == again(shown)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_asks_for_nothing_and_breaks_nothing(chromium: Browser, page: Path, width: int) -> None:
-    for scheme in ("light", "dark"):
-        chromium.open(page, width=width, scheme=scheme)
-        assert [] == chromium.complaints()
-        assert [page.as_uri()] == chromium.requests()
-        assert width >= chromium.value("document.documentElement.scrollWidth")
+def test_the_page_fits_asks_for_nothing_and_breaks_nothing(opened: OpenPage, page: Path, width: int) -> None:
+    schemes: tuple[Scheme, ...] = ("light", "dark")
+    for scheme in schemes:
+        shown = opened(width, scheme)
+        watched = Watched(shown)
+        shown.goto(page.as_uri())
+        assert [] == watched.complaints
+        assert [page.as_uri()] == watched.asked
+        assert width >= shown.evaluate("document.documentElement.scrollWidth")
         if "SCREENSHOTS" in os.environ:
-            chromium.screenshot(Path(os.environ["SCREENSHOTS"]) / f"scan-{width}-{scheme}.png")
+            shown.screenshot(path=Path(os.environ["SCREENSHOTS"]) / f"scan-{width}-{scheme}.png", full_page=True)
 
 
-def test_every_footnote_leads_to_a_row_that_can_be_seen(chromium: Browser, page: Path) -> None:
-    chromium.open(page, width=1280)
-    dead = chromium.value(
+def test_every_footnote_leads_to_a_row_that_can_be_seen(opened: OpenPage, page: Path) -> None:
+    shown = opened(1280, "light")
+    shown.goto(page.as_uri())
+    dead = shown.evaluate(
         "[...document.querySelectorAll('a[href^=\"#\"]')].map((one) => one.getAttribute('href').slice(1))"
         ".filter((id) => !document.getElementById(id)?.getClientRects().length)"
     )
     assert [] == dead
 
 
-def test_it_prints_on_few_pages_with_nothing_cut_off(chromium: Browser, page: Path, tmp_path: Path) -> None:
-    chromium.open(page, width=1280)
-    printed = chromium.pdf(tmp_path / "bill.pdf")
+def test_it_prints_on_few_pages_with_nothing_cut_off(opened: OpenPage, page: Path, tmp_path: Path) -> None:
+    shown = opened(1280, "light")
+    shown.goto(page.as_uri())
+    printed = shown.pdf(path=tmp_path / "bill.pdf", prefer_css_page_size=True, print_background=True)
     assert printed.startswith(b"%PDF")
     if "SCREENSHOTS" in os.environ:
         (Path(os.environ["SCREENSHOTS"]) / "scan.pdf").write_bytes(printed)
-    chromium.call("Emulation.setEmulatedMedia", media="print")
-    chromium.call("Emulation.setDeviceMetricsOverride", width=688, height=900, deviceScaleFactor=1, mobile=False)
-    assert 688 >= chromium.value("document.documentElement.scrollWidth")
-    chromium.call("Emulation.setEmulatedMedia", media="")
+    shown.emulate_media(media="print")
+    shown.set_viewport_size({"width": 688, "height": 900})
+    assert 688 >= shown.evaluate("document.documentElement.scrollWidth")

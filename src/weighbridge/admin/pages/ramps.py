@@ -10,7 +10,7 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.ramp.custody import past_of
 from weighbridge.ramp.stages import ENDED, LADDER, next_of
 from weighbridge.records.evidence import Verdict
-from weighbridge.records.ramp import RampState, RampStatus, Stage, StreamView
+from weighbridge.records.ramp import GateView, RampState, RampStatus, Stage, StreamView
 from weighbridge.records.table import Route
 from weighbridge.store.control import RampAction
 from weighbridge.trials.plan import read_object
@@ -52,8 +52,9 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[RampAction, ...]
     up_to: tuple[Stage, ...]
     """What may be approved."""
-    unknown_gates: tuple[str, ...]
-    """Gates whose answer is unknown: an approval may take them upon itself."""
+    acceptable: tuple[GateView, ...]
+    """Gates that an approval may take upon itself where their answer is unknown when a step is due: those that are not
+    closed now, the unknown ones first. A gate that is open for the next stage may be unknown for a later one."""
     past: tuple[RampState, ...]
     """Newest first."""
     past_why: str | None
@@ -83,7 +84,7 @@ def view_of(sources: Sources, route: Route, told: Told) -> RouteView:
         route=route, status=status, keeper_why=told.why, ladder=() if status is None else ladder_of(status.state),
         meters=() if status is None else tuple(Meter(stream=one, part=part_of(one)) for one in status.streams),
         actions=actions_of(None if status is None else status.state), up_to=_up_to(status),
-        unknown_gates=() if status is None else tuple(gate.name for gate in status.gates if gate.open is None),
+        acceptable=() if status is None else _acceptable(status.gates),
         past=tuple(reversed(past)), past_why=why, proposable=_proposable(sources, route, status),
     )  # fmt: skip
 
@@ -125,6 +126,10 @@ def actions_of(state: RampState | None) -> tuple[RampAction, ...]:
     if state.stage == "paused":
         return ("resume", "approve", "rollback")
     return ("approve", "advance", "pause", "rollback")
+
+
+def _acceptable(gates: Sequence[GateView]) -> tuple[GateView, ...]:
+    return tuple(sorted((gate for gate in gates if gate.open is not False), key=lambda gate: gate.open is True))
 
 
 def _up_to(status: RampStatus | None) -> tuple[Stage, ...]:

@@ -68,6 +68,8 @@ class Sources:
     @property
     def table(self) -> RouteTable:
         """The route table in force. Raises `WeighbridgeError` where there is none."""
+        if not self.layout.table.exists():
+            raise WeighbridgeError("no route table was published in this store yet; `weighbridge serve` publishes one")
         return table_of(self.layout)
 
     def chain(self) -> Snapshot:
