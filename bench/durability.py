@@ -3,6 +3,7 @@
     scripts/bench durability             some twenty minutes on two cores
     scripts/bench durability --short     a few of each
     scripts/bench durability --write     also docs/evidence/durability.md
+    scripts/bench durability --write --only kills    one row of that page anew
 
 Each row is a test of the default run, with more seeds, kills or bytes: a row is written only if it held to the end.
 """
@@ -160,13 +161,16 @@ PARTS: tuple[Callable[[Path, bool], Row], ...] = (
 )  # fmt: skip
 
 
-def page(rows: list[Row], took_s: float) -> str:
-    lines = "\n".join(f"| {row.promise} | {row.what} | {row.figure} |" for row in rows)
+def page(rows: list[Row], before: str) -> str:
+    """`before`: the page as it is, for the rows that this run did not make."""
+    mine = {row.what: f"| {row.promise} | {row.what} | {row.figure} |" for row in rows}
+    kept = {line.split(" | ")[1]: line for line in before.splitlines() if line.startswith("| ") and line[2].isdigit()}
+    lines = "\n".join(sorted((kept | mine).values(), key=lambda line: int(line[2:].partition(" ")[0].strip(","))))
     return f"""# What survives
 
 Written by `scripts/bench durability --write` with Python {platform.python_version()} on {os.cpu_count()} cores shared
-with other work, in {took_s / 60:.0f} minutes. Each row is a test of the default run with more of the same; a row stands
-here because it held to its end. The number is that of the promise.
+with other work. Each row is a test of the default run with more of the same; a row stands here because it held to its
+end. The number is that of the promise.
 
 | | what was done | what came of it |
 |---|---|---|
@@ -187,9 +191,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="weighbridge-durability-") as folder:
                 rows.append(part(Path(folder), given.short))
             print(f"{time.monotonic() - began:6.0f} s  {rows[-1].promise}: {rows[-1].figure}", file=sys.stderr)
-    text = page(rows, time.monotonic() - began)
+    text = page(rows, EVIDENCE.read_text() if EVIDENCE.exists() else "")
     print(text)
-    if given.write:
+    if given.write and not given.short:
         EVIDENCE.write_text(text)
 
 
