@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tests.app.serving import CLIENT_KEY, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
 from tests.gateway.running import until
 from weighbridge.exchanges.reader import read
-from weighbridge.store.control import Seal, SealedCount
+from weighbridge.store.control import Erase, ErasedCount, Seal, SealedCount
 
 Said = tuple[int, bytes, str | None, str | None]
 
@@ -186,3 +187,22 @@ def test_without_the_header_the_keeper_is_not_asked(file: Path, provider: FakePr
         assert {200} == {plain(served.listen).status for _ in range(5)}
         assert 5 == len(provider.bill)
         until(lambda: served.metric("weighbridge_idempotent_total"), lambda total: total == 0)
+
+
+def test_an_erased_answer_is_not_replayed_and_its_request_not_sent_again(file: Path, provider: FakeProvider) -> None:
+    provider.answers["model-a"] = Script(text="canary-7c1f")
+    with serving(file) as served:
+        status, body, exchange, _ = ask(served.listen, "order")
+        assert (200, True) == (status, b"canary-7c1f" in body)
+        assert 200 == ask(served.listen, "another")[0]
+        with served.control() as control:
+            control.call(Erase(exchanges=(str(exchange),)), ErasedCount)
+        again = ask(served.listen, "order")
+        assert 409 == again[0]
+        assert b"canary-7c1f" not in again[1]
+        assert (200, "yes") == (ask(served.listen, "another")[0], ask(served.listen, "another")[3])
+        assert 2 == len(provider.bill)
+        db = apsw.Connection(str(served.layout.database), flags=apsw.SQLITE_OPEN_READONLY)
+        rows = db.execute("SELECT state, answer FROM idempotency ORDER BY state").fetchall()
+        db.close()
+        assert [("answered", True), ("lost", False)] == [(state, answer is not None) for state, answer in rows]

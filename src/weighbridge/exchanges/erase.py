@@ -42,6 +42,8 @@ class Erased:
     """Trials that are running: their journals still name erased exchanges (ids and scores, no text)."""
     damage: tuple[str, ...] = ()
     """Places of the log that could not be read: an exchange there was not erased."""
+    ids: frozenset[str] = frozenset()
+    """Every exchange that was asked for, with or without a body: what else is kept of them must go too."""
 
 
 class _PairNote(msgspec.Struct, frozen=True):
@@ -86,7 +88,7 @@ def erase(
     ids = {exchange.id for exchange in found} | wanted
     busy = _drop_from_trials(layout, ids)
     if not targets:
-        return Erased(0, 0, 0, _with_notes(layout, chain, ids), busy, tuple(map(str, damage)))
+        return Erased(0, 0, 0, _with_notes(layout, chain, ids), busy, tuple(map(str, damage)), frozenset(ids))
     sealed, dropped, rewritten = _rewrite(layout, chain, targets, step)
     stones = tuple(
         Tombstone(kind="erased", day=ref.day, team=ref.team, commitment=commitment.hex(), exchange=identity)
@@ -106,6 +108,7 @@ def erase(
         evidence=_with_notes(layout, chain, ids),
         busy_trials=busy,
         damage=tuple(map(str, damage)),
+        ids=frozenset(ids),
     )
 
 

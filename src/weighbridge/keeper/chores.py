@@ -238,7 +238,11 @@ class Chores:
         if [bool(asked.exchanges), asked.key is not None, asked.user is not None].count(True) != 1:
             raise ControlError("say exactly one of: exchanges, key, user")
         await self.seal(server)
-        return _erased(await self._do(lambda: self._erase(asked)))
+        done = await self._do(lambda: self._erase(asked))
+        answers = self._database.idempotency.erase(done.ids)
+        if answers:
+            log.info("erased %d answers that were kept for their idempotency keys", answers)
+        return _erased(done)
 
     def _erase(self, asked: Erase) -> Erased:
         done = erase(

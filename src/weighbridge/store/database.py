@@ -176,7 +176,9 @@ class Database:
         """What SQLite says of the whole of it; `ok` if it is sound."""
         try:
             self._db.execute(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+                # Deleted is overwritten: answers that were erased must not lie on in free pages.
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+                "PRAGMA secure_delete = ON"
             ).fetchall()
             return self._scalar("PRAGMA quick_check(1)")
         except apsw.Error as error:

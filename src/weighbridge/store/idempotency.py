@@ -1,6 +1,6 @@
 """Idempotency keys of clients: which request came first, and what it was answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -88,6 +88,18 @@ class IdempotencyTable:
     def lose(self, owner: str) -> None:
         with self._told("written"), self._db:
             self._db.execute("UPDATE idempotency SET state = 'lost' WHERE owner = ? AND state = 'open'", (owner,))
+
+    def erase(self, owners: Collection[str]) -> int:
+        """Their answers go; that they were carried out stays, so that none of them is sent again. How many went."""
+        with self._told("written"), self._db:
+            kept = self._db.execute("SELECT DISTINCT owner FROM idempotency WHERE answer IS NOT NULL").fetchall()
+            gone = [(owner,) for (owner,) in kept if owner in owners]
+            self._db.executemany("UPDATE idempotency SET state = 'lost', answer = NULL WHERE owner = ?", gone)
+        if gone:
+            with self._told("written"):
+                # What was overwritten still stands in the write-ahead log.
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return len(gone)
 
     def forget(self, now_ns: int) -> None:
         """What has expired goes."""
