@@ -191,10 +191,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="weighbridge-durability-") as folder:
                 rows.append(part(Path(folder), given.short))
             print(f"{time.monotonic() - began:6.0f} s  {rows[-1].promise}: {rows[-1].figure}", file=sys.stderr)
-    text = page(rows, EVIDENCE.read_text() if EVIDENCE.exists() else "")
-    print(text)
-    if given.write and not given.short:
-        EVIDENCE.write_text(text)
+            if given.write and not given.short:
+                EVIDENCE.write_text(page(rows[-1:], EVIDENCE.read_text() if EVIDENCE.exists() else ""))
+    print(page(rows, ""))
 
 
 if __name__ == "__main__":
