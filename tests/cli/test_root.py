@@ -36,6 +36,14 @@ def test_a_mistake_on_the_command_line_is_exit_code_64(
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("group", [*root.COMMANDS])
+def test_the_help_of_a_command_offers_nothing_that_is_not_its_own(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([group, "--help"]) == 0
+    assert "completion" not in capsys.readouterr().out
+
+
 def test_a_configuration_that_is_not_there_is_exit_code_64(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["price", "show", "--config", str(tmp_path / "nope.toml")]) == 64
     assert capsys.readouterr().err.startswith(f"weighbridge: {tmp_path}/nope.toml: file: does not exist")

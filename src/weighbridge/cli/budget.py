@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from weighbridge.ledger.limits import LimitChange
     from weighbridge.ledger.outlook import Outlook, WhatIf
 
-app = typer.Typer(help="What was spent, by whom, and when the money ends.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="What was spent, by whom, and when the money ends.", no_args_is_help=True)
 
 LINES_SHOWN = 40
 

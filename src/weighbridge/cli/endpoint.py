@@ -20,7 +20,7 @@ from weighbridge.records.usage import NANOUSD, Price
 from weighbridge.trials.conformance.against import Comparison, Rate
 from weighbridge.trials.conformance.run import Checked, Plan, check, host_of, plan
 
-app = typer.Typer(help="Where models are called.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Where models are called.", no_args_is_help=True)
 
 _MARKS = {"yes": "yes    ", "partly": "partly ", "no": "no     ", "unknown": "unknown"}
 

@@ -35,7 +35,9 @@ from weighbridge.store.control import Erase, ErasedCount
 from weighbridge.store.layout import Layout
 
 app = typer.Typer(
-    help="What went through the gateway: list, show, export, import, erase, verify.", no_args_is_help=True
+    add_completion=False,
+    help="What went through the gateway: list, show, export, import, erase, verify.",
+    no_args_is_help=True,
 )
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

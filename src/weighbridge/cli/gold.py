@@ -15,7 +15,9 @@ from weighbridge.errors import UsageError
 from weighbridge.grading.gold import load_gold, read_gold, store_gold
 from weighbridge.store.layout import Layout
 
-app = typer.Typer(help="Reference answers that people vouch for.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    add_completion=False, help="Reference answers that people vouch for.", no_args_is_help=True, rich_markup_mode="rich"
+)
 
 
 @app.callback()

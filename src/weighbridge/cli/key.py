@@ -18,7 +18,7 @@ from weighbridge.errors import UsageError
 from weighbridge.keeper.compile import key_digest
 from weighbridge.store.control import CreateKey, KeyList, KeyRow, ListKeys, RevokeKey, RotateKey
 
-app = typer.Typer(help="Keys that let applications in.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Keys that let applications in.", no_args_is_help=True)
 
 SECOND_NS = 1_000_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

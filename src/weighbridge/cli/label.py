@@ -24,6 +24,7 @@ from weighbridge.trials.log import TrialLog
 from weighbridge.trials.stored import LATEST
 
 app = typer.Typer(
+    add_completion=False,
     help="Let people label pairs that a panel judged, and correct the panel by them.",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -35,7 +35,7 @@ from weighbridge.licenses.supplier import supplier
 from weighbridge.records.evidence import Finding
 
 HELP = "What a model's terms mean for you: clause by clause, from recorded facts. Not legal advice."
-app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 
 NOT_PERMITTED = 3
 """With `--gate`: decided, and not permitted as things stand."""

@@ -19,7 +19,7 @@ from weighbridge.grading.outcomes import BAR, TaskBook, TaskFigures
 from weighbridge.store.control import FindExchanges, FoundExchanges, FoundRow
 from weighbridge.store.layout import Layout
 
-app = typer.Typer(help="What became of tasks.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, help="What became of tasks.", no_args_is_help=True, rich_markup_mode="rich")
 
 IDS_AT_ONCE = 1000
 LINES_SHOWN_MAX = 10

@@ -30,7 +30,7 @@ from weighbridge.store.layout import Layout
 USUAL = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
 CHANGES_SHOWN = 4
 
-app = typer.Typer(help="What endpoints charge, as the gateway counts it.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="What endpoints charge, as the gateway counts it.", no_args_is_help=True)
 
 
 @app.callback()

@@ -19,7 +19,12 @@ from weighbridge.records.ramp import STAGES, RampPast, RampStatus, Stage
 from weighbridge.store.control import RampAct, RampAction, RampAnswer, RampShow
 from weighbridge.store.layout import Layout
 
-app = typer.Typer(help="Move a route's traffic in stages, and back.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    add_completion=False,
+    help="Move a route's traffic in stages, and back.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 Route = Annotated[str, typer.Argument(metavar="ROUTE", help="A [[route]] by name.")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Recorded with it, for whoever reads the history.")]

@@ -45,6 +45,7 @@ class Which(StrEnum):
 
 
 app = typer.Typer(
+    add_completion=False,
     help="Ask a candidate the captured requests, grade both answers, and decide.",
     no_args_is_help=True,
     rich_markup_mode="rich",
