@@ -21,7 +21,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["serv"], "Did you mean 'serve'?"),
+        (["serv"], "Did you mean 'serve'"),
         (["serve", "--nope"], "No such option"),
         (["price", "show", "--config"], "--config"),
         (["price", "nope"], "No such command 'nope'"),
