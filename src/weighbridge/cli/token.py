@@ -19,7 +19,7 @@ from weighbridge.config import load
 from weighbridge.records.people import TokenRow
 from weighbridge.store.people_calls import CreateApiToken, ListApiTokens, RevokeApiToken, TokenList
 
-app = typer.Typer(help="Tokens for programs that use the admin API.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Tokens for programs that use the admin API.", no_args_is_help=True)
 
 
 class TokenShown(msgspec.Struct, frozen=True, kw_only=True):

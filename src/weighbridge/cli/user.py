@@ -20,7 +20,7 @@ from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.records.people import ROLES, Role, UserRow
 from weighbridge.store.people_calls import AddUser, ChangeUser, ListUsers, UserList
 
-app = typer.Typer(help="People who may sign in to dashboard and admin API.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="People who may sign in to dashboard and admin API.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="How they sign in, and how the book of changes names them.")]
 _TEAM = typer.Option(
