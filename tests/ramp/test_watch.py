@@ -111,3 +111,21 @@ def test_looking_for_percentiles_that_there_is_no_traffic_for_takes_no_longer_wi
     assert len(asked) <= 1200 // LEARN_EVERY
     assert ("first_byte", "turns") == asked[0]
     assert ("first_byte",) == asked[-1]
+
+
+def test_what_the_candidate_costs_is_known_from_copies_before_it_answers_a_user(tmp_path: Path) -> None:
+    loaded = load(write_config(tmp_path))
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    state = msgspec.structs.replace(
+        at("shadow"), incumbent="incumbent", candidate="candidate", time_ns=1000,
+    )  # fmt: skip
+    watch = Watch(layout, loaded, state, TABLE, None)
+    watch.poll()
+    assert watch.cost_nanousd() is None
+    held, *rest = request(2, "candidate", 3000)
+    assert isinstance(held, Held)
+    copy = msgspec.structs.replace(held, purpose="shadow", item=f"{'0' * 16}-1")
+    written(layout, [*request(1, "incumbent", 2000), copy, *rest])
+    watch.poll()
+    assert 5 == watch.cost_nanousd()

@@ -179,6 +179,9 @@ class Watch:
             self.copies_unknown += 1
         else:
             self.copies_nanousd += exchange.cost_nanousd
+            if first_arm(exchange) == self._candidate:  # what it costs is known before it answers a user
+                self._cost += exchange.cost_nanousd
+                self._cost_known += 1
         original = self._asked.pop(exchange.item or "", None)
         if original is not None:
             self._both(original, exchange)
@@ -233,7 +236,7 @@ class Watch:
         return float(max(whole)) if whole else None
 
     def cost_nanousd(self) -> float | None:
-        """The candidate's mean cost per request; `None` where it is unknown."""
+        """The candidate's mean cost per request, of users or copied; `None` where it is unknown."""
         return self._cost / self._cost_known if self._cost_known else None
 
 
