@@ -6,8 +6,6 @@ Decisions are `controller.decide`'s, shares are the keeper's; here the two meet.
 import asyncio
 import hmac
 import logging
-import uuid
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -17,20 +15,14 @@ import msgspec
 from weighbridge.clock import Clock
 from weighbridge.config import Loaded, secret
 from weighbridge.errors import ControlError, StoreError, WeighbridgeError
-from weighbridge.grading.drift import drift_of
-from weighbridge.licenses import finding as finding_of
-from weighbridge.licenses import profile
 from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence, decide, missing_for
 from weighbridge.ramp.drills import DrillDesk, Drills
-from weighbridge.ramp.gates import GateFacts, gates
-from weighbridge.ramp.plan import exposure, plan_of
+from weighbridge.ramp.facts import Facts
+from weighbridge.ramp.gates import gates
+from weighbridge.ramp.plan import exposure
+from weighbridge.ramp.proposing import CONTROLLER, proposed
 from weighbridge.ramp.stages import LADDER, LIVE, back_of, move_between, next_of
-from weighbridge.records.canonical import canonical, digest, parse
-from weighbridge.records.evidence import Evidence as TrialEvidence
-from weighbridge.records.evidence import Finding, Verdict
-from weighbridge.records.permission import arm_refusal
 from weighbridge.records.ramp import (
-    RAMP_SCHEMA,
     Approval,
     GateView,
     RampState,
@@ -38,7 +30,6 @@ from weighbridge.records.ramp import (
     Stage,
 )
 from weighbridge.records.table import RouteTable
-from weighbridge.records.trial import trial_id
 from weighbridge.store.control import DrillAct, DrillAnswer, DrillShow, RampAct, RampAnswer, RampShow
 from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import StoredRamp
@@ -51,8 +42,6 @@ log = logging.getLogger("keeper")
 HELD_STEP_S_MAX = 10.0
 """The most that one tick may add to a stage's time: a machine that slept was not watching."""
 NOTE_EVERY_S = 10.0
-FINDING_S_MAX = 3600.0
-CONTROLLER = "controller"
 DAY_NS = 86_400 * 1_000_000_000
 LOOK_AFTER_NS = 60 * 1_000_000_000
 """A keeper that has just started has other things to do than to load the price book and the catalogue."""
@@ -106,10 +95,8 @@ class RampOffice:
         self._thread = ThreadPoolExecutor(1, "ramp")
         self._watched: dict[str, _Watched] = {}
         self._last: tuple[Known, ...] = ()
-        self._findings: dict[tuple[str, str, str], Finding] = {}
+        self._facts = Facts(desk)
         self._acting = asyncio.Lock()
-        self._evidence_of: tuple[str, TrialEvidence] | None = None
-        """By the digest of its verdict, the last that was asked for."""
         self._born_ns = desk.clock.mono_ns()
         self._looked_on: int | None = None
         """The last day, counted from 1970 in UTC, on which reasons for a trial were looked for."""
@@ -207,11 +194,11 @@ class RampOffice:
 
         def work() -> None:
             if held.watch is None:
-                failures = self._trial_failures(state)
+                failures = self._facts.trial_failures(state)
                 held.watch = Watch(desk.layout, loaded, state, row.table_from, failures, held.before)
                 held.before = None
             held.watch.poll()
-            self._finding(state, loaded)
+            self._facts.finding(state, loaded)
 
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -241,74 +228,11 @@ class RampOffice:
     def show_drills(self, asked: DrillShow) -> DrillAnswer:
         return self._drills.show(asked)
 
-    # --- facts --------------------------------------------------------------------------------------------------------
+    # --- gates --------------------------------------------------------------------------------------------------------
 
     def _gates(self, state: RampState, held: _Watched | None) -> tuple[GateView, ...]:
-        return gates(state, next_of(state.standing), self._facts(state, held))
-
-    def _facts(self, state: RampState, held: _Watched | None) -> GateFacts:
-        desk, table = self._desk, self._desk.table
         watch = None if held is None else held.watch
-        route = None if table is None else table.route(state.route)
-        arms = () if route is None else (route.incumbent, *route.candidates)
-        there = (
-            table is not None and route is not None and route.incumbent == state.incumbent and state.candidate in arms
-        )
-        refusal = (
-            arm_refusal(table, route, state.candidate) if there and table is not None and route is not None else None
-        )
-        stored = desk.object(state.verdict)
-        verdict = None if stored is None else parse(stored, Verdict)
-        return GateFacts(
-            identities=_identities(desk.loaded, state) if table is None or there else (None, None),
-            prices=(state.prices if table is None or not there else _prices(table, state)),
-            finding=self._findings.get(self._finding_key(state, desk.loaded)),
-            send_refusal=refusal,
-            verdict_age_s=float("inf") if verdict is None else (desk.clock.wall_ns() - verdict.created_ns) / 1e9,
-            drift=None if watch is None else self._drift(state, watch.slices),
-            copies_spent_nanousd=_spent(state, held),
-            candidate_limited=(0, 0) if watch is None else watch.limited(state.candidate),
-            incumbent_limited=(0, 0) if watch is None else watch.limited(state.incumbent),
-            per_minute=None if watch is None else watch.per_minute(),
-        )
-
-    def _finding_key(self, state: RampState, loaded: Loaded) -> tuple[str, str, str]:
-        today = datetime.fromtimestamp(self._desk.clock.wall_ns() // 1_000_000_000, UTC).date().isoformat()
-        arm = next((row for row in loaded.config.arm if row.name == state.candidate), None)
-        about = digest(canonical(loaded.config.organization)) + ("" if arm is None else digest(canonical(arm)))
-        return state.candidate, today, about
-
-    def _finding(self, state: RampState, loaded: Loaded) -> Finding | None:
-        """What the candidate's terms mean today; worked out once a day and configuration."""
-        key = self._finding_key(state, loaded)
-        if key not in self._findings and all(row.name != state.candidate for row in loaded.config.arm):
-            return None
-        if key not in self._findings:
-            made = finding_of(loaded.arm(state.candidate), key[1], profile(loaded.config.organization, loaded.file))
-            self._findings = {**self._findings, key: made}
-        return self._findings[key]
-
-    def _drift(self, state: RampState, counts: Mapping[str, int]) -> tuple[str, ...] | None:
-        evidence = self._certified(state)
-        found = None if evidence is None or not evidence.pairs else drift_of(evidence, counts)
-        return None if found is None else found.warnings
-
-    def _certified(self, state: RampState) -> TrialEvidence | None:
-        """The evidence of the verdict that allows a ramp; read once."""
-        if self._evidence_of is None or self._evidence_of[0] != state.verdict:
-            stored = self._desk.object(state.verdict)
-            named = None if stored is None else parse(stored, Verdict).evidence
-            body = None if named is None else self._desk.object(named)
-            if body is None:
-                return None
-            self._evidence_of = state.verdict, parse(body, TrialEvidence)
-        return self._evidence_of[1]
-
-    def _trial_failures(self, state: RampState) -> tuple[int, int] | None:
-        """Failed and all of the candidate's answers in the trial that certified it."""
-        evidence = self._certified(state)
-        pairs = () if evidence is None else evidence.pairs
-        return (sum(pair.candidate < 0.5 for pair in pairs), len(pairs)) if pairs else None
+        return gates(state, next_of(state.standing), self._facts.of(state, watch, _spent(state, held)))
 
     # --- moving -------------------------------------------------------------------------------------------------------
 
@@ -419,7 +343,8 @@ class RampOffice:
             return await self._rollback(asked, who)
         self._last = self._desk.stored()
         if asked.action == "propose":
-            await self._propose(asked, who)
+            running = next((state for state, _ in self._last if state.route == asked.route), None)
+            await self._commit(proposed(self._desk, asked, who, running), restarts=True)
             return ()
         state, row = self._known(asked.route)
         if asked.action == "approve":
@@ -499,75 +424,6 @@ class RampOffice:
             approvals=(*state.approvals, row),
         )
 
-    async def _propose(self, asked: RampAct, who: str) -> None:
-        loaded = self._desk.loaded
-        route = next((row for row in loaded.config.route if row.name == asked.route), None)
-        if route is None:
-            raise ControlError(f"there is no route {asked.route!r} in {loaded.file}")
-        running = next((state for state, _ in self._last if state.route == asked.route), None)
-        if running is not None and not running.over and running.stage != "settled":
-            raise ControlError(
-                f"route {asked.route} has a ramp in stage {running.stage} already; roll it back or let it settle first"
-            )
-        if running is not None and running.stage == "settled" and route.incumbent == running.incumbent:
-            raise ControlError(
-                f"{running.candidate} is settled on {asked.route}: make it the incumbent of the route in {loaded.file} "
-                "and reload, then the next candidate can be proposed"
-            )
-        stored = None if asked.verdict is None else self._desk.object(asked.verdict)
-        if stored is None or asked.verdict is None:
-            raise ControlError(
-                f"there is no verdict {(asked.verdict or 'named')[:12]} in this store, or it was changed"
-            )
-        verdict = parse(stored, Verdict)
-        candidate = asked.candidate or verdict.candidate or ""
-        spoilt = running if running is not None and running.verdict == asked.verdict and _failed(running) else None
-        problem = self._unfit(verdict, asked.route, candidate, route.incumbent, route.candidates, spoilt)
-        if problem is not None:
-            raise ControlError(f"no ramp of {candidate or 'nothing'} on {asked.route}: {problem}")
-        plan = plan_of(loaded, asked.route, verdict)
-        table = self._desk.table
-        named = table is not None and all(
-            any(arm.name == name for arm in table.arms) for name in (route.incumbent, candidate)
-        )
-        state = RampState(
-            schema=RAMP_SCHEMA, ramp=f"r-{uuid.uuid4().hex[:12]}", route=asked.route, incumbent=route.incumbent,
-            candidate=candidate, identities=(loaded.arm_identity(route.incumbent), loaded.arm_identity(candidate)),
-            prices=(None, None), verdict=asked.verdict, finding=verdict.findings[0] if verdict.findings else None,
-            proposed_by=who, plan=plan, revision=0, stage="proposed", came_from=None,
-            time_ns=self._desk.clock.wall_ns(), assignment=0 if running is None else running.assignment + 1,
-            reasons=(asked.why or f"proposed by {who}",), by=who,
-        )  # fmt: skip
-        if named and table is not None:
-            state = msgspec.structs.replace(state, prices=_prices(table, state))
-        await self._commit(state, restarts=True)
-
-    def _unfit(
-        self, verdict: Verdict, route: str, candidate: str, incumbent: str, candidates: tuple[str, ...],
-        verdict_used: RampState | None,
-    ) -> str | None:  # fmt: skip
-        """Why a verdict does not allow a ramp; `verdict_used` is the ramp of the same verdict that an alarm ended."""
-        loaded = self._desk.loaded
-        if (verdict.route, verdict.candidate, verdict.incumbent) != (route, candidate, incumbent):
-            return f"the verdict is about {verdict.candidate} beside {verdict.incumbent} on {verdict.route}"
-        if verdict_used is not None:
-            return (
-                f"this verdict allowed a ramp that was taken back ({'; '.join(verdict_used.reasons)}); mend the "
-                "cause and run the trial again (--fresh)"
-            )
-        if candidate not in candidates:
-            return f"it is not among the route's candidates ({', '.join(candidates) or 'none'})"
-        if verdict.overall.verdict != "non_inferior":
-            return f"the verdict on the whole is {verdict.overall.verdict}: " + "; ".join(verdict.overall.reasons)
-        body = None if verdict.evidence is None else self._desk.object(verdict.evidence)
-        if body is None:
-            return "the evidence of the verdict is not in the store"
-        span = parse(body, TrialEvidence).span.digest
-        identity = loaded.arm_identity(candidate)
-        if trial_id(route, identity, span, verdict.margin, verdict.alpha, verdict.seed) != verdict.trial:
-            return "the arm was changed since that trial (model, endpoint, precision or prompt); run it again"
-        return None
-
     # --- showing ------------------------------------------------------------------------------------------------------
 
     async def show(self, asked: RampShow) -> RampAnswer:
@@ -633,34 +489,6 @@ def _target(asked: RampAct, state: RampState) -> Stage:
             return "rejected"
 
 
-def _failed(state: RampState) -> bool:
-    """Did evidence, not a person, end it?"""
-    return state.over and state.by == CONTROLLER
-
-
 def _spent(state: RampState, held: _Watched | None) -> int:
     watch = None if held is None else held.watch
     return state.copies_spent_nanousd + (0 if watch is None else watch.copies_nanousd)
-
-
-def _identities(loaded: Loaded, state: RampState) -> tuple[str | None, str | None]:
-    found: list[str | None] = []
-    for name in (state.incumbent, state.candidate):
-        try:
-            found.append(loaded.arm_identity(name) if any(row.name == name for row in loaded.config.arm) else None)
-        except OSError:
-            found.append(None)
-    return found[0], found[1]
-
-
-def _prices(table: RouteTable, state: RampState) -> tuple[str | None, str | None]:
-    """Rates and version in one word each: whichever changes, the price did."""
-    said: list[str | None] = []
-    for name in (state.incumbent, state.candidate):
-        arm = table.arm(name)
-        parts = [arm, *(() if arm.escalate is None else (table.arm(arm.escalate.to),))]
-        words = [
-            None if one.price is None else f"{one.price_version} {digest(canonical(one.price))[:8]}" for one in parts
-        ]
-        said.append(None if None in words else " then ".join(word for word in words if word is not None))
-    return said[0], said[1]
