@@ -29,7 +29,7 @@ STARTED_S_MAX = 60.0
 class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: dict[str, str]
-    """Names in lower case."""
+    """Names in lower case; what came more than once stands on lines of its own."""
     text: str
 
 
@@ -62,9 +62,10 @@ class AdminSite:
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, path, body, {name: value for name, value in given.items() if value})
             found = connection.getresponse()
-            return Answer(
-                found.status, {name.lower(): value for name, value in found.getheaders()}, found.read().decode()
-            )
+            got: dict[str, str] = {}
+            for name, value in found.getheaders():
+                got[name.lower()] = f"{got[name.lower()]}\n{value}" if name.lower() in got else value
+            return Answer(found.status, got, found.read().decode())
 
     def user(self, name: str, role: Role, teams: tuple[str, ...] | None = None) -> UserRow:
         with self.keeper.client() as control:

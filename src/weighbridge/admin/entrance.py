@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from weighbridge.admin.doors import COOKIE, OpenDoor
 from weighbridge.admin.keeper import Keeper
+from weighbridge.admin.oidc import CALLBACK, OPEN_S_MAX, Oidc
 from weighbridge.admin.passwords import Hashing
 from weighbridge.admin.people import new_session
 from weighbridge.admin.render import render, static_file
@@ -18,11 +19,13 @@ from weighbridge.store.people_calls import EndSession, Known, OpenSession, SignI
 WRONG = "Name or password is wrong."
 """The same whether the name exists, has no password or is disabled."""
 FIELD_CHARS_MAX = 300
+OIDC_COOKIE = "weighbridge_oidc"
 
 
 class Entrance:
-    def __init__(self, keeper: Keeper, settings: Callable[[], AdminSection]) -> None:
-        self._keeper, self._settings, self._hashing = keeper, settings, Hashing()
+    def __init__(self, keeper: Keeper, settings: Callable[[], AdminSection], oidc: Oidc | None = None) -> None:
+        """oidc: a provider to sign in at, besides."""
+        self._keeper, self._settings, self._oidc, self._hashing = keeper, settings, oidc, Hashing()
 
     def doors(self) -> tuple[OpenDoor, ...]:
         return (
@@ -31,12 +34,20 @@ class Entrance:
             OpenDoor(method="POST", path="/sign-out", handler=self._sign_out),
             OpenDoor(method="GET", path="/welcome/{link}", handler=self._welcome),
             OpenDoor(method="POST", path="/welcome/{link}", handler=self._set_password),
+            *(
+                ()
+                if self._oidc is None
+                else (
+                    OpenDoor(method="GET", path="/sign-in/oidc", handler=self._leave),
+                    OpenDoor(method="GET", path=CALLBACK, handler=self._arrive),
+                )
+            ),
             OpenDoor(method="GET", path="/static/{path:path}", handler=_file),
             OpenDoor(method="GET", path="/favicon.ico", handler=_no_icon),
         )
 
     async def _form(self, request: Request) -> Response:
-        return render("sign_in.html.j2", {"said": ""})
+        return self._page("")
 
     async def _sign_in(self, request: Request) -> Response:
         name, password = await _fields(request, "name", "password")
@@ -45,22 +56,63 @@ class Entrance:
             tried = await self._keeper.call(TrySignIn(name=name, source=source), SignInTry)
             if tried.wait_s > 0:
                 said = f"Too many tries; the next one is heard in {max(1, round(tried.wait_s))} seconds."
-                answer = render("sign_in.html.j2", {"said": said}, 429)
+                answer = self._page(said, 429)
                 answer.headers["retry-after"] = str(max(1, round(tried.wait_s)))
                 return answer
             right = await self._hashing.right(password, tried.password)
             if not right or tried.password is None:
-                return render("sign_in.html.j2", {"said": WRONG}, 403)
+                return self._page(WRONG, 403)
             # A session id that came along is left alone: whoever signs in gets a new one, made here.
             session = new_session()
             opening = OpenSession(name=name, session=session, source=source, checked=tried.password)
             found = await self._keeper.call(opening, Known | Unknown)  # type: ignore[arg-type]
         except WeighbridgeError as error:
-            return render("sign_in.html.j2", {"said": str(error)}, 503)
+            return self._page(str(error), 503)
         if isinstance(found, Unknown):
-            return render("sign_in.html.j2", {"said": WRONG}, 403)
+            return self._page(WRONG, 403)
         await self._end(request)
         return self._into(session)
+
+    def _page(self, said: str, status: int = 200) -> Response:
+        return render("sign_in.html.j2", {"said": said, "oidc": self._oidc is not None}, status)
+
+    async def _leave(self, request: Request) -> Response:
+        if self._oidc is None:
+            return self._page("", 404)
+        try:
+            leaving = await self._oidc.leave()
+        except WeighbridgeError as error:
+            return self._page(str(error), 503)
+        answer = RedirectResponse(leaving.url, 303)
+        # Lax: the provider sends the browser back from its own site.
+        answer.set_cookie(
+            OIDC_COOKIE, leaving.browser, max_age=int(OPEN_S_MAX), path="/sign-in/oidc", httponly=True, samesite="lax",
+            secure=self._is_tls,
+        )  # fmt: skip
+        return answer
+
+    async def _arrive(self, request: Request) -> Response:
+        if self._oidc is None:
+            return self._page("", 404)
+        session = new_session()
+        try:
+            asked = await self._oidc.arrive(request.query_params, request.cookies.get(OIDC_COOKIE), session)
+            found = await self._keeper.call(asked, Known | Unknown)  # type: ignore[arg-type]
+        except WeighbridgeError as error:
+            return self._page(f"{str(error)[:1].upper()}{str(error)[1:]}.", 403)
+        if isinstance(found, Unknown):
+            return self._page("An admin has disabled you here.", 403)
+        await self._end(request)
+        # A page and no redirect: the session's cookie is strict, and this navigation began on the provider's site.
+        answer = render("arrived.html.j2", {"name": found.name})
+        self._give(answer, session)
+        answer.delete_cookie(OIDC_COOKIE, path="/sign-in/oidc", httponly=True, samesite="lax")
+        return answer
+
+    @property
+    def _is_tls(self) -> bool:
+        url = self._settings().url
+        return url is not None and url.lower().startswith("https:")
 
     async def _end(self, request: Request, *, everywhere: bool = False) -> None:
         session = request.cookies.get(COOKIE)
@@ -68,13 +120,15 @@ class Entrance:
             await self._keeper.call(EndSession(session=session, everywhere=everywhere), Done)
 
     def _into(self, session: str) -> Response:
-        settings = self._settings()
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            COOKIE, session, max_age=settings.session_hours * 3600, httponly=True, samesite="strict",
-            secure=settings.url is not None and settings.url.lower().startswith("https:"),
-        )  # fmt: skip
+        self._give(answer, session)
         return answer
+
+    def _give(self, answer: Response, session: str) -> None:
+        answer.set_cookie(
+            COOKIE, session, max_age=self._settings().session_hours * 3600, httponly=True, samesite="strict",
+            secure=self._is_tls,
+        )  # fmt: skip
 
     async def _sign_out(self, request: Request) -> Response:
         """No form token: the origin was checked, and being signed out harms nobody."""
@@ -84,7 +138,7 @@ class Entrance:
         try:
             await self._end(request, everywhere=bool(everywhere))
         except WeighbridgeError as error:
-            return render("sign_in.html.j2", {"said": f"You may still be signed in: {error}"}, 503)
+            return self._page(f"You may still be signed in: {error}", 503)
         return answer
 
     async def _welcome(self, request: Request) -> Response:

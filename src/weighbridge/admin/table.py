@@ -18,12 +18,14 @@ from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.doors import Door, Gate, OpenDoor, site
 from weighbridge.admin.entrance import Entrance
 from weighbridge.admin.keeper import Keeper
+from weighbridge.admin.oidc import CALLBACK, Oidc
 from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages.shell import Dashboard, PageDoor, nothing
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.people import Person
 from weighbridge.admin.process import hosts_of
-from weighbridge.config import Loaded
+from weighbridge.config import Loaded, secret
+from weighbridge.errors import ConfigError
 from weighbridge.store.layout import Layout
 
 
@@ -73,10 +75,24 @@ def _page(door: PageDoor, board: Dashboard) -> Door:
     )
 
 
+def _provider(loaded: Loaded, listening: socket.socket) -> Oidc | None:
+    """Raises `ConfigError` where its secret cannot be had."""
+    oidc, url = loaded.config.admin.oidc, loaded.config.admin.url
+    if oidc is None:
+        return None
+    try:
+        known = secret(oidc.client_secret, loaded.folder)
+    except LookupError as error:
+        raise ConfigError(loaded.file, "admin.oidc.client_secret", str(error.args[0])) from None
+    host, port = listening.getsockname()[:2]
+    own = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return Oidc(oidc, known, (own if url is None else url.rstrip("/")) + CALLBACK)
+
+
 def application(loaded: Loaded, listening: socket.socket, more: Iterable[OpenDoor] = ()) -> Starlette:
     """more: open doors of whoever runs the process."""
     board = board_of(loaded.file)
     keeper, settings = Keeper(Layout(loaded.store_path)), loaded.config.admin
-    entrance = Entrance(keeper, lambda: settings)
+    entrance = Entrance(keeper, lambda: settings, _provider(loaded, listening))
     hosts = {*hosts_of(listening, str(listening.getsockname()[0])), *settings.hosts}
     return site(doors(keeper, board), (*entrance.doors(), *more), Gate(keeper), hosts, settings.url)

@@ -51,7 +51,7 @@ def check(loaded: Loaded) -> None:
         _unique(file, row_kind, [row.name for row in getattr(config, row_kind)])
     parse_address(file, "server.listen", config.server.listen)
     parse_address(file, "server.admin_listen", config.server.admin_listen)
-    _check_admin(file, config.admin)
+    _check_admin(file, config.admin, tuple(row.name for row in config.team))
     if not 1 <= config.server.workers <= 256:
         raise ConfigError(file, "server.workers", "is out of range", value=config.server.workers, allowed="1 to 256")
     for key in ("tls_key", "tls_client_ca"):
@@ -150,7 +150,7 @@ def parse_address(file: str, key: str, text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _check_admin(file: str, admin: AdminSection) -> None:
+def _check_admin(file: str, admin: AdminSection, teams: tuple[str, ...]) -> None:
     _ranged(file, "admin.idle_minutes", admin.idle_minutes, 1, 7 * 24 * 60, " (minutes: a week)")
     _ranged(file, "admin.session_hours", admin.session_hours, 1, 30 * 24, " (hours: 30 days)")
     if admin.url is not None:
@@ -163,6 +163,19 @@ def _check_admin(file: str, admin: AdminSection) -> None:
                 value=admin.url,
                 allowed="https://NAME or https://NAME:PORT",
             )
+    if admin.oidc is not None:
+        check_secret_form(file, "admin.oidc.client_secret", admin.oidc.client_secret)
+        issuer = urlsplit(admin.oidc.issuer)
+        loopback = issuer.scheme == "http" and issuer.hostname in ("localhost", "127.0.0.1", "::1")
+        if not issuer.hostname or not (issuer.scheme == "https" or loopback) or issuer.query or issuer.fragment:
+            raise ConfigError(
+                file, "admin.oidc.issuer", "is not an issuer", value=admin.oidc.issuer,
+                allowed="https://HOST/PATH, or http on loopback",
+            )  # fmt: skip
+        for group, team in admin.oidc.teams.items():
+            if team not in teams:
+                known = ", ".join(teams) or "none"
+                raise ConfigError(file, f"admin.oidc.teams.{group}", "names no [[team]]", value=team, allowed=known)
     for name in admin.hosts:
         if not name or any(char in name for char in "/@ ") or not name.isascii():
             raise ConfigError(file, "admin.hosts", "is not a host", value=name, allowed="NAME or NAME:PORT")

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.records.budget import BudgetPurpose, FailMode, WindowKind
+from weighbridge.records.people import Role
 from weighbridge.records.table import Dialect, Limits, Speaks, Weights
 
 GRADER_KINDS = (
@@ -494,6 +495,35 @@ class AlertsSection(Section, frozen=True, kw_only=True):
     """Where the documentation's folder `runbooks` is served, so that each alert carries a link that opens."""
 
 
+class OidcSection(Section, frozen=True, kw_only=True):
+    """Sign-in at an OpenID provider (authorization code with PKCE), beside users with passwords. Role and teams are
+    those of the provider's groups, looked at again at each sign-in.
+    """
+
+    issuer: str
+    """Exactly as the provider calls itself, e.g. `https://login.example.com/realms/main`. Its host may be private: it
+    stands here. Other hosts that it names are called over TLS and at public addresses only.
+    """
+    client_id: str
+    """As registered there; the redirect address is `admin.url` and `/sign-in/oidc/callback`."""
+    client_secret: str
+    """`env:NAME` or `file:PATH`."""
+    roles: dict[str, Role]
+    """Group -> role: viewer, labeller, operator, approver or admin. The highest of a person's counts; without any they
+    are not let in.
+    """
+    teams: dict[str, str] = {}
+    """Group -> `[[team]]`, whose things they see. Without this table everybody sees every team's."""
+    every_team: tuple[str, ...] = ()
+    """Groups that see every team's things, where `teams` says something."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    """Asked for; many providers send groups only with another one."""
+    groups_claim: str = "groups"
+    """The claim of the ID token that lists groups."""
+    name_claim: str = "preferred_username"
+    """The claim that people are named by here."""
+
+
 class AdminSection(Section, frozen=True, kw_only=True):
     """People's way in: dashboard and admin API on `server.admin_listen` ([admin] extra). Users are made with
     `weighbridge user create`.
@@ -511,6 +541,8 @@ class AdminSection(Section, frozen=True, kw_only=True):
     """A session ends when nothing was asked in it for so long."""
     session_hours: int = 12
     """A session ends so long after it began."""
+    oidc: OidcSection | None = None
+    """See `[admin.oidc]`."""
 
 
 class TeamSection(Section, frozen=True, kw_only=True):
