@@ -1,8 +1,7 @@
-"""`weighbridge trial quote | run | sweep | show | slices | split`."""
+"""`weighbridge trial quote | run | sweep | tune | show | slices | split`."""
 
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated
 
@@ -16,7 +15,8 @@ from weighbridge.app import gateway_of, keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.sweep_output import print_sweep
-from weighbridge.cli.trial_progress import shown_progress
+from weighbridge.cli.trial_progress import shown_progress, usd_of
+from weighbridge.cli.trial_tune import tune
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
 from weighbridge.grading.book import GraderBook
@@ -50,6 +50,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+
+app.command()(tune)
 
 EPILOG = (
     "Example: `weighbridge trial run --route assistant --candidate qwen-72b --margin 0.03 --max-usd 5`. "
@@ -139,7 +141,7 @@ def run(
     """
     loaded = load(config)
     settings = _settings(route, candidate, margin, alpha, seed, no_shuffle, slice_name, sample)
-    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
+    options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
     # What is wrong with the question is said before any process is started for it.
     GraderBook(loaded, route_of(loaded, route, candidate).name)
     with gateway_of(loaded) as gateway, shown_progress() as (show, say):
@@ -191,7 +193,7 @@ def sweep(
     for name in names:
         route_of(loaded, route, name)
     asked = _settings(section.name, names[0], margin, alpha, seed, False, slice_name, sample)
-    options = Options(max_usd=_usd(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
+    options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
     GraderBook(loaded, section.name)
     with gateway_of(loaded) as gateway, shown_progress() as (show, say):
         swept = run_sweep(loaded, gateway.control, gateway.base_url, asked, names, options, show=show, say=say)
@@ -205,13 +207,6 @@ def sweep(
         for row in swept.sweep.rows
     )
     raise typer.Exit(ExitCode.UNDECIDED if undecided or swept.sweep.not_asked else ExitCode.DONE)
-
-
-def _usd(text: str | None) -> Decimal | None:
-    try:
-        return None if text is None else Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        raise UsageError(f"--max-usd {text!r}: allowed is an amount in US dollars, e.g. 2.50") from None
 
 
 @app.command()

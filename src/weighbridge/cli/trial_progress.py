@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from weighbridge.cli.outside import outside
+from weighbridge.errors import UsageError
 from weighbridge.trials.replay import Progress
 from weighbridge.trials.run import spent_line
 
@@ -53,3 +55,11 @@ def _lines() -> Show:
 def _words(state: Progress) -> str:
     words = f"{state.decided} of {state.slices} slices decided, {spent_line(state)}"
     return f"{words}, {state.failed} could not be judged" if state.failed else words
+
+
+def usd_of(text: str | None) -> Decimal | None:
+    """The amount of `--max-usd`. Raises `UsageError`."""
+    try:
+        return None if text is None else Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise UsageError(f"--max-usd {text!r}: allowed is an amount in US dollars, e.g. 2.50") from None

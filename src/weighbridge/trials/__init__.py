@@ -12,5 +12,6 @@
 - `labels`, `labelbook`, `labelled`: people label a drawn sample of a judged trial; the rows that a verdict reads
 - `discover`, `prompts`: slices found in captured prompts; `drift`: has traffic moved away from a verdict's sample?
 - `quote`: what a trial would take, before it
+- `tune`: a prompt tried on split A; `carry`: one candidate's plan carried out; `sweep`: many of them, as one family
 - `run`: all of it together; `stored`: verdicts read back
 """

@@ -243,7 +243,7 @@ class Carry:
     def _forget_failures(self) -> None:
         for name in [name for name, outcome in self.outcomes.items() if isinstance(outcome, Unjudged)]:
             del self.outcomes[name]
-        self.walk = Walk(self.plan)
+        self.walk = type(self.walk)(self.plan)
 
     async def _caught_up(self, poll: "_Poll") -> None:
         """Wait until the log shows every replay: those that become evidence, and those that only cost money."""

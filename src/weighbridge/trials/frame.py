@@ -27,6 +27,7 @@ from weighbridge.wire.dialects import DIALECTS
 
 NOT_A_CONVERSATION = "not a conversation"
 TUNED_ON = "of the split that the candidate's prompt was tuned on"
+JUDGED_ON = "of the split that verdicts come from"
 NO_GRADER = "no grader"
 NO_GOLD = "no gold answer"
 NOT_SAMPLED = "not sampled"
@@ -142,7 +143,7 @@ def build_frame(
         tally = tallies.setdefault(exchange.slice, _Tally())
         tally.add(exchange)
         if split is not None and split_of(exchange.conversation) != split:
-            tally.left_out[TUNED_ON] += 1
+            tally.left_out[TUNED_ON if split == "b" else JUDGED_ON] += 1
             continue
         found = _item(exchange, incumbent, graders.of(exchange.slice), gold, body)
         if isinstance(found, str):

@@ -33,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     only_slice: str | None = None
     sample: int | None = None
     split: Split | None = None
-    """`b` where the arm's prompt was tuned on split A; set by `prepare`, nobody asks for it."""
+    """`b` where the arm's prompt was, or may have been, tuned on split A: set by `prepare`. `a` is asked for by `trial
+    tune` alone: such a plan is the record that split A was looked at, and no verdict comes of it."""
     family: tuple[str, ...] = ()
     """Of a sweep: all its candidates with their identities. Decided in another family it is another trial."""
 
@@ -58,6 +59,8 @@ class TrialPlan(msgspec.Struct, frozen=True, kw_only=True):
     unjudged: dict[str, str]
     """Slice -> why no item of it can be judged."""
     hand_written: bool
+    adapted: bool = False
+    """Did the arm carry a prompt of its own?"""
     look: int
     """1 for the first trial of this route and candidate, 2 for the second span, ..."""
     created_ns: int
@@ -99,6 +102,13 @@ def read_object(layout: Layout, name: str, kind: type[T]) -> T:
         return parse(stored, kind)
     except ValueError as error:
         raise WeighbridgeError(f"object {name[:12]}: {error}") from None
+
+
+def tuned_route(control: ControlClient, layout: Layout, route: str) -> bool:
+    """Has somebody looked at split A of this route to tune a prompt?"""
+    rows = control.call(ListObjects(kind="trial"), ObjectList).rows
+    mine = [row for row in rows if row.label.startswith(f"{route}/")]
+    return any(read_object(layout, row.digest, TrialPlan).settings.split == "a" for row in mine)
 
 
 def earlier_trials(control: ControlClient, layout: Layout, plan: TrialPlan) -> list[str]:

@@ -17,7 +17,7 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.frame import NO_GOLD, NO_GRADER, NOT_SAMPLED, Frame, Item, build_frame, order_items, span_of
 from weighbridge.trials.journal import is_finished
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.plan import PLAN_SCHEMA, Settings, TrialPlan, plans_of, store_plan
+from weighbridge.trials.plan import PLAN_SCHEMA, Settings, TrialPlan, plans_of, store_plan, tuned_route
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,12 +85,22 @@ def split_of_arm(
 ) -> Split | None:
     """The half that a trial of `settings` may use, by the configuration and by what the store remembers.
 
-    Once tuned, always tuned: taking the word out of the configuration does not bring split A back.
+    Once tuned, always tuned: taking the word out of the configuration does not bring split A back. And once split A of
+    a route has been looked at (`trial tune`), no prompt on it is free of that, whatever arm carries it.
     """
+    if settings.split == "a":
+        return "a"
     identity = loaded.arm_identity(settings.candidate)
     if any(plan.settings.split is not None for plan in earlier if plan.arm == identity):
         return "b"
+    if adapted_arm(loaded, settings.candidate) and tuned_route(control, layout, settings.route):
+        return "b"
     return split_for(loaded, settings.candidate)
+
+
+def adapted_arm(loaded: Loaded, candidate: str) -> bool:
+    """Does an arm carry a prompt of its own, so that there is something to tune?"""
+    return loaded.arm(candidate).system_prompt_file is not None
 
 
 def nothing_usable(frame: Frame, captures: bool) -> str | None:
@@ -147,7 +157,18 @@ def prepare(
     same = [plan for plan in earlier if plan.settings == settings and plan.incumbent == route.incumbent]
     open_plan = same[-1] if same and not is_finished(log.layout.trial(same[-1].trial)) else None
     arm = loaded.arm_identity(settings.candidate)
-    new = planned(frame, route, arm, graders, gold_names, settings, table, earlier, wall_ns())
+    new = planned(
+        frame,
+        route,
+        arm,
+        graders,
+        gold_names,
+        settings,
+        table,
+        earlier,
+        wall_ns(),
+        adapted_arm(loaded, settings.candidate),
+    )
     if open_plan is not None and not fresh and open_plan.trial != new.trial and judged_alike(open_plan, new):
         going_on = (
             f"going on with trial {open_plan.trial}, which has not ended; traffic since then waits for the next (or "
@@ -200,6 +221,7 @@ def planned(
     table: int,
     earlier: list[TrialPlan],
     now_ns: int,
+    adapted: bool = False,
 ) -> TrialPlan:
     unjudged = unjudged_slices(frame, graders)
     judged = {name: weight for name, weight in frame.weights.items() if name not in unjudged}
@@ -230,6 +252,15 @@ def planned(
         gold=gold,
         unjudged=unjudged,
         hand_written=any(item.hand_written for item in items),
-        look=1 + len({plan.trial for plan in earlier if plan.settings.only_slice == settings.only_slice} - {trial}),
+        look=1
+        + len(
+            {
+                plan.trial
+                for plan in earlier
+                if plan.settings.only_slice == settings.only_slice and plan.settings.split != "a"
+            }
+            - {trial}
+        ),
+        adapted=adapted,
         created_ns=now_ns,
     )

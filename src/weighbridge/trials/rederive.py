@@ -60,7 +60,10 @@ def rederive(layout: Layout) -> Rederived:
             found.append(Disagreement(where=where, what=f"the plan of trial {evidence.trial} is not in the store"))
             continue
         checked += 1
-        if verdict.sweep is not None:
+        tuned = tuned_away(plan, [one for one in plans if one is not None])
+        if tuned is not None:
+            said = [tuned]
+        elif verdict.sweep is not None:
             said = sweep_disagreements(layout, verdict, evidence, [one for one in plans if one is not None])
         else:
             said = disagreements(plan, evidence, verdict)
@@ -77,6 +80,19 @@ def _read(layout: Layout, name: str, kind: type[T]) -> T | None:
 
 def _belongs(plan: TrialPlan, evidence: Evidence) -> bool:
     return (plan.trial, plan.span.digest, plan.graders) == (evidence.trial, evidence.span.digest, evidence.graders)
+
+
+def tuned_away(plan: TrialPlan, plans: Sequence[TrialPlan]) -> str | None:
+    """Was an arm judged on traffic that its prompt may have been tuned on? What is wrong, `None` where nothing is."""
+    if plan.settings.split == "a":
+        return "drawn from the split that prompts are tuned on"
+    if plan.settings.split == "b":
+        return None
+    for other in plans:
+        looked = other.settings.split == "a" and other.settings.route == plan.settings.route
+        if looked and other.created_ns < plan.created_ns and (plan.adapted or other.arm == plan.arm):
+            return f"its prompt was tuned on split A of the route ({other.trial}), and its plan is of all traffic"
+    return None
 
 
 def sweep_disagreements(layout: Layout, verdict: Verdict, evidence: Evidence, plans: Sequence[TrialPlan]) -> list[str]:

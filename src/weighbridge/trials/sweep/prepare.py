@@ -14,7 +14,16 @@ from weighbridge.store.control import ControlClient
 from weighbridge.trials.journal import is_finished
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings, TrialPlan, plans_of, store_plan
-from weighbridge.trials.prepare import Prepared, frame_of, items_of, judged_alike, nothing_usable, planned, route_of
+from weighbridge.trials.prepare import (
+    Prepared,
+    adapted_arm,
+    frame_of,
+    items_of,
+    judged_alike,
+    nothing_usable,
+    planned,
+    route_of,
+)
 from weighbridge.trials.prepare import split_of_arm as split_of
 
 
@@ -51,7 +60,18 @@ def prepare_sweep(
         raise WeighbridgeError(refusal)
     now = wall_ns()
     new = [
-        planned(frame, route, loaded.arm_identity(one.candidate), graders, gold_names, one, table, rows, now)
+        planned(
+            frame,
+            route,
+            loaded.arm_identity(one.candidate),
+            graders,
+            gold_names,
+            one,
+            table,
+            rows,
+            now,
+            adapted_arm(loaded, one.candidate),
+        )
         for one, rows in zip(mine, earlier, strict=True)
     ]
     said: list[str] = []
