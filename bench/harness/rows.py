@@ -10,7 +10,7 @@ from hashlib import sha256
 import duckdb
 
 from weighbridge.exchanges.chain import Chain, SealedFile, signing_key
-from weighbridge.exchanges.rows import COLUMNS
+from weighbridge.exchanges.rows import COLUMNS, ROW_GROUP
 from weighbridge.store.layout import Layout
 
 FILE_ROWS = 100_000
@@ -32,7 +32,7 @@ def made(layout: Layout, requests: int, end_ns: int, *, file_rows: int = FILE_RO
         rows = min(file_rows, requests - start)
         database.execute(
             f"COPY ({_ROWS.format(start=start, rows=rows, worker=worker, start_us=start_us, step_us=step_us)}) "
-            f"TO '{path}' (FORMAT parquet, COMPRESSION zstd)"
+            f"TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         found = database.execute("SELECT sum(cost_nanousd)::HUGEINT FROM read_parquet(?)", [str(path)]).fetchone()
         total += int(found[0]) if found else 0

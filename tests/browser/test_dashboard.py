@@ -145,6 +145,16 @@ def test_a_budget_is_changed_and_everybody_sees_by_whom(dash: Dash, page: Page) 
     expect(page.locator(".tiles")).to_contain_text("of $120.00")
 
 
+def test_who_looks_after_people_reads_the_book_of_changes_and_nobody_else_does(dash: Dash, page: Page) -> None:
+    dash.sign_in(page, "otto")
+    page.goto(f"{dash.address}/audit")
+    expect(page.get_by_role("heading", name="The signed log")).to_be_visible()
+    expect(page.get_by_role("heading", name="The book of changes")).to_have_count(0)
+    dash.sign_in(page, "cleo")
+    page.goto(f"{dash.address}/audit")
+    expect(page.get_by_role("region", name="The book of changes")).to_contain_text("vera")
+
+
 def test_an_exchange_is_searched_read_and_compared(dash: Dash, page: Page) -> None:
     dash.sign_in(page, "otto")
     page.goto(f"{dash.address}/exchanges")

@@ -3,12 +3,15 @@
 import msgspec
 
 from weighbridge.admin.pages import words
+from weighbridge.admin.pages.shell import Person
 from weighbridge.admin.pages.sources import Sources
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import ControlError, WeighbridgeError
 from weighbridge.exchanges.chain import ObjectEntry
 from weighbridge.ledger.limits import LimitChange
+from weighbridge.records.people import AuditEntry
 from weighbridge.records.ramp import RampState
 from weighbridge.records.usage import usd
+from weighbridge.store.people_calls import AuditList, ShowAudit
 from weighbridge.trials.plan import read_object
 
 SHOWN = 200
@@ -31,6 +34,15 @@ def audit(sources: Sources) -> tuple[tuple[Entry, ...], int]:
     objects = sources.chain().objects
     shown = list(reversed(objects))[:SHOWN]
     return tuple(_entry(sources, one) for one in shown), len(objects) - len(shown)
+
+
+def book(sources: Sources, person: Person) -> tuple[tuple[AuditEntry, ...] | None, str]:
+    """The newest entries of the book of changes, as the keeper gives them to this person; else why not."""
+    try:
+        with sources.keeper() as control:
+            return control.call(person.asks(ShowAudit(rows_max=SHOWN)), AuditList).rows, ""
+    except ControlError as error:
+        return None, str(error)
 
 
 def _entry(sources: Sources, entry: ObjectEntry) -> Entry:

@@ -215,5 +215,11 @@ async def alert(board: Dashboard, request: Request, person: Person) -> Response:
 
 
 async def audit(board: Dashboard, request: Request, person: Person) -> Response:
-    rows, more = await run_in_threadpool(auditview.audit, board.sources)
-    return page(request, person, "audit.html.j2", "Audit", {"rows": rows, "more": more})
+    """The signed log for everybody; the book of who did what for those who may see it all."""
+
+    def read() -> dict[str, object]:
+        rows, more = auditview.audit(board.sources)
+        book, why = auditview.book(board.sources, person) if person.may("admin") else (None, "")
+        return {"rows": rows, "more": more, "book": book, "book_why": why}
+
+    return page(request, person, "audit.html.j2", "Audit", await run_in_threadpool(read))

@@ -62,6 +62,8 @@ def seconds(duration_ns: int | None) -> str:
     if duration_ns is None:
         return UNKNOWN
     ms = duration_ns / 1e6
+    if 0 < ms < 1:
+        return "under 1 ms"
     return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
 
 
