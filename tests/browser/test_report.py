@@ -57,11 +57,11 @@ def test_on_a_phone_each_figure_says_what_it_is(opened: OpenPage, page: Path) ->
     assert shown.evaluate(label) == '"Pairs"'
 
 
-def test_the_answer_and_its_table_are_on_the_first_screen(opened: OpenPage, page: Path) -> None:
+def test_the_answer_and_its_five_figures_are_on_the_first_screen(opened: OpenPage, page: Path) -> None:
     shown = opened(DESKTOP, "light")
     shown.goto(page.as_uri())
     assert shown.evaluate("document.querySelector('.headline').getBoundingClientRect().bottom") < 400
-    assert shown.evaluate("document.querySelector('.verdicts tbody tr').getBoundingClientRect().bottom") < 900
+    assert shown.evaluate("document.querySelector('.figures').getBoundingClientRect().bottom") < 900
 
 
 def test_dark_is_dark_and_light_is_light(opened: OpenPage, page: Path) -> None:

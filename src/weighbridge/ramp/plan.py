@@ -74,11 +74,18 @@ def exposure(
 
     `error_rate` is the incumbent's (unknown: 1% is assumed and said), `cost_nanousd` the candidate's mean per request.
     """
-    terms = state.plan.terms(stage)
+    return expected(state.plan, stage, error_rate, cost_nanousd)
+
+
+def expected(
+    plan: RampPlan, stage: Stage, error_rate: float | None, cost_nanousd: float | None
+) -> tuple[ExposureView, ...]:
+    """The same of a plan that no ramp has taken up yet."""
+    terms = plan.terms(stage)
     share = 0.0 if terms is None else terms.basis_points / 10_000
     if share <= 0.0:
         return ()
-    plan, base = state.plan, 0.01 if error_rate is None else max(error_rate, 0.001)
+    base = 0.01 if error_rate is None else max(error_rate, 0.001)
     assumed = " (assumed)" if error_rate is None else ""
     level = guardrail_level(plan)
     found: list[tuple[str, float]] = []
@@ -93,7 +100,7 @@ def exposure(
     judged = plan.pair_basis_points / 10_000 if plan.quality == "pairs" else 1.0
     if judged:
         found.append(
-            ("quality falls by 10 points, all captured answers being judged", pairs / judged * _per_pair(state, share))
+            ("quality falls by 10 points, all captured answers being judged", pairs / judged * _per_pair(plan, share))
         )
     return tuple(_view(stage, harm, units, cost_nanousd) for harm, units in found)
 
@@ -105,9 +112,9 @@ def _units(rate: float, base: float, share: float, planned: int, level: float) -
     return rated_until(rate, min(0.8, 1.2 * base), planned, level * (1.0 - BOUND_PART))
 
 
-def _per_pair(state: RampState, share: float) -> float:
+def _per_pair(plan: RampPlan, share: float) -> float:
     """Candidate requests for each judged pair: copies are drawn of all requests, answers of both arms go in pairs."""
-    if state.plan.quality == "pairs" or share >= 1.0:
+    if plan.quality == "pairs" or share >= 1.0:
         return share
     return max(1.0, share / (1.0 - share))
 

@@ -12,6 +12,8 @@ from weighbridge.config import Loaded
 from weighbridge.records.evidence import Evidence, Finding, Pair, SliceVerdict
 from weighbridge.records.table import Route, RouteTable
 from weighbridge.reports.chart import trace
+from weighbridge.reports.dossier import dossier
+from weighbridge.reports.first import first_page
 from weighbridge.reports.gaps import gaps
 from weighbridge.reports.gather import Inputs, Judged, RouteCalls, current
 from weighbridge.reports.headline import headline, moved_of
@@ -53,7 +55,7 @@ def build(
     only_route: a route's name or alias. show_losses: put the worst losses' prompts and answers into it, redacted and
     shortened. Raises `WeighbridgeError` where there is nothing to report or something stored was changed.
     """
-    inputs = inputs_of(layout, now_ns)
+    inputs = inputs_of(layout, loaded, now_ns)
     if only_route is not None:
         name = check_route(inputs.table, only_route)
         routes = tuple(route for route in inputs.table.routes if route.name == name)
@@ -96,6 +98,12 @@ def _route(inputs: Inputs, judged: Sequence[Judged], route: Route) -> RouteRepor
         for name in names
         if name and any(arm.name == name for arm in inputs.table.arms)
     )
+    candidates = tuple(
+        msgspec.structs.replace(
+            one, dossier=dossier(inputs, route, one, [j for j in mine if j.verdict.candidate == one.arm.arm])
+        )
+        for one in candidates
+    )
     moved = moved_of(candidates)
     rows = [row for candidate in candidates for row in candidate.slices]
     judged_slices = {row.slice for row in rows}
@@ -112,6 +120,7 @@ def _route(inputs: Inputs, judged: Sequence[Judged], route: Route) -> RouteRepor
         moved=moved,
         unjudged=tuple(sorted(name for name in calls.slices if name not in judged_slices)),
         note=" ".join(notes),
+        first=first_page(inputs, route, candidates, moved, mine),
         ramps=inputs.ramps.get(route.name, ()),
         tasks=tuple(row for row in inputs.seen.tasks.figures(route=route.name) if row.told),
     )

@@ -3,6 +3,7 @@
 The pass keeps sums and the calls that some verdict compared, never the whole log.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.table import RouteTable
+from weighbridge.reports.facts import NO_FACTS, Facts
 
 ARM_FAILED = ("upstream_error", "upstream_cut", "timeout")
 """Outcomes that are the arm's fault: not the client's who left, and not ours who refused."""
@@ -69,6 +71,8 @@ class RouteCalls:
     input_tokens: int = 0
     output_tokens: int = 0
     slices: Counter[str] = field(default_factory=Counter)
+    slice_nanousd: Counter[str] = field(default_factory=Counter)
+    """Of what is known."""
     all: Calls = field(default_factory=Calls)
 
     def add(self, exchange: Exchange) -> None:
@@ -83,8 +87,39 @@ class RouteCalls:
             self.output_tokens += exchange.usage.output + exchange.usage.reasoning
         if exchange.cost_nanousd is not None:
             self.cost_nanousd += exchange.cost_nanousd
+            self.slice_nanousd[exchange.slice] += exchange.cost_nanousd
         elif exchange.outcome != "refused":
             self.cost_unknown += 1
+
+
+@dataclass(slots=True)
+class Beside:
+    """What calls of one purpose other than `user` cost a route."""
+
+    calls: int = 0
+    cost_nanousd: int = 0
+    cost_unknown: int = 0
+
+
+@dataclass(slots=True)
+class Answering:
+    """How an arm answered users of a route: every call that reached an end."""
+
+    calls: int = 0
+    errors: int = 0
+    limited: int = 0
+    """Attempts that the endpoint refused with status 429."""
+    buckets: Counter[int] = field(default_factory=Counter)
+    """Durations in steps of two per cent: ten million of them take no memory."""
+
+    def took(self, share: float) -> int | None:
+        """Nanoseconds that at least `share` of the calls did not exceed, to two per cent; `None` of nothing."""
+        left = share * self.buckets.total()
+        for bucket in sorted(self.buckets):
+            left -= self.buckets[bucket]
+            if left <= 0:
+                return round(math.exp(bucket / 50))
+        return None
 
 
 class Seen:
@@ -99,11 +134,27 @@ class Seen:
         """(trial, slice) -> the replays."""
         self.kept: dict[str, Exchange] = {}
         self.tasks = TaskBook()
+        self.beside: dict[tuple[str, str], Beside] = {}
+        """(route, purpose) -> what it cost; `user` is not among them."""
+        self.answering: dict[tuple[str, str], Answering] = {}
+        """(route, arm) -> how it answered users."""
 
     def add(self, exchange: Exchange) -> None:
         if exchange.id in self._wanted:
             self.kept[exchange.id] = exchange
         self.tasks.add(exchange)
+        if exchange.purpose != "user":
+            beside = self.beside.setdefault((exchange.route, exchange.purpose), Beside())
+            beside.calls += 1
+            beside.cost_nanousd += exchange.cost_nanousd or 0
+            beside.cost_unknown += exchange.cost_nanousd is None and exchange.outcome != "refused"
+        elif exchange.arm is not None and exchange.outcome not in ("refused", "lost"):
+            row = self.answering.setdefault((exchange.route, exchange.arm), Answering())
+            row.calls += 1
+            row.errors += exchange.outcome in ARM_FAILED
+            row.limited += sum(attempt.status == 429 for attempt in exchange.attempts)
+            if exchange.duration_ns is not None:
+                row.buckets[round(50 * math.log(max(1, exchange.duration_ns)))] += 1
         if exchange.purpose == "user":
             self.routes.setdefault(exchange.route, RouteCalls()).add(exchange)
             if exchange.arm is not None:
@@ -122,6 +173,7 @@ class Inputs:
     now_ns: int
     ramps: Mapping[str, tuple[RampStory, ...]] = field(default_factory=dict)
     """By route, oldest first."""
+    facts: Facts = NO_FACTS
 
 
 def current(judged: Iterable[Judged]) -> tuple[Judged, ...]:

@@ -10,12 +10,13 @@ from weighbridge.ramp.story import stories
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.table import RouteTable
+from weighbridge.reports.facts import facts_of
 from weighbridge.reports.gather import Inputs, Judged, Seen, current, wanted
 from weighbridge.store.layout import Layout
 from weighbridge.trials.plan import read_object
 
 
-def inputs_of(layout: Layout, now_ns: int) -> Inputs:
+def inputs_of(layout: Layout, loaded: Loaded, now_ns: int) -> Inputs:
     """Everything in the store that a report needs. Raises `WeighbridgeError` where it is not there or was changed."""
     table = table_of(layout)
     chain = Chain(layout).snapshot()
@@ -30,6 +31,7 @@ def inputs_of(layout: Layout, now_ns: int) -> Inputs:
         log_head=chain.digest if chain.seq else None,
         now_ns=now_ns,
         ramps=stories(layout, chain.objects),
+        facts=facts_of(layout, loaded, table, [one.verdict for one in judged], now_ns),
     )
 
 

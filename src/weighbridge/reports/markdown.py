@@ -2,8 +2,9 @@
 
 from weighbridge.reports import words
 from weighbridge.reports.html import facts_of, rows_of, together
-from weighbridge.reports.model import Report, RouteReport, SliceReport
+from weighbridge.reports.model import CandidateReport, Report, RouteReport, SliceReport
 from weighbridge.reports.moves import ramp_of, steps_of, tasks_of
+from weighbridge.reports.page import FirstPage
 
 
 def render(report: Report) -> str:
@@ -32,7 +33,10 @@ def _route(route: RouteReport) -> list[str]:
         lines.append("")
     if route.moved.slices:
         lines += [_text(together(route)), ""]
+    if route.first is not None:
+        lines += _first(route.first)
     for candidate in route.candidates:
+        lines += _dossier(candidate)
         if candidate.gaps:
             lines += [f"Not tested with {_text(candidate.arm.arm)}:", ""]
             lines += [f"- {_text(gap.what)}: {_text(gap.fact)}" for gap in candidate.gaps]
@@ -42,6 +46,53 @@ def _route(route: RouteReport) -> list[str]:
     for ramp in route.ramps:
         lines += [f"How users were moved to {_text(ramp.candidate)}: {_text(ramp_of(ramp))}", ""]
         lines += [*(f"1. {_text(line)}" for line in steps_of(ramp)), ""]
+    return lines
+
+
+def _first(page: FirstPage) -> list[str]:
+    covered = f"{words.percent(page.covered)} of requests have a verdict"
+    lines = [
+        f"Traffic {page.since or words.UNKNOWN} to {page.until or words.UNKNOWN}; {covered}; holds until "
+        f"{page.expires or words.UNKNOWN}.",
+        "",
+    ]
+    for one in page.exact:
+        known = [one.region or words.UNKNOWN, one.precision or words.UNKNOWN, one.weights_hash or words.UNKNOWN]
+        said = f"{one.model} at {one.host}; region {known[0]}, precision {known[1]}, weights hash {known[2]}"
+        lines.append(f"- Exactly {_text(one.arm)}: {_text(f'{said}; prompt {one.prompt}')}")
+    spent = page.spent
+    lines += [
+        "",
+        _text(
+            f"Known spend: {words.money(spent.move_nanousd)} move, {words.money(spent.stay_nanousd)} stay, "
+            f"{words.money(spent.undecided_nanousd)} undecided. "
+            f"What would flip it: {'; '.join(page.flips) or 'nothing'}."
+        ),
+        "",
+        "| figure | | state | |",
+        "|---|---|---|---|",
+    ]
+    for figure in page.figures:
+        says = f"{figure.says} Next: {figure.next_step}." if figure.next_step else figure.says
+        lines.append(f"| {_text(figure.title)} | {_text(figure.shown)} | {figure.state} | {_text(says)} |")
+    lines += ["", "| way | arm | net of a year | |", "|---|---|---:|---|"]
+    for way in page.alternatives:
+        net = words.money(way.net_nanousd)
+        lines.append(f"| {way.kind} | {_text(way.arm or '')} | {_text(net)} | {_text(way.says)} |")
+    lines += ["", *(f"- {who}: I rely on {what}. ______________" for who, what in page.relies), ""]
+    return lines
+
+
+def _dossier(candidate: CandidateReport) -> list[str]:
+    lines: list[str] = []
+    for section in candidate.dossier:
+        if section.lines:
+            lines += [f"### {_text(candidate.arm.arm)}: {section.chapter}", ""]
+            lines += ["| state | claim | evidence | date | next |", "|---|---|---|---|---|"]
+        for line in section.lines:
+            cells = (line.claim, line.evidence, line.on or words.UNKNOWN, line.next_step)
+            lines.append(f"| {line.state} | {' | '.join(_text(cell) for cell in cells)} |")
+        lines.append("")
     return lines
 
 

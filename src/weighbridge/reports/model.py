@@ -11,6 +11,7 @@ import msgspec
 from weighbridge.grading.outcomes import TaskFigures
 from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import LabelSource, LicenseWord, VerdictWord
+from weighbridge.reports.page import FirstPage, Section
 
 REPORT_SCHEMA = "report/1"
 
@@ -234,6 +235,8 @@ class CandidateReport(Row, frozen=True, kw_only=True):
     slices: tuple[SliceReport, ...]
     gaps: tuple[Gap, ...]
     trials: tuple[TrialFacts, ...]
+    dossier: tuple[Section, ...] = ()
+    """What the first page rests on, claim by claim."""
 
 
 class Traffic(Row, frozen=True, kw_only=True):
@@ -282,6 +285,8 @@ class RouteReport(Row, frozen=True, kw_only=True):
     note: str
     ramps: tuple[RampStory, ...] = ()
     """Oldest first: how traffic was moved, and came back."""
+    first: FirstPage | None = None
+    """What a buyer signs."""
     tasks: tuple[TaskFigures, ...] = ()
     """By arm; empty where no outcome of a conversation was told."""
 

@@ -1,0 +1,220 @@
+"""The open share: how much of everyday traffic runs on open weights, by four measures that are never mixed.
+
+- requests: answered user requests
+- normalised tokens: tokens as the route's incumbent counts text. One tokenizer makes up to a quarter more tokens of the
+  same text than another, so an arm's tokens are multiplied by the ratio of input tokens that trials measured on the
+  same prompts (`ratios.token_ratios`); that is the tokenizer's part alone. Without a measured ratio they are left out
+  and counted
+- dollars: what was booked for the requests, corrections included
+- accepted tasks: tasks whose outcome somebody or something reported as good. Without outcomes: unknown
+
+An arm whose `weights` nobody states is neither open nor closed: it is in the whole, and counted as unknown. Where most
+is unknown a share says little, so each share comes with the part of the whole that it knows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, timedelta
+from functools import cache
+from typing import Literal
+
+import duckdb
+import msgspec
+
+from weighbridge.config import Loaded
+from weighbridge.ledger.ratios import token_ratios
+from weighbridge.records.table import Weights
+
+Measure = Literal["requests", "tokens", "dollars", "accepted_tasks"]
+MEASURES: tuple[Measure, ...] = ("requests", "tokens", "dollars", "accepted_tasks")
+Period = Literal["day", "week", "month"]
+By = Literal["all", "route", "team"]
+
+
+class Used(msgspec.Struct, frozen=True, kw_only=True):
+    """What one arm did for one team on one route on one UTC day, user requests only."""
+
+    day: date
+    route: str
+    team: str | None
+    arm: str | None
+    requests: int
+    """Answered ones."""
+    tokens: int
+    """By the arm's own count."""
+    cost_nanousd: int
+    """Of what is known."""
+    cost_unknown: int = 0
+    """Calls whose cost nobody knows: the dollars are then more than is said here."""
+    accepted: int | None = None
+    """Tasks reported as good; `None` where no outcomes are reported."""
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """One measure. `share` is open / (open + closed), `None` where neither is there."""
+
+    measure: Measure
+    open: float
+    closed: float
+    unknown: float
+    """Of arms whose weights nobody states, or (tokens) whose count cannot be compared."""
+    share: float | None
+    why_unknown: str | None = None
+    """Why there is no share, or what it leaves out, with the next step."""
+
+    @property
+    def known(self) -> float | None:
+        """The part of the whole that is open or closed."""
+        whole = self.open + self.closed + self.unknown
+        return (self.open + self.closed) / whole if whole else None
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """The four measures for one period of one owner."""
+
+    since: str
+    """First UTC day, ISO."""
+    until: str
+    """The day after the last."""
+    by: By
+    name: str | None
+    """The route or team; `None` for all, and for requests without a team."""
+    measures: tuple[Share, ...]
+
+    def of(self, measure: Measure) -> Share:
+        return next(one for one in self.measures if one.measure == measure)
+
+
+Normalise = Callable[[str, str], float | None]
+"""(route, arm) -> tokens of the route's incumbent for one token of the arm, on the same text; `None`: not measured."""
+
+NO_OUTCOMES = "nobody recorded whether tasks were accepted"
+
+
+def open_shares(
+    rows: Iterable[Used],
+    weights: Mapping[str, Weights | None],
+    normalise: Normalise,
+    *,
+    by: By = "all",
+    period: Period | None = None,
+) -> tuple[Shares, ...]:
+    """Shares by owner and period, in the order of time, then name. `period` `None`: one span from first to last day.
+
+    `weights`: of every arm that is or was configured; an arm that is absent is unknown.
+    """
+    groups: dict[tuple[date | None, str | None], list[Used]] = {}
+    for row in rows:
+        key = None if by == "all" else row.route if by == "route" else row.team
+        groups.setdefault((None if period is None else start_of(row.day, period), key), []).append(row)
+    order = sorted(groups, key=lambda key: (key[0] or date.min, key[1] is None, key[1] or ""))
+    return tuple(_shares(groups[key], weights, normalise, by, key[1], key[0], period) for key in order)
+
+
+def start_of(day: date, period: Period) -> date:
+    """The first day of the day's week (Monday) or month."""
+    if period == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if period == "month" else day
+
+
+def _end_of(first: date, period: Period) -> date:
+    if period == "month":
+        return (first + timedelta(days=31)).replace(day=1)
+    return first + timedelta(days=7 if period == "week" else 1)
+
+
+def _shares(
+    rows: list[Used], weights: Mapping[str, Weights | None], normalise: Normalise, by: By, name: str | None,
+    first: date | None, period: Period | None,
+) -> Shares:  # fmt: skip
+    since = min(row.day for row in rows) if first is None else first
+    until = max(row.day for row in rows) + timedelta(days=1) if period is None else _end_of(since, period)
+    sums = {measure: {"open": 0.0, "closed": 0.0, "unknown": 0.0} for measure in MEASURES}
+    unnamed: set[str] = set()
+    unmeasured: set[str] = set()
+    unpriced, reported = 0, False
+    for row in rows:
+        kind = weights.get(row.arm or "")
+        word = kind or "unknown"
+        if kind is None and row.arm is not None:
+            unnamed.add(row.arm)
+        sums["requests"][word] += row.requests
+        sums["dollars"][word] += row.cost_nanousd
+        unpriced += row.cost_unknown
+        if row.accepted is not None:
+            reported = True
+            sums["accepted_tasks"][word] += row.accepted
+        ratio = None if row.arm is None else normalise(row.route, row.arm)
+        if ratio is None:
+            sums["tokens"]["unknown"] += row.tokens
+            if row.arm is not None and row.tokens:
+                unmeasured.add(row.arm)
+        else:
+            sums["tokens"][word] += row.tokens * ratio
+    why: dict[Measure, list[str]] = {measure: [] for measure in MEASURES}
+    if unnamed:
+        for measure in MEASURES:
+            why[measure].append(f'state `weights = "open"` or `"closed"` for {", ".join(sorted(unnamed))}')
+    if unmeasured:
+        names = ", ".join(sorted(unmeasured))
+        why["tokens"].append(f"no trial measured how {names} counts tokens beside the incumbent; run one")
+    if unpriced:
+        why["dollars"].append(f"{unpriced:,} calls have an unknown cost; state `price` for their arms")
+    if not reported:
+        why["accepted_tasks"] = [NO_OUTCOMES]
+    return Shares(
+        since=since.isoformat(), until=until.isoformat(), by=by, name=name,
+        measures=tuple(_share(measure, sums[measure], why[measure]) for measure in MEASURES),
+    )  # fmt: skip
+
+
+def _share(measure: Measure, sums: Mapping[str, float], why: list[str]) -> Share:
+    whole = sums["open"] + sums["closed"]
+    return Share(
+        measure=measure, open=sums["open"], closed=sums["closed"], unknown=sums["unknown"],
+        share=sums["open"] / whole if whole else None, why_unknown="; ".join(why) or None,
+    )  # fmt: skip
+
+
+def used(sql: duckdb.DuckDBPyConnection) -> list[Used]:
+    """The rows of everything in the log; `sql` has the views of `postings`."""
+    found = sql.execute(_USED).fetchall()
+    names = ("day", "route", "team", "arm", "requests", "tokens", "cost_nanousd", "cost_unknown")
+    return [msgspec.convert(dict(zip(names, row, strict=True)), Used) for row in found]
+
+
+def configured_weights(loaded: Loaded) -> dict[str, Weights | None]:
+    return {arm.name: arm.weights for arm in loaded.config.arm}
+
+
+def measured_on(sql: duckdb.DuckDBPyConnection, incumbents: Mapping[str, str]) -> Normalise:
+    """Ratios as trials measured them, each asked for once. `incumbents`: route -> arm."""
+
+    @cache
+    def between(incumbent: str, arm: str) -> float | None:
+        ratios = token_ratios(sql, incumbent, arm)
+        return None if ratios is None else ratios.input.value
+
+    def normalise(route: str, arm: str) -> float | None:
+        incumbent = incumbents.get(route)
+        if incumbent is None:
+            return None
+        return 1.0 if arm == incumbent else between(incumbent, arm)
+
+    return normalise
+
+
+# Day by day, so that a month and a year cost the same to read. Corrections are few: they are added to their exchange's
+# day in a second part, and never joined to ten million rows.
+_USED = (
+    "WITH asked AS (SELECT time::DATE AS day, route, team, arm, count(*) AS requests, "
+    "coalesce(sum(usage.total), 0)::BIGINT AS tokens, coalesce(sum(cost_nanousd), 0)::BIGINT AS cost, "
+    "count(*) FILTER (cost_nanousd IS NULL) AS unpriced FROM exchanges "
+    "WHERE purpose = 'user' AND outcome = 'ok' GROUP BY ALL), "
+    "fixed AS (SELECT e.time::DATE AS day, e.route, e.team, e.arm, 0, 0, sum(a.nanousd)::BIGINT, 0 "
+    "FROM exchanges e JOIN adjusted a ON a.id = e.id "
+    "WHERE e.purpose = 'user' AND e.outcome = 'ok' AND e.cost_nanousd IS NOT NULL "
+    "AND e.id IN (SELECT id FROM adjusted) GROUP BY ALL) "
+    "SELECT day, route, team, arm, sum(requests)::BIGINT, sum(tokens)::BIGINT, sum(cost)::BIGINT, "
+    "sum(unpriced)::BIGINT FROM (SELECT * FROM asked UNION ALL SELECT * FROM fixed) GROUP BY ALL ORDER BY ALL"
+)

@@ -1,0 +1,80 @@
+"""The dossier: a line passes only where something was measured or read."""
+
+import pytest
+
+from tests.reports.made import SliceShape, exchange, inputs, table, trial
+from weighbridge.ramp.story import RampStep, RampStory
+from weighbridge.reports import html, markdown
+from weighbridge.reports.build import assemble
+from weighbridge.reports.gather import Inputs
+from weighbridge.reports.page import Line
+
+GOOD, BAD = SliceShape(0.95, 0.97, 500), SliceShape(0.9, 0.5, 300)
+
+
+@pytest.fixture(scope="module")
+def made() -> Inputs:
+    judged, log = trial({"task=refund": GOOD, "task=triage": BAD})
+    return inputs([judged], log, table=table())
+
+
+def lines_of(given: Inputs, chapter: str) -> tuple[Line, ...]:
+    sections = assemble(given).routes[0].candidates[0].dossier
+    return next(one.lines for one in sections if one.chapter == chapter)
+
+
+def test_every_unknown_line_says_what_would_find_it_out(made: Inputs) -> None:
+    sections = assemble(made).routes[0].candidates[0].dossier
+    assert len(sections) == 7
+    unknown = [line for section in sections for line in section.lines if line.state == "unknown"]
+    assert unknown
+    assert all(line.next_step for line in unknown)
+    assert all(line.on for section in sections for line in section.lines if line.state == "pass")
+
+
+def test_quality_stands_worst_slice_first(made: Inputs) -> None:
+    first, second, last = lines_of(made, "Quality")
+    assert first.claim.startswith("task=triage")
+    assert (first.state, second.state) == ("fail", "pass")
+    assert "A/A" in last.claim
+    assert last.state == "unknown"
+
+
+def test_reliability_is_measured_on_users_and_unknown_without_them(made: Inputs) -> None:
+    judged, log = trial({"task=refund": GOOD})
+    bad = [exchange(f"x{n}", arm="qwen-72b", outcome="upstream_error") for n in range(10)]
+    good = [exchange(f"y{n}", arm="qwen-72b") for n in range(90)]
+    served = lines_of(inputs([judged], [*log, *bad, *good], table=table()), "Operational reliability")
+    assert any(line.claim.startswith("qwen-72b answered 90") for line in served)
+    before = lines_of(made, "Operational reliability")
+    assert next(line.state for line in before if "qwen-72b under users" in line.claim) == "unknown"
+
+
+def test_a_percentile_is_right_to_two_per_cent(made: Inputs) -> None:
+    users = made.seen.answering["assistant", "gpt-4o"]
+    assert users.calls == 800
+    took = users.took(0.5)
+    assert took is not None
+    assert 1.2e9 < took < 1.6e9  # made log-normal around 1.4 s
+
+
+def test_a_rollback_stands_with_its_reasons(made: Inputs) -> None:
+    step = RampStep(time_ns=made.now_ns, stage="rolled_back", share_percent=0.0, by="controller",
+                    reasons=("errors: 9 of 40 against 1 of 400",))  # fmt: skip
+    story = RampStory(ramp="r" * 64, route="assistant", candidate="qwen-72b", incumbent="gpt-4o", verdict="v" * 64,
+                      stage="rolled_back", share_percent=0.0, steps=(step,))  # fmt: skip
+    moved = Inputs(table=made.table, judged=made.judged, seen=made.seen, log_head=made.log_head, now_ns=made.now_ns,
+                   ramps={"assistant": (story,)})  # fmt: skip
+    (line,) = lines_of(moved, "Ramps")
+    assert line.state == "warn"
+    assert "9 of 40 against 1 of 400" in line.evidence
+
+
+def test_all_three_renderings_hold_every_claim(made: Inputs) -> None:
+    report = assemble(made)
+    page, text = html.render(report), markdown.render(report)
+    claims = [line.claim for section in report.routes[0].candidates[0].dossier for line in section.lines]
+    assert page.count("</tr>") > len(claims)
+    assert text.count("| pass |") + text.count("| warn |") + text.count("| fail |") + text.count("| unknown |") >= len(
+        claims
+    )
