@@ -1,13 +1,17 @@
 """The report in a real browser. With SCREENSHOTS=FOLDER the pictures are kept there, to be looked at."""
 
 import os
+from dataclasses import replace as with_fields
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.browser.conftest import DESKTOP, PHONE, OpenPage, Scheme, Watched
 from tests.reports.made import SliceShape, arm, inputs, table, trial
+from weighbridge.ramp.story import RampStep, RampStory
 from weighbridge.reports.build import assemble
+from weighbridge.reports.model import Loss
 from weighbridge.reports.write import write
 
 pytestmark = [pytest.mark.browser]
@@ -102,3 +106,31 @@ def test_it_prints_on_a4_without_losing_the_page_edge(opened: OpenPage, page: Pa
     assert raw.startswith(b"%PDF")
     # A4 in points; Chromium rounds to whole CSS pixels.
     assert b"/MediaBox [0 0 594.9" in raw or b"/MediaBox [0 0 595" in raw
+
+
+CANARY = (
+    """\"'></td><img src=x onerror="window.canary=1"><svg onload="window.canary=1"><script>window.canary=1</script>"""
+)
+
+
+def test_nothing_that_a_model_or_a_person_wrote_runs_or_becomes_an_element(opened: OpenPage, tmp_path: Path) -> None:
+    judged, log = trial({f"task={CANARY}": SliceShape(0.9, 0.5, 80)}, candidate=CANARY)
+    made = inputs([judged], log, table=table(arm(CANARY)))
+    step = RampStep(time_ns=made.now_ns, stage="rolled_back", share_percent=0.0, by=CANARY, reasons=(CANARY,))
+    story = RampStory(ramp=CANARY, route="assistant", candidate=CANARY, incumbent="gpt-4o", verdict=CANARY,
+                      stage="rolled_back", share_percent=0.0, steps=(step,))  # fmt: skip
+    report = assemble(with_fields(made, ramps={"assistant": (story,)}), note=CANARY)
+    loss = Loss(item=CANARY, incumbent=1.0, candidate=0.0, note=CANARY, prompt=CANARY, incumbent_answer=CANARY,
+                candidate_answer=CANARY)  # fmt: skip
+    (route,) = report.routes
+    (candidate,) = route.candidates
+    shown = replace(candidate, slices=tuple(replace(row, losses=(loss,)) for row in candidate.slices))
+    written = write(replace(report, routes=(replace(route, candidates=(shown,)),)), tmp_path)
+    assert written.html.read_text().count("window.canary") > 30
+    page = opened(DESKTOP, "light")
+    watched = Watched(page)
+    page.goto(written.html.as_uri())
+    assert page.evaluate("typeof window.canary") == "undefined"
+    assert page.evaluate("document.querySelectorAll('img, script, [onload], [onerror]').length") == 0
+    assert watched.asked == [written.html.as_uri()]
+    assert watched.complaints == []

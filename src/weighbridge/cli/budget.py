@@ -12,6 +12,7 @@ import typer
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
+from weighbridge.cli.share import share
 from weighbridge.clock import SystemClock
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError
@@ -425,3 +426,6 @@ def savings(
             print('no closed alternative is configured: state its arm with weights = "closed" and try it')
     if said.incumbent.not_measured or said.other_unknown or any(one.not_measured for one in said.alternatives):
         raise typer.Exit(ExitCode.UNDECIDED)
+
+
+app.command()(share)

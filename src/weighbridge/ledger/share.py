@@ -6,7 +6,7 @@
   same prompts (`ratios.token_ratios`); that is the tokenizer's part alone. Without a measured ratio they are left out
   and counted
 - dollars: what was booked for the requests, corrections included
-- accepted tasks: tasks whose outcome somebody or something reported as good. Without outcomes: unknown
+- accepted tasks: tasks whose outcome somebody or something reported as good. Where rows come without: unknown
 
 An arm whose `weights` nobody states is neither open nor closed: it is in the whole, and counted as unknown. Where most
 is unknown a share says little, so each share comes with the part of the whole that it knows.
@@ -87,7 +87,7 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 Normalise = Callable[[str, str], float | None]
 """(route, arm) -> tokens of the route's incumbent for one token of the arm, on the same text; `None`: not measured."""
 
-NO_OUTCOMES = "nobody recorded whether tasks were accepted"
+NO_OUTCOMES = "accepted tasks are not joined to days yet; `weighbridge outcomes show` has them by arm"
 
 
 def open_shares(

@@ -75,8 +75,12 @@ NO_FACTS = Facts()
 NOTHING = ArmKnowledge()
 
 
-def facts_of(layout: Layout, loaded: Loaded, table: RouteTable, verdicts: Iterable[Verdict], now_ns: int) -> Facts:
-    """Raises `ConfigError` for a profile that cannot be read, `WeighbridgeError` for labels that cannot."""
+def facts_of(
+    layout: Layout | None, loaded: Loaded, table: RouteTable, verdicts: Iterable[Verdict], now_ns: int
+) -> Facts:
+    """`layout` `None`: there is no store behind it, so there are no labels.
+
+    Raises `ConfigError` for a profile that cannot be read, `WeighbridgeError` for labels that cannot."""
     now = datetime.fromtimestamp(now_ns // 10**9, UTC)
     on = f"{now:%Y-%m-%d}"
     who = profile(loaded.config.organization, loaded.file)
@@ -87,6 +91,8 @@ def facts_of(layout: Layout, loaded: Loaded, table: RouteTable, verdicts: Iterab
         if one.trial is None or one.route is None:
             continue
         plans[one.trial] = plan_of(loaded, one.route, one)
+        if layout is None:
+            continue
         given = LabelBook(layout.trial(one.trial)).labels()
         people = {person for by in given.values() for person in by}
         labels[one.trial] = (sum(len(by) for by in given.values()), len(people))

@@ -260,10 +260,12 @@ def _saving(
     others = [one for one in options if one.net_nanousd is not None and one.arm not in mine]
     best = max(others, key=lambda one: one.net_nanousd or 0)
     beyond = best.net_nanousd or 0
+    verdict = words.listed([f"{row.slice} by more than {words.points(row.margin)}" for row in taken])
     untried = words.listed([one.kind for one in options if one.net_nanousd is None])
     says = (
         f"{words.money(low - beyond)} to {words.money(high - beyond)} (95 %), against the best alternative that was "
         f"shown: {best.kind}{f' on {best.arm}' if best.arm else ''}. {_sentence('; '.join(said))} "
+        f"Verdict on the same rows: not worse in {verdict}. "
         f"Volume: the log's own pace. Not in it: hours of staff and of people who label, which nobody stated."
     )
     if untried:

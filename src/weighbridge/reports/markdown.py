@@ -20,6 +20,8 @@ def _route(route: RouteReport) -> list[str]:
     lines = [f"## {_text(route.route)}", "", f"**{_text(route.headline)}**", "", _text(facts_of(route)), ""]
     if route.note:
         lines += [f"> {_text(route.note)}", ""]
+    if route.first is not None:
+        lines += _first(route.first)
     if rows_of(route):
         lines += [
             "| slice | candidate | answer | difference (interval), points | pairs | cost of 1,000, now → then "
@@ -33,8 +35,6 @@ def _route(route: RouteReport) -> list[str]:
         lines.append("")
     if route.moved.slices:
         lines += [_text(together(route)), ""]
-    if route.first is not None:
-        lines += _first(route.first)
     for candidate in route.candidates:
         lines += _dossier(candidate)
         if candidate.gaps:

@@ -21,6 +21,7 @@ from weighbridge.records.frames import BodyRef
 from weighbridge.records.table import RouteTable
 from weighbridge.records.trial import trial_id
 from weighbridge.reports.build import assemble
+from weighbridge.reports.facts import facts_of
 from weighbridge.reports.gather import Inputs, Judged, Seen
 from weighbridge.reports.model import Report
 from weighbridge.samples.demo_config import (
@@ -80,7 +81,8 @@ def decide(now_ns: int) -> Decided:
     stopped: Stopped = "exhausted" if open_ else "decided"
     evidence, verdict = conclude(walk, items, {}, license_finding, stopped, "", None, now_ns)
     judged = Judged(digest(canonical(verdict)), verdict, evidence, (license_finding,))
-    inputs = Inputs(table=table, judged=(judged,), seen=Seen(()), log_head=None, now_ns=now_ns)
+    facts = facts_of(None, loaded, table, [verdict], now_ns)
+    inputs = Inputs(table=table, judged=(judged,), seen=Seen(()), log_head=None, now_ns=now_ns, facts=facts)
     note = f"{SAMPLE_NOTE} The candidate's answers were recorded on {pairs[0].date}."
     report = assemble(inputs, note=note)
     return Decided(report, len(pairs), len(evidence.pairs), pairs[0].date, pairs[0].candidate, pairs[0].engine)

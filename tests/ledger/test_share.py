@@ -1,0 +1,84 @@
+"""The open share by four measures: each from rows, and what cannot be compared is counted, never guessed."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.ledger.made import DAY_NS, NOV_1_NS, Books, loaded
+from weighbridge.ledger.postings import postings
+from weighbridge.ledger.share import Used, configured_weights, measured_on, open_shares, used
+from weighbridge.records.usage import Usage
+
+WEIGHTS = {"closed": "closed", "open": "open"}
+
+
+def row(arm: str, *, day: int = 1, team: str = "support", tokens: int = 100, requests: int = 1) -> Used:
+    return Used(
+        day=date(2026, 11, day), route="assistant", team=team, arm=arm, requests=requests, tokens=tokens,
+        cost_nanousd=1_000,
+    )  # fmt: skip
+
+
+def test_tokens_are_counted_as_the_incumbent_counts_text() -> None:
+    (said,) = open_shares(
+        [row("closed"), row("open", tokens=125)], {"closed": "closed", "open": "open"},
+        lambda _, arm: 0.8 if arm == "open" else 1.0,
+    )  # fmt: skip
+    assert (said.of("tokens").open, said.of("tokens").closed, said.of("tokens").share) == (100.0, 100.0, 0.5)
+
+
+def test_tokens_that_no_trial_compared_are_left_out_and_counted() -> None:
+    (said,) = open_shares(
+        [row("closed"), row("open")], {"closed": "closed", "open": "open"},
+        lambda _, arm: None if arm == "open" else 1.0,
+    )  # fmt: skip
+    tokens = said.of("tokens")
+    assert (tokens.unknown, tokens.share, tokens.known) == (100.0, 0.0, 0.5)
+    assert "no trial measured" in (tokens.why_unknown or "")
+
+
+def test_an_arm_whose_weights_nobody_states_is_neither_open_nor_closed() -> None:
+    (said,) = open_shares([row("closed"), row("new")], {"closed": "closed"}, lambda *_: 1.0)
+    requests = said.of("requests")
+    assert (requests.open, requests.closed, requests.unknown, requests.known) == (0.0, 1.0, 1.0, 0.5)
+    assert "new" in (requests.why_unknown or "")
+
+
+def test_without_outcomes_the_share_of_accepted_tasks_is_unknown() -> None:
+    (said,) = open_shares([row("closed")], {"closed": "closed"}, lambda *_: 1.0)
+    assert said.of("accepted_tasks").share is None
+    assert said.of("accepted_tasks").why_unknown
+
+
+@pytest.mark.parametrize(("period", "starts"), [
+    ("day", ["2026-11-01", "2026-11-02", "2026-11-09"]),
+    ("week", ["2026-10-26", "2026-11-02", "2026-11-09"]),
+    ("month", ["2026-11-01"]),
+])  # fmt: skip
+def test_over_time_a_week_begins_on_monday(period: str, starts: list[str]) -> None:
+    rows = [row("open", day=day) for day in (1, 2, 9)]
+    assert period in ("day", "week", "month")
+    said = open_shares(rows, {"open": "open"}, lambda *_: 1.0, period=period)  # type: ignore[arg-type]  # parametrised
+    assert [one.since for one in said] == starts
+
+
+def test_by_team_every_request_is_in_one_team() -> None:
+    rows = [row("open", team="a"), row("closed", team="b"), row("closed", team="b")]
+    said = open_shares(rows, {"closed": "closed", "open": "open"}, lambda *_: 1.0, by="team")
+    assert {one.name: one.of("requests").share for one in said} == {"a": 1.0, "b": 0.0}
+
+
+def test_from_the_log_ratios_are_those_of_trials_and_other_purposes_do_not_count(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    for _ in range(40):
+        item = books.request(Usage(800, 100))
+        books.request(Usage(1_000, 200), arm="open", purpose="trial", trial="t", item=item)
+    books.request(Usage(1_000, 200), arm="open", at_ns=NOV_1_NS + DAY_NS)
+    with postings(books.layout) as sql:
+        rows, ratios = used(sql), measured_on(sql, {"assistant": "closed"})
+        (said,) = open_shares(rows, configured_weights(loaded()), ratios)
+    books.close()
+    assert (said.of("requests").open, said.of("requests").closed) == (1.0, 40.0)
+    assert said.of("tokens").open == pytest.approx(1_200 * 0.8)
+    assert said.of("dollars").open > 0
