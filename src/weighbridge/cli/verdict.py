@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -58,6 +58,12 @@ def verdict(
         bool,
         typer.Option("--gate", help="For CI: exit 0 only if non-inferior throughout, 3 inferior, 2 undecided."),
     ] = False,
+    aa: Annotated[
+        bool,
+        typer.Option(
+            "--aa", help="`candidate` is the incumbent's own second run: how noisy and even-handed is the grader?"
+        ),
+    ] = False,
     form: Annotated[
         Format | None,
         typer.Option(
@@ -78,6 +84,9 @@ def verdict(
     Whole clusters are shuffled by the seed. The verdict holds however many rows there are and however often they are
     looked at; slices are decided as one family.
 
+    With `--aa` nothing is judged: both columns are runs of the incumbent, and the output says how noisy the grader is,
+    how many pairs a verdict takes at that noise, and whether one side is favoured (exit code 2).
+
     Exit codes: 0 decided, 2 undecided, 1 the file is broken, 64 usage. With `--gate`: 0 only if the whole and every
     slice are non-inferior, 3 if anything is inferior, else 2.
 
@@ -96,6 +105,10 @@ def verdict(
         margin, alpha = check_margin(margin), check_alpha(alpha)
     except ValueError as error:
         raise UsageError(f"--{error}") from None
+    if aa:
+        if gate or form is Format.MARKDOWN:
+            raise UsageError("--aa with --gate or --format markdown: an A/A check is no verdict; allowed is --json")
+        _rerun(pairs, slice_column, cluster_column, margin, alpha, None if no_shuffle else seed or 0, as_json or form)
     conclusion = conclude(read(pairs, slice_column, cluster_column), margin, alpha, None if no_shuffle else seed or 0)
     if as_json or form is Format.JSON:
         print(canonical(conclusion.verdict).decode())
@@ -105,6 +118,24 @@ def verdict(
 
         (print_markdown if form is Format.MARKDOWN else print_text)(pairs.name, conclusion, gate=gate)
     raise typer.Exit(exit_code(conclusion.verdict, gate=gate))
+
+
+def _rerun(
+    file: Path, slices: str | None, clusters: str | None, margin: float, alpha: float, seed: int | None, json: object
+) -> NoReturn:
+    """The A/A check instead of a verdict."""
+    from weighbridge.records.canonical import canonical
+    from weighbridge.trials.pairs.read import read
+    from weighbridge.trials.pairs.rerun import rerun
+
+    found = rerun(read(file, slices, clusters).pairs, margin, alpha, seed)
+    if json is True or json is Format.JSON:
+        print(canonical(found).decode())
+    else:
+        from weighbridge.cli.verdict_output import print_rerun
+
+        print_rerun(file.name, found)
+    raise typer.Exit(ExitCode.DONE if found.even_handed else ExitCode.UNDECIDED)
 
 
 def exit_code(verdict: "Verdict", *, gate: bool) -> int:

@@ -10,6 +10,7 @@ from rich.text import Text
 from weighbridge.cli.outside import outside
 from weighbridge.records.evidence import SliceVerdict, Verdict
 from weighbridge.trials.pairs.conclude import Conclusion
+from weighbridge.trials.pairs.rerun import Rerun
 
 _COLOURS = {"non_inferior": "green", "inferior": "red", "undecided": "yellow"}
 _GATE = {"inferior": "closed (exit code 3)", "undecided": "closed (exit code 2)", "non_inferior": "open"}
@@ -57,6 +58,48 @@ def print_markdown(name: str, conclusion: Conclusion, *, gate: bool) -> None:
     lines += [f"- {_escaped(fact)}" for fact in facts]
     lines += ["", "</details>"]
     print("\n".join(lines))
+
+
+def print_rerun(name: str, found: Rerun) -> None:
+    """The A/A check: noise, what it means for the number of pairs, and whether one side is favoured."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    console.print(
+        _paragraph(f"{outside(name)}: the incumbent against its own second run, margin {_margin(found.margin)}.")
+    )
+    console.print()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("slice", overflow="fold", min_width=5)
+    for head in ("units", "points", "interval", "differ", "variance", "pairs 50%", "80%", "could show"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in found.slices:
+        table.add_row(
+            outside(row.slice),
+            f"{row.units:,}",
+            _points(row.difference),
+            f"{_points(row.interval[0])} to {_points(row.interval[1])}",
+            f"{row.discordance:.0%}",
+            f"{row.variance:.3f}",
+            "-" if row.pairs_50 is None else f"{row.pairs_50:,}",
+            "-" if row.pairs_80 is None else f"{row.pairs_80:,}",
+            "-" if row.smallest_margin is None else f"{100 * row.smallest_margin:.1f}",
+        )
+    console.print(table)
+    console.print()
+    favoured = [outside(row.slice) for row in found.slices if not row.even_handed]
+    if favoured:
+        said = (
+            f"One run is favoured in {_listed(favoured)}: the difference of an arm to itself is not 0. Find out why "
+            "(the place of an answer, a cache, a change between the runs) before any verdict of this grader is "
+            "believed."
+        )
+    else:
+        said = "Neither run is favoured, as far as these units can tell."
+    console.print(_paragraph(said))
+    told = (
+        "Pairs: what a verdict on an equal candidate takes at this noise, in half and in four of five cases. Could "
+        "show: the smallest margin that an equal candidate passes in half of all cases with as many units."
+    )
+    console.print(_paragraph(told, indent="  "))
 
 
 def headline(verdict: Verdict) -> str:

@@ -22,8 +22,8 @@ class AACheck:
     """What the incumbent's own re-run says of the grader.
 
     n: units. difference, variance: of the paired differences. discordance: share of units with any difference.
-    interval: for the mean difference at level 1 - 2 alpha. even_handed: 0 lies in it. plan: pairs for an equal
-    candidate at this noise. smallest_margin: the smallest margin that an equal candidate passes in n pairs in the
+    interval: for the mean difference, level 1 - 2 alpha / comparisons. even_handed: 0 lies in it. plan: pairs for an
+    equal candidate at this noise. smallest_margin: the smallest margin that an equal candidate passes in n pairs in the
     median; None: not one below 1.
     """
 
@@ -43,14 +43,19 @@ def check(first: ArrayLike, second: ArrayLike, margin: float, alpha: float, comp
     first, second: scores in [0, 1], shape (n,), n >= 2, in shuffled order, whole clusters as units. comparisons:
     slices times candidates of the trial to be planned. Errors: ValueError.
     """
-    margin, alpha = check_margin(margin), check_alpha(alpha)
     a, b = _scores(first, "first"), _scores(second, "second")
     if a.shape != b.shape:
         raise ValueError(f"{a.size} first and {b.size} second scores: allowed is the same units in both runs")
-    if a.size < 2:
-        raise ValueError(f"{a.size} units: allowed are 2 or more; 100 give a useful variance")
-    d = b - a
-    test = PairTest(margin, alpha)
+    return check_differences(b - a, margin, alpha, comparisons)
+
+
+def check_differences(d: FloatArray, margin: float, alpha: float, comparisons: int = 1) -> AACheck:
+    """The same from paired differences of units in [-1, 1], shape (n,), n >= 2, in shuffled order."""
+    margin, alpha = check_margin(margin), check_alpha(alpha)
+    if d.size < 2:
+        raise ValueError(f"{d.size} units: allowed are 2 or more; 100 give a useful variance")
+    # The checks of several slices share alpha, or one of many even-handed graders would look favoured by chance.
+    test = PairTest(margin, alpha / max(1, comparisons))
     test.update_many(d)
     low, high = test.interval()
     variance = float(np.var(d, ddof=1))
