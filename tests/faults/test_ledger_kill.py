@@ -17,8 +17,11 @@ from tests.app.serving import ask, write_config
 from tests.app.test_budgets import budget
 from tests.fakes.provider import FakeProvider, Script
 from tests.faults.test_kill import PAUSE_S_MAX, Load, audited, free_port, kept_serving, kill
+from weighbridge.app import keeper_of
+from weighbridge.config import load as load_config
 from weighbridge.exchanges.reader import read
 from weighbridge.ledger.life import bound, charge
+from weighbridge.store.control import ShowBudgets, Standings
 from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore
 from weighbridge.store.sql import SqliteSql
@@ -67,6 +70,8 @@ def survives(tmp_path: Path, kills: int, seed: int) -> Survived:
             resolved_s = time.monotonic() - killed
             assert ask(running[-1].listen).status == 200
             assert running[-1].end() == 0
+        with keeper_of(load_config(file)) as keeper:  # what a busy machine had no time to read before the end
+            keeper.call(ShowBudgets(), Standings)
         audited(layout, load.answered)
     expected = 0
     unknown = requests = 0
