@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.made import DAY_NS, NOV_1_NS, Books, loaded
+from tests.ledger.made import CONFIG, DAY_NS, NOV_1_NS, Books, loaded
+from weighbridge.cli.root import run
+from weighbridge.errors import ExitCode
 from weighbridge.ledger.postings import postings
 from weighbridge.ledger.share import Used, configured_weights, measured_on, open_shares, used
 from weighbridge.records.usage import Usage
@@ -82,3 +84,20 @@ def test_from_the_log_ratios_are_those_of_trials_and_other_purposes_do_not_count
     assert (said.of("requests").open, said.of("requests").closed) == (1.0, 40.0)
     assert said.of("tokens").open == pytest.approx(1_200 * 0.8)
     assert said.of("dollars").open > 0
+
+
+def test_the_command_says_each_measure_and_needs_attention_where_tokens_were_never_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books = Books(tmp_path / "data")
+    books.request(Usage(800, 100))
+    file = tmp_path / "weighbridge.toml"
+    file.write_text(f'{CONFIG}\n[store]\npath = "{books.layout.root}"\n')
+    assert run(["budget", "share", "--config", str(file)]) == ExitCode.DONE
+    assert "0.0% of requests; 0.0% of normalised tokens; 0.0% of dollars" in capsys.readouterr().out
+    books.request(Usage(1_000, 200), arm="open")
+    assert run(["budget", "share", "--by", "team", "--config", str(file)]) == ExitCode.UNDECIDED
+    said = capsys.readouterr().out
+    assert "support: 50.0% of requests" in said
+    assert "no trial measured how open counts tokens" in said
+    books.close()

@@ -31,11 +31,11 @@ def share(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
-    """Show how much of everyday traffic runs on open weights: by requests, normalised tokens, dollars, accepted tasks.
+    """Show how much of everyday traffic runs on open weights: by requests, normalised tokens and dollars.
 
     Only what users asked counts. Tokens are as the route's incumbent counts text, by the ratios that trials measured.
-    What cannot be compared is named, with the next step. Exit code 2 where a share is not known, or leaves something
-    out.
+    What cannot be compared is named, with the next step. Accepted tasks by arm are in `weighbridge outcomes show`. Exit
+    code 2 where one of the three is not known, or leaves something out.
     """
     from weighbridge.cli.budget import told
     from weighbridge.ledger.postings import postings
@@ -61,7 +61,8 @@ def share(
             print(outside(f"  left out: {why}"))
         if not found:
             print("no user request was answered yet")
-    if not found or any(m.share is None or m.why_unknown for one in found for m in one.measures):
+    decided = [m for one in found for m in one.measures if m.measure != "accepted_tasks"]
+    if not found or any(m.share is None or m.why_unknown for m in decided):
         raise typer.Exit(ExitCode.UNDECIDED)
 
 
