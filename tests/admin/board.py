@@ -34,6 +34,8 @@ class Somebody:
     def may(self, role: Role) -> bool:
         return role in self.roles
 
+    is_known_to_the_keeper: bool = False
+
     def asks(self, request: Asked) -> Asked:
         return request
 

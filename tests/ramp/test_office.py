@@ -13,7 +13,8 @@ from weighbridge.errors import ControlError, StoreError
 from weighbridge.ramp.custody import check, past_of
 from weighbridge.ramp.stages import LADDER
 from weighbridge.records.canonical import canonical
-from weighbridge.records.ramp import RampState
+from weighbridge.records.ramp import RampState, Stage
+from weighbridge.store.control import RampAct, RampAction
 from weighbridge.store.database import stored_tables
 
 
@@ -341,6 +342,28 @@ def test_approvals_are_by_token_where_approvers_are_configured_and_four_eyes_are
         assert ["ada", "bo"] == [row.by for row in status.state.approvals]
         with pytest.raises(ControlError, match=r"1 approval is missing for shadow \(given by bo\)"):
             await store.act("start")
+
+    asyncio.run(live())
+
+
+def test_who_is_signed_in_approves_without_a_token_and_four_eyes_are_people(store: Store) -> None:
+    (store.file.parent / "ada").write_text("ada-secret")
+    text = store.file.read_text().replace("incumbent_per_minute", "approvals = 2\nincumbent_per_minute")
+    store.file.write_text(text + '\n[[approver]]\nname = "ada"\ntoken = "file:ada"\n')
+    store.again()
+
+    async def live() -> None:
+        def ask(action: RampAction, **given: str) -> RampAct:
+            stage: Stage | None = "few" if action == "approve" else None
+            return RampAct(action=action, route="assistant", up_to=stage, verdict=given.get("verdict"))
+
+        proposed = (await store.office.act(ask("propose", verdict=store.verdict()), "cy")).ramps[0]
+        assert "cy" == proposed.state.proposed_by
+        await store.office.act(ask("approve"), "cy")
+        approved = (await store.office.act(ask("approve"), "dee")).ramps[0]
+        assert ["cy", "dee"] == [row.by for row in approved.state.approvals]
+        with pytest.raises(ControlError, match=r"1 approval is missing for shadow \(given by dee\)"):
+            await store.office.act(ask("start"), "dee")
 
     asyncio.run(live())
 

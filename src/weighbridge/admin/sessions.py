@@ -41,6 +41,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     def may(self, role: Role) -> bool:
         return any(covers(one, role) for one in self.person.roles)
 
+    @property
+    def is_known_to_the_keeper(self) -> bool:
+        return False
+
     def asks(self, request: Asked) -> Asked:
         return request
 

@@ -65,7 +65,7 @@ async def route(
         return nothing(request, person, "such route in the route table")
     context = {
         "view": view, "may_operate": person.may("operator"), "may_approve": person.may("approver"),
-        "needs_token": bool(board.sources.loaded.config.approver),
+        "needs_token": bool(board.sources.loaded.config.approver) and not person.is_known_to_the_keeper,
     }  # fmt: skip
     return page(
         request, person, "route.html.j2", f"Route {name}", context, said=said(request), problem=problem, status=status

@@ -46,6 +46,11 @@ class Person(Protocol):
 
     def may(self, role: Role) -> bool: ...
 
+    @property
+    def is_known_to_the_keeper(self) -> bool:
+        """Signed in with the keeper, so that nothing else has to prove who they are."""
+        ...
+
     def asks(self, request: Asked) -> Message:
         """The call to the keeper in their name."""
         ...
