@@ -60,8 +60,9 @@ def test_people_and_tokens_are_looked_after_and_everything_is_in_a_book_that_ver
         assert (True, 5) == (verified["ok"], verified["audit_entries"])
         keeper.end()
     database = apsw.Connection(str(Layout(file.parent / "weighbridge-data").database))
-    changed = "CAST(replace(CAST(body AS TEXT), 'login:', 'nobody') AS BLOB)"
-    database.execute(f"UPDATE audit SET body = {changed} WHERE seq = 2")
+    database.execute(
+        "UPDATE audit SET body = CAST(replace(CAST(body AS TEXT), 'login:', 'nobody') AS BLOB) WHERE seq = 2"
+    )
     database.close()
     edited = run(file, "verify")
     assert 1 == edited.returncode
