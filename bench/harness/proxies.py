@@ -21,6 +21,7 @@ from pathlib import Path
 import httptools
 import uvloop
 
+from weighbridge.app.children import WORKER_ENVIRONMENT
 from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical
 from weighbridge.records.table import SCHEMA, Arm, Capture, Endpoint, Key, Limits, Route, RouteTable, Share
@@ -178,12 +179,17 @@ def nginx(folder: Path, name: str, body: str, port: int) -> AbstractContextManag
 
 
 @contextmanager
-def gateway(folder: Path, upstream: int, *, bodies: bool, budgets: bool = False) -> Iterator[tuple[int, int]]:
-    """A worker with everything on: (pid, port). `budgets`: every request is held under three hard ones."""
+def gateway(
+    folder: Path, upstream: int, *, bodies: bool, budgets: bool = False, source: Path | None = None
+) -> Iterator[tuple[int, int]]:
+    """A worker with everything on: (pid, port). `budgets`: every request is held under three hard ones. `source`: the
+    folder whose package is run, in place of this repository's.
+    """
     layout = Layout(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     layout.create()
     layout.table.write_bytes(canonical(route_table(upstream, bodies=bodies, budgets=budgets)))
-    with funder(folder) if budgets else nullcontext(), worker(folder) as running_worker:
+    with funder(folder) if budgets else nullcontext(), worker(folder, source) as running_worker:
         yield running_worker
 
 
@@ -203,7 +209,7 @@ def funder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def worker(folder: Path) -> Iterator[tuple[int, int]]:
+def worker(folder: Path, source: Path | None = None) -> Iterator[tuple[int, int]]:
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
         [
@@ -211,7 +217,7 @@ def worker(folder: Path) -> Iterator[tuple[int, int]]:
             "--listen", "127.0.0.1:0", "--index", "0", "--supervisor-fd", str(theirs.fileno()),
         ],
         pass_fds=(theirs.fileno(),),
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "134217728"},
+        env={**os.environ, **WORKER_ENVIRONMENT, **({} if source is None else {"PYTHONPATH": str(source)})},
     )  # fmt: skip
     theirs.close()
     try:

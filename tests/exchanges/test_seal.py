@@ -10,6 +10,7 @@ from tests.exchanges.loop import Bench, die, held, store
 from tests.exchanges.stores import Keeper
 from weighbridge.exchanges.chain import Chain, signing_key
 from weighbridge.exchanges.reader import BodyReader, Follower, read
+from weighbridge.exchanges.relation import relation
 from weighbridge.exchanges.seal import seal_all
 from weighbridge.exchanges.verify import verify
 from weighbridge.records.exchange import Exchange
@@ -58,6 +59,28 @@ def test_what_a_dead_worker_left_is_sealed_and_its_unfinished_exchange_is_lost(l
     assert ["ok", "lost"] == [one.outcome for one, _, _ in before]
     Keeper(bench).seal()
     assert before == everything(layout, bench.master)
+    assert verify(layout, master=bench.master).ok
+
+
+@pytest.mark.parametrize("where", ["in its last segment", "in one that was sealed while it ran", "before an empty one"])
+def test_what_died_with_a_worker_is_a_row_before_and_after_it_is_sealed(layout: Layout, where: str) -> None:
+    bench = Bench(layout)
+    done = bench.request()
+    open_one = bench.begin()
+    bench.loop.turn()
+    if where != "in its last segment":
+        bench.log.roll()
+        Keeper(bench).seal()
+    if where == "in one that was sealed while it ran":
+        bench.request()
+    die(bench)
+    with relation(layout) as log:
+        before = log.sql("SELECT id, outcome, cost_nanousd FROM exchanges ORDER BY id").fetchall()
+    assert (open_one.id, "lost") in [row[:2] for row in before]
+    assert (done, "ok") in [row[:2] for row in before]
+    Keeper(bench).seal()
+    with relation(layout) as log:
+        assert before == log.sql("SELECT id, outcome, cost_nanousd FROM exchanges ORDER BY id").fetchall()
     assert verify(layout, master=bench.master).ok
 
 

@@ -21,6 +21,7 @@ from weighbridge.exchanges.files import nothing, sync_folder, write_new
 from weighbridge.exchanges.framing import (
     BODIES_MAGIC,
     FRAMES_MAGIC,
+    HEADER_BYTES,
     Corrupt,
     Scan,
     check_header,
@@ -60,13 +61,15 @@ def seal_all(
     result = Sealed()
     sweep(layout, chain)
     with look(layout, chain) as view:
-        for incarnation, segments in groupby(view.segments, key=lambda one: one.incarnation):
+        for incarnation, found in groupby(view.segments, key=lambda one: one.incarnation):
             live = incarnation in view.live
+            segments = list(found)
             earlier: list[Segment] = []
             for segment in segments:
                 if segment.sealed is None:
+                    over = not live and segment is segments[-1]
                     try:
-                        _seal_frames(layout, chain, key, segment, earlier, live, time_ns, step, result)
+                        _seal_frames(layout, chain, key, segment, earlier, live, over, time_ns, step, result)
                     except Corrupt as damage:
                         result.problems.append(damage)
                 earlier.append(segment)
@@ -118,23 +121,26 @@ def _seal_frames(
     segment: Segment,
     earlier: list[Segment],
     live: bool,
+    over: bool,
     time_ns: int,
     step: Step,
     result: Sealed,
 ) -> None:
+    """`over`: the worker is gone and wrote nothing after this segment. What has no end by then was lost with it."""
     data = segment.read()
     scan = _whole(segment.path, data, FRAMES_MAGIC, live)
     if scan is None:
         return
     check_prefix(layout, segment.path, data, _prefixes(chain))
-    if not scan.frames:
+    over = over and scan.stop != "closed"  # a worker that closed its last segment has ended every exchange
+    if not scan.frames and not (over and _left_open(segment, data[: scan.end], earlier)):
         if any(name[:2] == (segment.incarnation, segment.number + 1) for name in open_names(layout.open_log, ".wbx")):
             chain.append(key, time_ns=time_ns, sealed=(_nothing_in(segment.name),))  # the numbers have no gap
         segment.path.unlink(missing_ok=True)
         return
     # Every sealed segment ends with a closing frame, also that of a worker that did not live to write its own.
     raw = data[: scan.end] if scan.stop == "closed" else data[: scan.end] + closed_frame(scan.frames)
-    frames = _Contents(segment, raw, earlier)
+    frames = _Contents(segment, raw, earlier, over)
     lost = _lost_bodies(layout, chain, segment, frames) if scan.stop != "closed" else ()
     path = layout.sealed(segment.incarnation, segment.number)
     packed = compress(raw)
@@ -156,27 +162,39 @@ def _seal_frames(
     result.exchanges += rows.count
 
 
+def _left_open(segment: Segment, raw: bytes, earlier: list[Segment]) -> bool:
+    """Whether a worker that died with an empty segment left exchanges without an end in those before it."""
+    return len(raw) >= HEADER_BYTES and any(True for _ in _Contents(segment, raw, earlier, True).exchanges())
+
+
 def _nothing_in(source: str) -> SealedFile:
     return SealedFile(kind="done", path="", source=source, bytes=0, sha256="", count=0)
 
 
 class _Contents:
-    """The exchanges that end in a segment, put together with what earlier segments of the worker say about them."""
+    """The exchanges that end in a segment, put together with what earlier segments of the worker say about them.
 
-    def __init__(self, segment: Segment, raw: bytes, earlier: list[Segment]) -> None:
+    `over`: also those that never ended, whatever segment they began in.
+    """
+
+    def __init__(self, segment: Segment, raw: bytes, earlier: list[Segment], over: bool) -> None:
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.references: list[tuple[str, BodyRef]] = []
-        self._segment, self._raw = segment, raw
-        self._earlier = _needed(earlier, self._survey(raw))
+        self._segment, self._raw, self._over = segment, raw, over
+        needed = _needed(earlier, self._survey(raw))
+        self._earlier = earlier if over else needed
 
     def exchanges(self) -> Iterator[Exchange]:
         """One at a time: a full segment holds more than a hundred thousand."""
         merge = Merge()
         for before in self._earlier:
-            for _ in _exchanges(merge, before.path, before.read()):
-                pass
+            with contextlib.suppress(FileNotFoundError):  # its days are over
+                for _ in _exchanges(merge, before.path, before.read()):
+                    pass
         yield from _exchanges(merge, self._segment.path, self._raw)
+        if self._over:
+            yield from merge.finish()
 
     def _survey(self, raw: bytes) -> set[str]:
         """Times and body references; returns the ids that end here and began in an earlier segment."""

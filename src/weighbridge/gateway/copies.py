@@ -6,24 +6,22 @@ has a budget of its own, is never tried again, and its answer reaches nobody. To
 request whose tools a *provider* carries out (search, code) is not copied, or they would run twice.
 """
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from weighbridge.gateway.attempts import Tries
+from weighbridge.gateway.client import NOBODY
 from weighbridge.gateway.doors import Door
 from weighbridge.gateway.exchange import Exchange, gate
 from weighbridge.gateway.lanes import CopyTerms, Lane, Way
 from weighbridge.gateway.outgoing import Outgoing, bound_of, outgoing
-from weighbridge.gateway.refusal import Refusal
 from weighbridge.records.frames import Held
 from weighbridge.records.table import SHARE_WHOLE
-from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.refusal import BadRequest
 
 if TYPE_CHECKING:
     from weighbridge.gateway.admit import Caller
-    from weighbridge.gateway.client import Client
     from weighbridge.gateway.gateway import Gateway
 
 OPEN_MAX = 32
@@ -64,22 +62,6 @@ class _Asked(msgspec.Struct):
 
 
 _tools = msgspec.json.Decoder(_Asked)
-
-
-class Nobody:
-    """In place of a client: takes everything, wants nothing."""
-
-    close_after = paused = plain = False
-    paused_tick = 0
-
-    def refusal_bytes(self, refusal: Refusal, request_id: str, dialect: Dialect) -> bytes:
-        return b""
-
-    def answered(self, data: bytes, close: bool) -> None:
-        """The answer has been logged, which is all it was asked for."""
-
-
-NOBODY = Nobody()
 
 
 class Copies:
@@ -155,7 +137,7 @@ class Copies:
         gateway, original = self._gateway, note.held
         capture = gateway.lanes.capture
         exchange = Exchange(
-            gateway, cast("Client", NOBODY), gateway.next_id(), target, "shadow", original.team, None, held,
+            gateway, NOBODY, gateway.next_id(), target, "shadow", original.team, None, held,
             capture.bodies, call, note.door, False, False,
         )  # fmt: skip
         exchange.ended = self._ended

@@ -66,6 +66,7 @@ def _nowhere(data: bytes) -> None:
 
 
 class Relay(asyncio.Protocol):
+    __deletable__ = ["parser", "feed", "on_body"]  # noqa: RUF012 (mypyc reads this list; nothing else does)
     __slots__ = (
         "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "follow", "gateway",
         "head", "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool",
