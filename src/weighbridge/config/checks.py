@@ -32,6 +32,7 @@ from weighbridge.records.budget import TOKEN_BUDGET
 PER_MINUTE_MAX = 1_000_000_000
 RETRIES_MAX = 10
 RETRY_WAIT_S_MAX = 30
+HEDGE_AFTER_S_MAX = 600
 LIMIT_S_MAX = 86_400
 LIMIT_BYTES_MAX = 1 << 30
 LIMIT_CONNECTIONS_MAX = 1_000_000
@@ -352,6 +353,8 @@ def _check_retries(file: str, where: str, route: RouteSection, arms: list[str]) 
             raise ConfigError(file, f"{where}.fallbacks", "names an arm twice", value=arm)
     _ranged(file, f"{where}.retries_max", route.retries_max, 0, RETRIES_MAX)
     _seconds(file, f"{where}.retry_wait_s_max", route.retry_wait_s_max, RETRY_WAIT_S_MAX)
+    if route.hedge_after_s is not None:
+        _seconds(file, f"{where}.hedge_after_s", route.hedge_after_s, HEDGE_AFTER_S_MAX)
     for word in route.retry_on:
         if word not in RETRY_WORDS:
             raise ConfigError(file, f"{where}.retry_on", "is not known", value=word, allowed=", ".join(RETRY_WORDS))

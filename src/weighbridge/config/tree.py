@@ -361,6 +361,11 @@ class RouteSection(Section, frozen=True, kw_only=True):
     """
     retry_wait_s_max: float = 2.0
     """The longest wait before the same arm is asked again, in seconds; a provider that asks for more is not."""
+    hedge_after_s: float | None = None
+    """Ask a second time, beside an attempt that has sent nothing for so many seconds, and cancel whichever begins to
+    answer later: at the next fallback whose endpoint is another one, else at the same arm. Both are billed. Within the
+    same fifth of all requests as retries. Absent: never.
+    """
     budget: str | None = None
     """A `[[budget]]` that everything users send to this route is charged to, besides those of its key."""
 

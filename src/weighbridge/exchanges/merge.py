@@ -21,11 +21,13 @@ _REMEMBERED = 1 << 16
 class Pending:
     """An exchange whose end has not been read yet."""
 
-    __slots__ = ("attempts", "hash", "held", "seen")
+    __slots__ = ("attempts", "ended", "hash", "held", "seen")
 
     def __init__(self, held: Held) -> None:
         self.held = held
         self.attempts: dict[int, tuple[Attempted | None, Posted | None]] = {}
+        self.ended: list[int] = []
+        """Attempts in the order of their ends: the last one is that which answered, hedged or not."""
         self.hash = sha256()
         self.seen: set[tuple[int, int]] = set()
 
@@ -35,6 +37,7 @@ class Pending:
             attempted = frame
         else:
             posted = frame
+            self.ended.append(frame.attempt)
         self.attempts[frame.attempt] = (attempted, posted)
 
 
@@ -113,9 +116,8 @@ class Merge:
 
 def exchange_of(pending: Pending, end: Finished | None) -> Exchange:
     held = pending.held
-    attempts = tuple(
-        _attempt(number, attempted, posted) for number, (attempted, posted) in sorted(pending.attempts.items())
-    )
+    open_ones = sorted(pending.attempts.keys() - set(pending.ended))
+    attempts = tuple(_attempt(number, *pending.attempts[number]) for number in (*pending.ended, *open_ones))
     costs = [attempt.cost_nanousd for attempt in attempts]
     known = [cost for cost in costs if cost is not None]
     last = attempts[-1] if attempts else None

@@ -39,13 +39,16 @@ class Guard(NamedTuple):
     """Where its endpoint has others that can stand in for it."""
     slots: "Slots[Exchange] | None"
     """Where its endpoint has a concurrency limit."""
+    hedge_s: float | None = None
+    """How long a user's request waits for a first byte before a second attempt is made beside it."""
 
 
 class Tries:
     """What an exchange remembers once it may take, or has taken, another way than straight to its lane."""
 
     __slots__ = (
-        "asked", "at", "bound", "chain", "closed", "entered", "full", "own", "probe", "request", "slots", "spent",
+        "asked", "at", "bound", "chain", "closed", "entered", "full", "made", "own", "probe", "request", "slots",
+        "spent",
     )  # fmt: skip
 
     def __init__(self, lane: "Lane", bound: int | None, request: ChatRequest | None, own: bytes = b"") -> None:
@@ -56,6 +59,8 @@ class Tries:
         """Attempts after the first that followed a failure."""
         self.closed = 0
         """The last attempt that has been posted."""
+        self.made = 0
+        """The highest number of an attempt, where another one than the last answered (`gateway.hedge`)."""
         self.bound = bound
         """The most that the attempt in hand may cost; `None`: unknown."""
         self.spent: int | None = 0
@@ -130,6 +135,9 @@ def _stand_in(exchange: "Exchange", tries: Tries, now: float) -> None:
 
 def _go(exchange: "Exchange", tries: Tries, slots: "Slots[Exchange] | None") -> None:
     tries.entered, tries.slots = True, slots
+    guard = exchange.lane.guard
+    if guard is not None and guard.hedge_s is not None:
+        exchange.gateway.hedge(exchange, guard.hedge_s)
     exchange.go()
 
 
@@ -194,6 +202,8 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
     escalated = failed.kind == "escalated"
     if exchange.done or (exchange.purpose not in ("user", "drill") and not escalated) or exchange.client is None:
         return False
+    if exchange.race is not None and exchange.race.failed(exchange, failed, facts):
+        return True
     tries = tries_of(exchange)
     plan = tries.chain[0].plan
     if plan is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from weighbridge.gateway.client import Client
     from weighbridge.gateway.copies import Note
     from weighbridge.gateway.gateway import Gateway
+    from weighbridge.gateway.hedge import Race
     from weighbridge.gateway.relay import Relay
 
 CLIENT_CLOSED: Final = 499
@@ -51,10 +52,9 @@ class Exchange:
 
     __slots__ = (
         "_cost", "_parts", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits",
-        "ended",
-        "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "rated", "relay",
-        "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip", "team", "tries",
-        "upstream_status", "wall_ns",
+        "ended", "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "race",
+        "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip",
+        "team", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +103,8 @@ class Exchange:
         """Who wants to hear of its end and cost, for copies."""
         self.opening: Opening | None = None
         """While it waits for room on a budget: it has not begun."""
+        self.race: Race | None = None
+        """On a hedged lane, until its answer begins: a second attempt may be made beside the first."""
 
     # --- money --------------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Exchange:
     def go(self) -> None:
         """Log an attempt, then send. The call goes out only when its frame is written."""
         lane, log, tries = self.lane, self.gateway.log, self.tries
-        self.attempt += 1
+        self.attempt = self.attempt + 1 if self.race is None else self.race.next_number()
         self.seen_tick = self.gateway.tick
         time_ns = self.wall_ns if self.attempt == 1 else self.gateway.wall_ns()
         fallback = tries is not None and tries.is_fallback(self.lane)
@@ -173,8 +175,8 @@ class Exchange:
 
     def send(self) -> None:
         """The frames of this attempt are written: call the provider. The send gate stands here, before every send."""
-        if self.done:
-            return  # the client left in the same turn of the loop
+        if self.done or self.sent:
+            return  # the client left, or another attempt took over, in the same turn of the loop
         lane = self.lane
         if lane.refusal is not None or lane.target is None:
             self.refuse(gate(lane) or unusable(lane))
@@ -226,7 +228,7 @@ class Exchange:
         """Post an attempt that failed and is followed by another one."""
         cost, estimated = self.attempt_cost(outcome, facts)
         self.gateway.log.append(self._posted(facts, error, cost, estimated=estimated))
-        self._cost = None if cost is None or self._cost is None else self._cost + cost
+        self.add_cost(cost)
         self._note_part(cost)
         self.relay, self.sent = None, False
         self.upstream_status = self.first_ns = None
@@ -238,6 +240,23 @@ class Exchange:
                 self._parts = {}
             arm = self.lane.arm_budget
             self._parts[arm] = self._parts.get(arm, 0) + (cost or 0)
+
+    @property
+    def cost_so_far(self) -> int | None:
+        """Of the attempts that were followed by another one."""
+        return self._cost
+
+    def add_cost(self, cost: int | None) -> None:
+        """An attempt that is over has cost so much; `None`: nobody knows how much."""
+        self._cost = None if cost is None or self._cost is None else self._cost + cost
+
+    def take_costs(self, other: "Exchange") -> None:
+        """What the attempts of `other` have cost belongs to this request, by the budgets of their arms too."""
+        self.add_cost(other.cost_so_far)
+        for arm, cost in (other._parts or {}).items():
+            if self._parts is None:
+                self._parts = {}
+            self._parts[arm] = self._parts.get(arm, 0) + cost
 
     def hold_to(self, nanousd: int | None) -> bool:
         """Hold so much for the whole request; `None`: what it may cost is not known. False: there is not that much."""
@@ -268,6 +287,8 @@ class Exchange:
         Where the provider bills on, its answer is read to its end instead, for as long as the limits allow.
         """
         self.client = None
+        if self.race is not None:
+            self.race.end()
         relay = self.relay
         # An answer with an idempotency key is what its next request gets.
         drains = self.lane.drains or self.claim is not None
@@ -290,7 +311,7 @@ class Exchange:
         """What the client has got of an answer: a stream's status line goes out first."""
         return self.upstream_status if relay.stream and self.upstream_status is not None else int(CLIENT_CLOSED)
 
-    def finish(
+    def finish(  # noqa: C901 (the one exit: whatever can have begun is ended here)
         self,
         outcome: Outcome,
         status: int,
@@ -317,6 +338,8 @@ class Exchange:
         log, tries = gateway.log, self.tries
         if self.opening is not None:
             self.open()
+        if self.race is not None:
+            self.race.end()
         if self.lane.guard is not None:
             left(self, sign(outcome, self.upstream_status))
         cost: int | None = 0
@@ -332,7 +355,7 @@ class Exchange:
         duration = gateway.mono_ns() - self.started_ns
         first = None if self.first_ns is None else self.first_ns - self.started_ns
         frame = Finished(
-            self.id, gateway.wall_ns(), outcome, status, self.attempt, duration, first, self.response_bytes, None,
+            self.id, gateway.wall_ns(), outcome, status, self._made(), duration, first, self.response_bytes, None,
             total, error, None if total is not None or hold is None else charge(hold.nanousd, None), parts,
         )  # fmt: skip
         if self.capture and body:
@@ -355,6 +378,11 @@ class Exchange:
         counts = gateway.meter.counts(self.lane.route, self.lane.arm, self.purpose)
         counts.add(outcome, duration, first, facts.usage, total)
         return total
+
+    def _made(self) -> int:
+        """How many attempts there were: where one was hedged, the last one need not be the one that answered."""
+        tries = self.tries
+        return self.attempt if tries is None else max(self.attempt, tries.made)
 
     def attempt_cost(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
         """What this attempt cost, and whether that is an upper bound in place of a statement."""

@@ -12,6 +12,7 @@ from weighbridge.gateway.copies import Copies
 from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.feedback import FeedbackDesk
+from weighbridge.gateway.hedge import Hedges, hedged
 from weighbridge.gateway.idempotency import ClaimDesk, Held
 from weighbridge.gateway.lanes import Lanes, Target, Way
 from weighbridge.gateway.meter import Meter, Sample
@@ -64,7 +65,7 @@ class Gateway:
         self.incarnation, self.loop = incarnation, loop
         self.wall_ns, self.mono_ns = wall_ns, mono_ns
         self.meter, self.trials = Meter(), TrialDesk()
-        self.drains = Drains()
+        self.drains, self.hedges = Drains(), Hedges()
         self.retries, self.outliers = RetryBudget(), Outliers()
         self.purse = Purse(mono_ns, wall_ns, loop.call_soon)
         self.tick = 0
@@ -213,8 +214,12 @@ class Gateway:
         self._slots = slots
         for lane in lanes.lanes():
             limited, observed = slots.get(lane.endpoint), lane.endpoint in watched
-            if limited is not None or observed or (lane.target is None and lane.others):
-                lane.guard = Guard(self.outliers if observed else None, limited)
+            if limited is not None or observed or lane.hedge_s is not None or (lane.target is None and lane.others):
+                lane.guard = Guard(self.outliers if observed else None, limited, lane.hedge_s)
+
+    def hedge(self, exchange: Exchange, after_s: float) -> None:
+        """Its route wants a second attempt beside the first, should that be slow to answer."""
+        hedged(self, exchange, after_s)
 
     def pool(self, target: Target) -> Pool[Relay]:
         found = self._pools.get(target)
@@ -238,12 +243,12 @@ class Gateway:
                 await exchange.lane.proof.prepare()
             relay = await known[0].connect(lambda: Relay(self, pool))
         except Unreachable as error:
-            if not exchange.done:
+            if not (exchange.done or exchange.sent):
                 exchange.unreachable(error)
             return
         finally:
             pool.dialing -= 1
-        if exchange.done:
+        if exchange.done or exchange.sent:  # its client left, or another attempt took over
             pool.put(relay, self.tick)
         else:
             relay.send(exchange, reused=False)
@@ -285,6 +290,8 @@ class Gateway:
 
     def _sweep_exchanges(self, tick: int, limits: Limits, stall: int) -> None:
         first_byte, idle = ticks(limits.first_byte_s_max), ticks(limits.stream_idle_s_max)
+        silent = f"no byte came from it within {limits.first_byte_s_max:g} s"
+        self.hedges.sweep(tick, first_byte, silent)
         for exchange in tuple(self.active):
             relay, client = exchange.relay, exchange.client
             if exchange.done:
@@ -362,6 +369,7 @@ class Gateway:
             rows.append(("weighbridge_upstream_connections_opened_total", labels, pool.opened))
             rows.append(("weighbridge_upstream_connections", labels, pool.open))
         rows += self.drains.samples()
+        rows += self.hedges.samples()
         rows += [
             ("weighbridge_idempotent_total", {"answer": answer}, count) for answer, count in self._desk.outcomes.items()
         ]

@@ -77,7 +77,7 @@ class Lane:
     __slots__ = (
         "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
         "bound_output", "dialect", "drains", "endpoint", "escalation", "failed_calls", "fallback_tag", "form", "guard",
-        "head", "later", "max_tokens_default", "model", "model_json",
+        "head", "hedge_s", "later", "max_tokens_default", "model", "model_json",
         "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
         "table_number", "tag", "target", "unusable",
     )  # fmt: skip
@@ -133,6 +133,8 @@ class Lane:
         """What follows a failure before the first byte; `None`: nothing does."""
         self.others: tuple[Lane, ...] = ()
         """Lanes that may stand in for this one, in order: the route's fallbacks that the send gate lets through."""
+        self.hedge_s = route.hedge_after_s
+        """How long a first attempt may be silent before a second one is made beside it; `None`: however long."""
         self.guard: Guard | None = None
         """What stands before every send; set by the gateway that uses the table."""
         self.escalation: Escalation | None = None
@@ -373,7 +375,7 @@ class Way:
                 then.others, lane.others = lane.others, (then, *lane.others)
                 if then.others or route.retries_max:
                     then.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
-            if lane.others or route.retries_max:
+            if lane.others or route.retries_max or route.hedge_after_s is not None:
                 lane.plan = Plan(route.retries_max, words, route.retry_wait_s_max)
 
     def _copies(self, ramp: RampInForce, incumbent: str) -> CopyTerms | None:

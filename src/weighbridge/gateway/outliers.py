@@ -111,6 +111,11 @@ class Outliers:
             return True
         return False
 
+    def serves(self, name: str) -> bool:
+        """Whether it is in service, without taking the one request that probes it."""
+        endpoint = self.endpoints.get(name)
+        return endpoint is None or endpoint.state == "in"
+
     def note(self, name: str, good: bool | None, now: float) -> None:
         """A request there has ended; `None`: in a way that says nothing of the endpoint."""
         endpoint = self.endpoints.get(name)

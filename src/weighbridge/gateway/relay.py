@@ -70,7 +70,7 @@ class Relay(asyncio.Protocol):
     __slots__ = (
         "_parts", "_parts_bytes", "_parts_max", "body", "complete", "ended", "exchange", "feed", "follow", "gateway",
         "head", "head_end", "headed", "hold", "interim", "keep", "lingering", "on_body", "parser", "plain", "pool",
-        "reused", "size", "status", "stream", "strip", "transport", "write",
+        "racing", "reused", "size", "status", "stream", "strip", "transport", "write",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway", pool: "Pool[Relay]") -> None:
@@ -93,7 +93,7 @@ class Relay(asyncio.Protocol):
         self.exchange, self.reused = exchange, reused
         self.head = b""
         self.head_end = self.size = self.interim = 0
-        self.headed = self.complete = self.stream = False
+        self.headed = self.complete = self.stream = self.racing = False
         self.follow = None
         body = exchange.body
         lane = exchange.lane
@@ -143,8 +143,10 @@ class Relay(asyncio.Protocol):
                 return
             self.keep = False  # rubbish after a whole answer: use that, and never this connection again
         exchange.seen_tick = self.gateway.tick
-        if not self.stream and not self._started(exchange, data):
-            return
+        if not self.stream:
+            if not self._started(exchange, data):
+                return
+            exchange = self.exchange or exchange  # a second attempt has taken the place of the first
         if self.follow is not None:
             self._followed(exchange, self.follow)
             return
@@ -193,14 +195,27 @@ class Relay(asyncio.Protocol):
             if exchange.streams and 200 <= self.status < 300:
                 passing = exchange.door.asked == "other" and not self.complete
                 if passing or _EVENT_STREAM.search(head, 0, end + 2):
-                    self._begin_stream(exchange)
-                    return True
+                    if exchange.race is None:
+                        self._begin_stream(exchange)
+                        return True
+                    self.racing = True
+        if self.racing:
+            race = exchange.race
+            if race is None or race.spoken(self):
+                self._begin_stream(exchange if race is None else race.won(self, exchange))
+                return True
+            return self._bounded(data)
         if self.complete:
             self._whole(exchange)
             return False
+        return self._bounded(data)
+
+    def _bounded(self, data: bytes) -> bool:
+        """Count what is collected. False, in any case: there is no stream yet."""
+        limit = self.gateway.lanes.limits.response_bytes_max
         self.size += len(data)
-        if self.size > limits.response_bytes_max:
-            self.fail("upstream_cut", f"its answer is larger than {limits.response_bytes_max} bytes")
+        if self.size > limit:
+            self.fail("upstream_cut", f"its answer is larger than {limit} bytes")
         return False
 
     def _refused_head(self, head: bytes, end: int) -> bool:
@@ -246,12 +261,14 @@ class Relay(asyncio.Protocol):
         if exchange.asked is not None:
             self._whole_translated(exchange, answer)
             return
-        head = self._client_head(exchange)
         good = 200 <= status < 300
         facts = exchange.door.read_answer(answer)
         error = None if good else f"upstream answered {status}"
         if error is not None and exchange.lane.plan is not None and self._again(exchange, facts, error):
             return
+        if exchange.race is not None:
+            exchange = exchange.race.won(self, exchange)
+        head = self._client_head(exchange)
         outcome: Outcome = "ok" if good and facts.error is None else "upstream_error"
         if exchange.lane.escalation is not None and outcome == "ok" and self._escalated(exchange, answer, facts):
             return
@@ -297,6 +314,8 @@ class Relay(asyncio.Protocol):
             return
         if said.error is not None and exchange.lane.plan is not None and self._again(exchange, said.facts, said.error):
             return
+        if exchange.race is not None:
+            exchange = exchange.race.won(self, exchange)
         escalates = exchange.lane.escalation is not None and said.error is None
         if escalates and self._escalated(exchange, said.body, said.facts):
             return

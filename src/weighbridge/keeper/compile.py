@@ -302,6 +302,7 @@ def _route(row: RouteSection, graders: Sequence[GraderSection], usual: tuple[Usu
         retry_on=row.retry_on,
         retry_ambiguous=row.retry_ambiguous,
         retry_wait_s_max=row.retry_wait_s_max,
+        hedge_after_s=row.hedge_after_s,
         budget=row.budget,
     )
 

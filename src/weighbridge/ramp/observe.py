@@ -25,7 +25,7 @@ Body = Callable[[BodyRef], BodyState]
 
 def first_arm(exchange: Exchange) -> str | None:
     """The arm that the request was assigned to, whichever answered in the end."""
-    return exchange.attempts[0].arm if exchange.attempts else exchange.arm
+    return min(exchange.attempts, key=lambda one: one.attempt).arm if exchange.attempts else exchange.arm
 
 
 class Observer:

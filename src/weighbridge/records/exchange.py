@@ -49,6 +49,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     status: int | None
     attempts: tuple[Attempt, ...]
+    """In the order of their ends, which is that of their numbers but where one was hedged: the last one answered."""
     usage: Usage | None
     cost_nanousd: int | None
     """Sum over the attempts; `None` as soon as one is unknown."""

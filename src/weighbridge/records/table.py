@@ -151,6 +151,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_ambiguous: bool = False
     """Also after a request was sent and no whole answer came: it may be billed twice."""
     retry_wait_s_max: float = 2.0
+    hedge_after_s: float | None = None
+    """A second attempt is made beside a first one that has been silent for so long; `None`: never."""
     budget: str | None = None
     """Everything that users send to this route is charged there too."""
     ramp: RampInForce | None = None
