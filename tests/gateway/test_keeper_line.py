@@ -25,6 +25,8 @@ class FakeKeeper:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.heard: list[Hello | Rolled] = []
+        self.before_answer: Callable[[], object] = lambda: None
+        """Called before a hello is answered: what the keeper does meanwhile it tells nobody."""
         self._lines: list[socket.socket] = []
 
     def __enter__(self) -> "FakeKeeper":
@@ -58,6 +60,7 @@ class FakeKeeper:
                 said = decoder.decode(text)
                 self.heard.append(said)
                 if isinstance(said, Hello):
+                    self.before_answer()
                     line.sendall(msgspec.json.encode(Done()) + b"\n")
 
     def push(self, message: Message | bytes) -> None:
@@ -95,6 +98,17 @@ def test_a_worker_says_hello_and_takes_a_table_it_is_told_of(tmp_path: Path, pro
         keeper.push(TableChanged(number=2))
         until(serves(port, "two"), ok)
         assert 404 == serves(port, "one")()
+
+
+def test_a_table_that_is_published_before_its_hello_is_taken_is_not_missed(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    layout = publish(tmp_path, renamed(provider.url, 1, "one"))
+    next_table = canonical(renamed(provider.url, 2, "two"))
+    with FakeKeeper(layout) as keeper:
+        keeper.before_answer = lambda: layout.table.write_bytes(next_table)
+        with worker(tmp_path) as process:
+            until(serves(process.ready(), "two"), ok)
 
 
 def test_an_older_table_is_not_taken_and_a_damaged_one_changes_nothing(tmp_path: Path, provider: FakeProvider) -> None:

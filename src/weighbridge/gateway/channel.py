@@ -12,6 +12,7 @@ from weighbridge.gateway.purse import Purse
 from weighbridge.store.control import (
     Answer,
     CallBack,
+    Done,
     Event,
     Failed,
     Funds,
@@ -121,7 +122,6 @@ class KeeperLine:
             try:
                 _write(writer, self._hello)
                 self._purse.connected(partial(_write, writer))
-                self._table_changed()  # what was published while nobody told us
                 while line := await reader.readline():
                     delay_s = RETRY_S_MIN
                     self._hear(line, writer)
@@ -142,7 +142,8 @@ class KeeperLine:
             self._purse.released(said.leases)
         elif isinstance(said, Void):
             self._purse.void(said.leases)
-        elif isinstance(said, TableChanged):
+        elif isinstance(said, TableChanged | Done):
+            # `Done` answers the hello: from now on it tells us. What was published until now it told nobody.
             self._table_changed()
         elif isinstance(said, RollSegments):
             _write(writer, Rolled(incarnation=self._hello.incarnation, segment=self._roll()))
