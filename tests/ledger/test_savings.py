@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.exchanges.loop import held
 from tests.ledger.made import CLOSED, HOUR_NS, NOV_1_NS, OPEN, Books, loaded
+from weighbridge.cli.savings_output import print_saved
 from weighbridge.config.tree import PriceRowSection
 from weighbridge.ledger.postings import postings
 from weighbridge.ledger.prices import Terms
 from weighbridge.ledger.ratios import token_ratios
-from weighbridge.ledger.savings import Savings, savings
-from weighbridge.records.usage import Usage, cost_nanousd
+from weighbridge.ledger.savings import JudgedRow, Savings, Verdicts, savings
+from weighbridge.records.evidence import VerdictWord
+from weighbridge.records.usage import Usage, cost_nanousd, usd
 
+SLICE = held("-").slice
 UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
 STATED = PriceRowSection(
     model="gpt-5.5", provider="openai", source="a test", input="5", output="30", cache_read="0.5", cache_write="6",
@@ -44,9 +48,19 @@ def tried(books: Books, pairs: int = 40, *, noise: int = 0) -> int:
     return spent
 
 
-def saved(books: Books, more: str = "") -> Savings:
+def judged(word: VerdictWord = "non_inferior", incumbent: str = "closed") -> Verdicts:
+    """A verdict on the open arm in the slice that all these requests are in."""
+    row = JudgedRow(
+        verdict=word, difference=0.01, interval=(-0.01, 0.03), margin=0.02, trial="t", incumbent=incumbent
+    )  # fmt: skip
+    return {("assistant", SLICE, "open"): row}
+
+
+def saved(books: Books, more: str = "", verdicts: Verdicts | None = None) -> Savings:
     with postings(books.layout) as sql:
-        return savings(sql, loaded(more), Terms(rows=(STATED,)), None, UNTIL)
+        return savings(
+            sql, loaded(more), Terms(rows=(STATED,)), None, UNTIL, judged() if verdicts is None else verdicts
+        )
 
 
 def test_the_saving_is_what_the_incumbent_would_have_cost_minus_paid_minus_every_other_purpose(books: Books) -> None:
@@ -116,3 +130,30 @@ def test_the_ratio_of_two_arms_is_the_same_whichever_was_the_incumbent(books: Bo
     assert back is not None
     assert pytest.approx(1) == there.output.value * back.output.value
     assert (0.8, 40) == (there.input.value, there.input.pairs)
+
+
+def test_a_slice_without_a_verdict_saves_nothing_however_cheap_it_was(books: Books) -> None:
+    tried(books)
+    books.request(Usage(10_000, 500), arm="open")
+    for nothing in ({}, judged(incumbent="another")):
+        said = saved(books, verdicts=nothing).incumbent
+        assert (0, 1, {}) == (said.gross.nanousd, said.not_measured, said.by_verdict)
+        assert said.rows[0].would_have_cost is None
+        assert "no verdict on open in this slice" in (said.rows[0].why_unknown or "")
+
+
+@pytest.mark.parametrize("word", ["non_inferior", "inferior", "undecided"])
+def test_every_saving_stands_with_the_verdict_on_its_own_rows(
+    books: Books, word: VerdictWord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried(books)
+    books.request(Usage(10_000, 500), arm="open")
+    said = saved(books, SIBLING, judged(word))
+    assert {word: said.incumbent.gross} == said.incumbent.by_verdict
+    for against in (said.incumbent, *said.alternatives):
+        assert all(row.judged is not None for row in against.rows if row.would_have_cost is not None)
+    print_saved(said.incumbent)
+    total, row = capsys.readouterr().out.splitlines()
+    shown = {"non_inferior": "as good", "inferior": "worse", "undecided": "undecided"}[word]
+    assert f"{usd(said.incumbent.gross.nanousd)} {shown}" in total
+    assert f"{shown} (+1.0 points, margin 2); 1 requests on open" in row

@@ -12,6 +12,7 @@ import typer
 from weighbridge.app import keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
+from weighbridge.cli.savings_output import print_saved
 from weighbridge.cli.share import share
 from weighbridge.clock import SystemClock
 from weighbridge.config import Loaded, load
@@ -390,8 +391,9 @@ def savings(
     """Say what was saved so far: a sum over every request that another arm than the incumbent served.
 
     What the incumbent would have cost, at its prices and at token counts that trials measured, minus what was paid,
-    minus what trials, judges, shadows and drills cost. Also against each closed alternative. What no trial measured is
-    no saving. Exit code 2 where something could not be compared.
+    minus what trials, judges, shadows and drills cost. Also against each closed alternative. Each row is one slice on
+    one arm with the verdict on it, and the sum is split by verdict. What no trial measured and judged is no saving.
+    Exit code 2 where something could not be compared.
     """
     from datetime import UTC, datetime
 
@@ -399,6 +401,7 @@ def savings(
     from weighbridge.ledger.postings import postings
     from weighbridge.ledger.savings import savings as saved
     from weighbridge.ledger.stored import terms_of
+    from weighbridge.trials.stored import standing_verdicts
 
     loaded = load(config)
     layout = layout_of(loaded)
@@ -408,18 +411,12 @@ def savings(
     except ValueError as error:
         raise UsageError(str(error)) from None
     with postings(layout) as sql:
-        said = saved(sql, loaded, terms_of(loaded, layout), start, end)
+        said = saved(sql, loaded, terms_of(loaded, layout), start, end, standing_verdicts(layout))
     if as_json:
         printed(said)
     else:
         for one in (said.incumbent, *said.alternatives):
-            net = one.net
-            print(outside(f"against {one.against}: {usd(net.nanousd)} saved ({usd(net.low_nanousd)} to "
-                          f"{usd(net.high_nanousd)}); {one.not_measured:,} requests not compared"))  # fmt: skip
-            for row in one.rows:
-                what = row.why_unknown or f"{usd(row.would_have_cost.nanousd if row.would_have_cost else None)} instead"
-                print(outside(f"  {row.route}: {row.requests:,} requests on {row.served_by}, {usd(row.paid_nanousd)} "
-                              f"paid; {row.instead_of}: {what}"))  # fmt: skip
+            print_saved(one)
         for purpose, amount in said.other_purposes.items():
             print(f"  {purpose}: {usd(amount)}, taken off")
         if not said.alternatives:

@@ -10,8 +10,13 @@ The interval is that of the ratios, at 95 %: their error is common to all rows, 
 taken together, which is wide rather than narrow. A pair of arms that no trial measured gives no saving: its requests
 are counted and named. The same is done against each closed alternative that the configuration has; the dearest honest
 comparison is with the cheapest of them.
+
+No saving without a verdict: a row is one slice on one arm, and it carries what a trial found about that arm on that
+slice, beside the incumbent. Requests of a slice that nobody judged are counted and named, and save nothing. The sum is
+split by verdict, so that money saved by worse answers is seen as such.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -21,6 +26,7 @@ import msgspec
 from weighbridge.config import Loaded
 from weighbridge.ledger.prices import PriceFound, Terms, compile_price
 from weighbridge.ledger.ratios import CacheShare, Ratios, cache_share, token_ratios
+from weighbridge.records.evidence import VerdictWord
 from weighbridge.records.usage import Price, Usage, cost_nanousd
 
 PAGE = 10_000
@@ -50,11 +56,30 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING = Interval(low_nanousd=0, nanousd=0, high_nanousd=0)
 
 
+class JudgedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands about an arm on a slice: candidate minus incumbent, in [-1, 1]."""
+
+    verdict: VerdictWord
+    difference: float | None
+    interval: tuple[float, float] | None
+    margin: float
+    trial: str | None
+    incumbent: str
+    """Beside which the arm was judged."""
+
+
+Verdicts = Mapping[tuple[str, str, str], JudgedRow]
+"""(route, slice, arm) -> the verdict that stands."""
+
+
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of a route that one arm served, beside another that would have."""
+    """Requests of one slice of a route that one arm served, beside another that would have."""
 
     route: str
+    slice: str
     served_by: str
+    judged: JudgedRow | None
+    """The verdict on the arm that served, on this slice, beside the route's incumbent; `None`: nobody judged it."""
     instead_of: str
     requests: int
     paid_nanousd: int
@@ -75,6 +100,8 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Replaced, ...]
     gross: Interval
     """What the other would have cost minus what was paid, over the rows that are known."""
+    by_verdict: dict[VerdictWord, Interval]
+    """The parts of `gross`, by the verdict on their rows."""
     net: Interval
     """The same minus `other_purposes`."""
     not_measured: int
@@ -94,7 +121,12 @@ class Savings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def savings(
-    sql: duckdb.DuckDBPyConnection, loaded: Loaded, terms: Terms, since: datetime | None, until: datetime
+    sql: duckdb.DuckDBPyConnection,
+    loaded: Loaded,
+    terms: Terms,
+    since: datetime | None,
+    until: datetime,
+    verdicts: Verdicts,
 ) -> Savings:
     """`sql` has the views `exchanges` and `postings`."""
     span = [(since or datetime(1970, 1, 1, tzinfo=UTC)).astimezone(UTC).replace(tzinfo=None),
@@ -104,13 +136,15 @@ def savings(
     config = loaded.config
     incumbents = {route.name: route.incumbent for route in config.route}
     closed = [arm.name for arm in config.arm if arm.weights == "closed" and arm.name not in incumbents.values()]
-    served = [(str(route), str(arm)) for route, arm in sql.execute(_SERVED, span).fetchall()]
-    moved = [(route, arm) for route, arm in served if route in incumbents and arm != incumbents[route]]
-    rater = _Rater(sql, loaded, terms, span)
-    against = _against("incumbent", [rater.replaced(route, arm, incumbents[route]) for route, arm in moved], spent)
+    served = [(str(route), str(part), str(arm)) for route, part, arm in sql.execute(_SERVED, span).fetchall()]
+    moved = [row for row in served if row[0] in incumbents and row[2] != incumbents[row[0]]]
+    standing = {
+        row: verdicts[row] for row in moved if row in verdicts and verdicts[row].incumbent == incumbents[row[0]]
+    }
+    rater = _Rater(sql, loaded, terms, span, standing)
+    against = _against("incumbent", [rater.replaced(*row, incumbents[row[0]]) for row in moved], spent)
     alternatives = [
-        _against(name, [rater.replaced(route, arm, name) for route, arm in moved if arm != name], spent)
-        for name in closed
+        _against(name, [rater.replaced(*row, name) for row in moved if row[2] != name], spent) for name in closed
     ]
     return Savings(
         since=None if since is None else since.isoformat(),
@@ -124,23 +158,47 @@ def savings(
 
 def _against(name: str, rows: list[Replaced], spent: int) -> Against:
     gross, unmeasured = NOTHING, 0
+    parts: dict[VerdictWord, Interval] = {}
     for row in rows:
         unmeasured += row.left_out
-        if row.would_have_cost is None:
+        if row.would_have_cost is None or row.judged is None:
             unmeasured += row.requests
         else:
-            gross = gross.plus(row.would_have_cost.minus(row.paid_nanousd))
-    return Against(against=name, rows=tuple(rows), gross=gross, net=gross.minus(spent), not_measured=unmeasured)
+            saved = row.would_have_cost.minus(row.paid_nanousd)
+            word = row.judged.verdict
+            gross, parts[word] = gross.plus(saved), parts.get(word, NOTHING).plus(saved)
+    return Against(
+        against=name, rows=tuple(rows), gross=gross, by_verdict=dict(sorted(parts.items())), net=gross.minus(spent),
+        not_measured=unmeasured,
+    )  # fmt: skip
 
 
 class _Rater:
-    def __init__(self, sql: duckdb.DuckDBPyConnection, loaded: Loaded, terms: Terms, span: list[datetime]) -> None:
-        self._sql, self._loaded, self._terms, self._span = sql, loaded, terms, span
+    def __init__(
+        self,
+        sql: duckdb.DuckDBPyConnection,
+        loaded: Loaded,
+        terms: Terms,
+        span: list[datetime],
+        verdicts: Verdicts,
+    ) -> None:
+        self._sql, self._loaded, self._terms, self._span, self._verdicts = sql, loaded, terms, span, verdicts
+        self._ratios: dict[tuple[str, str], Ratios | None] = {}
+        self._shares: dict[tuple[str, str], CacheShare | None] = {}
 
-    def replaced(self, route: str, served_by: str, instead_of: str) -> Replaced:
-        ratios = token_ratios(self._sql, instead_of, served_by)
-        share = cache_share(self._sql, instead_of, route)
-        found = self._sql.execute(_ROWS, [*self._span, route, served_by])
+    def _measured(self, route: str, served_by: str, instead_of: str) -> tuple[Ratios | None, CacheShare | None]:
+        """Each read once, however many slices ask."""
+        pair, where = (instead_of, served_by), (instead_of, route)
+        if pair not in self._ratios:
+            self._ratios[pair] = token_ratios(self._sql, instead_of, served_by)
+        if where not in self._shares:
+            self._shares[where] = cache_share(self._sql, instead_of, route)
+        return self._ratios[pair], self._shares[where]
+
+    def replaced(self, route: str, part: str, served_by: str, instead_of: str) -> Replaced:
+        ratios, share = self._measured(route, served_by, instead_of)
+        judged = self._verdicts.get((route, part, served_by))
+        found = self._sql.execute(_ROWS, [*self._span, route, part, served_by])
         paid = requests = left_out = 0
         total = NOTHING
         prices = _Prices(self._loaded, self._terms, instead_of)
@@ -161,8 +219,12 @@ class _Rater:
             why = f"no trial has measured {instead_of} beside {served_by} on enough requests"
         elif not requests:
             why = prices.why or "no request has a usage and a cost of its own"
+        elif judged is None:
+            trial = f"weighbridge trial run --route {route} --candidate {served_by}"
+            why = f"no verdict on {served_by} in this slice: `{trial}`"
         return Replaced(
-            route=route, served_by=served_by, instead_of=instead_of, requests=requests, paid_nanousd=paid,
+            route=route, slice=part, served_by=served_by, judged=judged, instead_of=instead_of, requests=requests,
+            paid_nanousd=paid,
             would_have_cost=None if why else total, why_unknown=why, ratios=ratios,
             cache=None if ratios is None else ("assumed" if share is None else "measured"), left_out=left_out,
         )  # fmt: skip
@@ -224,7 +286,7 @@ _OTHER = (
     f"FROM postings WHERE {_SPAN} AND purpose <> 'user' GROUP BY purpose ORDER BY purpose"
 )
 _SERVED = (
-    "SELECT route, arm FROM exchanges "  # noqa: S608 (our own text)
+    "SELECT route, slice, arm FROM exchanges "  # noqa: S608 (our own text)
     f"WHERE {_SPAN} AND purpose = 'user' AND arm IS NOT NULL GROUP BY ALL ORDER BY ALL"
 )
 # What an exchange cost is all its attempts; what it used is the last one's, which answered it.
@@ -234,6 +296,6 @@ _ROWS = (
     "SELECT epoch_ns(e.time), paid.cost, u.input + u.cache_read + u.cache_write + u.cache_write_1h + u.audio_input + "
     "u.image_input, u.output + u.reasoning + u.audio_output + u.image_output "
     "FROM (SELECT *, attempts[-1].usage AS u FROM exchanges) e JOIN paid ON paid.id = e.id "
-    f"WHERE e.{_SPAN.replace('AND time', 'AND e.time')} AND e.purpose = 'user' AND e.route = ? AND e.arm = ? "
-    "AND e.outcome = 'ok' ORDER BY e.time"
+    f"WHERE e.{_SPAN.replace('AND time', 'AND e.time')} AND e.purpose = 'user' AND e.route = ? AND e.slice = ? "
+    "AND e.arm = ? AND e.outcome = 'ok' ORDER BY e.time"
 )

@@ -34,6 +34,7 @@ def moved_of(candidates: Sequence[CandidateReport]) -> Moved:
     return Moved(
         share=share if rows else 0.0,
         slices=tuple((row.slice, row.candidate) for row in rows),
+        verdicts=tuple(row.verdict for row in rows),
         month=_sum(months) if rows and len(months) == len(rows) else None,
         change=change(now, then) if rows else None,
     )

@@ -142,8 +142,10 @@ def together(route: RouteReport) -> str:
     moved = route.moved
     what = "the row that may move" if len(moved.slices) == 1 else f"the {len(moved.slices)} rows that may move"
     share = f"{words.percent(moved.share)} of the route's requests" if moved.share is not None else "an unknown share"
+    judged = words.listed(list(dict.fromkeys(words.verdict(one) for one in moved.verdicts)))
     text = (
-        f"{what[0].upper()}{what[1:]}: {share}, at {words.percent(-(moved.change or 0.0))} less cost on those requests."
+        f"{what[0].upper()}{what[1:]}: {share}, at {words.percent(-(moved.change or 0.0))} less cost on those "
+        f"requests, judged {judged}."
     )
     if moved.month is not None:
         month = moved.month

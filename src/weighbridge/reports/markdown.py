@@ -24,9 +24,9 @@ def _route(route: RouteReport) -> list[str]:
         lines += _first(route.first)
     if rows_of(route):
         lines += [
-            "| slice | candidate | answer | difference (interval), points | pairs | cost of 1,000, now → then "
-            "| licence | why |",
-            "|---|---|---|---|---:|---:|---|---|",
+            "| slice | candidate | answer | verdict | difference (interval), points | pairs | cost of 1,000, "
+            "now → then | licence | why |",
+            "|---|---|---|---|---|---:|---:|---|---|",
         ]
         for candidate in route.candidates:
             lines += [_row(row, row.slice) for row in candidate.slices]
@@ -107,7 +107,8 @@ def _row(row: SliceReport, name: str) -> str:
     why = row.recommendation.why
     if row.recommendation.answer != "move":
         why += f" What would change it: {'; '.join(row.recommendation.flips)}"
-    cells = (name, row.candidate, row.recommendation.answer, difference, f"{row.n:,}", cost, row.license, why)
+    verdict = words.verdict(row.verdict)
+    cells = (name, row.candidate, row.recommendation.answer, verdict, difference, f"{row.n:,}", cost, row.license, why)
     return f"| {' | '.join(_text(cell) for cell in cells)} |"
 
 

@@ -266,6 +266,8 @@ class Moved(Row, frozen=True, kw_only=True):
     """Of the route's user requests."""
     slices: tuple[tuple[str, str], ...]
     """(slice, candidate) of each row that may move."""
+    verdicts: tuple[VerdictWord, ...]
+    """On each of `slices`, in their order: what the figures below rest on."""
     month: Month | None
     change: float | None
     """Relative change of the cost of those rows, weighted by traffic; `None` where nothing moves."""

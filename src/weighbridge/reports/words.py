@@ -5,6 +5,7 @@ Unknown is written `unknown`; minus is the real minus sign.
 
 from datetime import UTC, datetime
 
+from weighbridge.records.evidence import VerdictWord
 from weighbridge.records.usage import NANOUSD
 
 UNKNOWN = "unknown"
@@ -137,3 +138,11 @@ def listed(names: tuple[str, ...] | list[str], conjunction: str = "and") -> str:
 def _short(value: float) -> str:
     text = f"{abs(value):.1f}".removesuffix(".0")
     return f"{MINUS if value < 0 else ''}{text}"
+
+
+def verdict(word: VerdictWord) -> str:
+    """A verdict as a table's cell says it."""
+    return _VERDICTS[word]
+
+
+_VERDICTS: dict[VerdictWord, str] = {"non_inferior": "as good", "inferior": "worse", "undecided": "undecided"}
