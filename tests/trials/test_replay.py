@@ -11,7 +11,8 @@ import pytest
 
 from tests.trials.world import EXACT, Traffic, asked, config, judged_by, with_settings
 from weighbridge.config import Loaded
-from weighbridge.trials.calls import BodyGone, Lost, NotSent, Sent
+from weighbridge.trials.arrivals import Arrivals
+from weighbridge.trials.calls import BodyGone, Lost, NotSent, Send, Sent
 from weighbridge.trials.frame import Item
 from weighbridge.trials.money import Purse
 from weighbridge.trials.outcome import Gone, Outcome, Scored, Scores, Unjudged
@@ -74,9 +75,15 @@ class Trial:
         self.walk = Walk(self.plan)
         self.purse = Purse(None)
 
-    def run(self, host: Host, most: int = 8, bound: int | None = 100) -> Stopped:
+    def run(
+        self, host: Send, most: int = 8, bound: int | None = 100, arrivals: Arrivals | None = None,
+        passes: Callable[[float], None] = lambda _: None,
+    ) -> Stopped:  # fmt: skip
+        """passes: hears how much time each sleep takes."""
+
         async def sleep(seconds: float) -> None:
             self.slept.append(seconds)
+            passes(seconds)
             await asyncio.sleep(0)
 
         async def go() -> Stopped:
@@ -93,6 +100,7 @@ class Trial:
                 lambda: None,
                 self.shown.append,
                 sleep,
+                arrivals=arrivals,
             )
             return await replayer.run()
 

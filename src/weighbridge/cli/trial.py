@@ -23,7 +23,7 @@ from weighbridge.grading.book import GraderBook
 from weighbridge.grading.drift import drift
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
-from weighbridge.records.evidence import Evidence, SliceVerdict, Verdict
+from weighbridge.records.evidence import CacheReads, Evidence, SliceVerdict, Verdict
 from weighbridge.records.trial import split_of
 from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.stats.bets import check_alpha, check_margin
@@ -37,6 +37,10 @@ from weighbridge.trials.quote import Quote, make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
 from weighbridge.trials.sweep.run import run_sweep
+
+GAP_MAX_S = 5.0
+"""Of `--keep-order`. Longer than a pause between the calls of an agent, shorter than one between two turns of a person:
+whoever wants those kept, too, pays for them in time."""
 
 
 class Which(StrEnum):
@@ -120,6 +124,23 @@ def run(
     ] = None,
     seed: Seed = 0,
     no_shuffle: NoShuffle = False,
+    keep_order: Annotated[
+        bool,
+        typer.Option(
+            "--keep-order",
+            help="Send everything planned as it came (turns in sequence, gaps kept), to measure the candidate's cache.",
+        ),
+    ] = False,
+    gap_max: Annotated[
+        float | None,
+        typer.Option(
+            "--gap-max",
+            metavar="SECONDS",
+            min=0.0,
+            max=3600.0,
+            help=f"With --keep-order: longer gaps between requests are cut to this.  [default: {GAP_MAX_S:g}]",
+        ),
+    ] = None,
     concurrency: Concurrency = 16,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
     fresh: Annotated[
@@ -136,11 +157,20 @@ def run(
     """Replay captured requests to a candidate and say whether it is as good as the incumbent, slice by slice.
 
     The replays go through the gateway, the running one or one that is started for the purpose. The incumbent's
-    captured answers are graded, not asked for again. The trial stops as soon as every slice has decided. Interrupt it
-    at any time: the same command goes on where it was, and nothing is paid twice.
+    captured answers are graded, not asked for again. The trial stops as soon as every slice has decided (with
+    --keep-order when all that is planned was sent: --sample and --max-usd limit it). Interrupt it at any time: the same
+    command goes on where it was, and nothing is paid twice.
     """
     loaded = load(config)
     settings = _settings(route, candidate, margin, alpha, seed, no_shuffle, slice_name, sample)
+    if keep_order and reuse:
+        raise UsageError("--keep-order measures the candidate's cache on its own calls; leave --reuse out")
+    if gap_max is not None and not keep_order:
+        raise UsageError(
+            f"--gap-max {gap_max:g}: it is the limit of the gaps that --keep-order keeps; add --keep-order"
+        )
+    if keep_order:
+        settings = msgspec.structs.replace(settings, gap_max_s=GAP_MAX_S if gap_max is None else gap_max)
     options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
     # What is wrong with the question is said before any process is started for it.
     GraderBook(loaded, route_of(loaded, route, candidate).name)
@@ -354,9 +384,19 @@ def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
     for row in (*verdict.verdicts, verdict.overall):
         _print_reasons(console, "the whole" if row is verdict.overall else row.slice, row)
     cost = None if verdict.cost_usd is None else round(verdict.cost_usd * NANOUSD)
-    console.print(f"trial {verdict.trial}, cost {usd(cost)}", soft_wrap=True)
+    console.print(f"trial {verdict.trial}, cost {usd(cost)}; {_cache_line(verdict.cache)}", soft_wrap=True)
     if verdict.note:
         console.print(outside(verdict.note), soft_wrap=True)
+
+
+def _cache_line(cache: CacheReads | None) -> str:
+    """Whether the cost is that of the traffic's own cache hits."""
+    if cache is None or cache.share is None:
+        return "cache reads assumed: replays did not come as the traffic did (--keep-order measures them)"
+    return (
+        f"measured cache reads: {cache.share:.1%} of {cache.input_tokens:,} input tokens, {cache.replays:,} replays as "
+        f"the traffic came, gaps up to {cache.gap_max_s:g} s"
+    )
 
 
 def _print_reasons(console: Console, name: str, row: SliceVerdict) -> None:

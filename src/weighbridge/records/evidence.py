@@ -76,6 +76,22 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Where a judge compared the answers: (candidate's length - incumbent's) / their sum, in [-1, 1]."""
 
 
+class CacheReads(msgspec.Struct, frozen=True, kw_only=True):
+    """What the candidate's prompt cache served while the requests came as users had sent them."""
+
+    gap_max_s: float
+    """Gaps between arrivals were kept up to this, in seconds."""
+    replays: int
+    """Answered replays that told their usage."""
+    input_tokens: int
+    read_tokens: int
+    """The part of `input_tokens` that was read from a cache, as the candidate's host told it."""
+
+    @property
+    def share(self) -> float | None:
+        return self.read_tokens / self.input_tokens if self.input_tokens else None
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     schema: str
     trial: str
@@ -96,6 +112,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Slice -> replays that could not be judged (unknown model, failing endpoint); they keep the slice undecided."""
     split: Split | None = None
     """`b`: the arm's prompt was tuned on split A, and every pair is of split B."""
+    cache: CacheReads | None = None
+    """Measured (`--keep-order`); `None`: replays came in another order than the traffic, so it can only be assumed."""
     note: str = ""
     """Said wherever the evidence is shown, e.g. that the incumbent's answers were hand-written."""
 
@@ -134,5 +152,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
     created_ns: int = 0
     note: str = ""
+    cache: CacheReads | None = None
+    """As in the evidence."""
     sweep: str | None = None
     """Digest of the sweep in whose family this was decided; `None` where the candidate was judged alone."""

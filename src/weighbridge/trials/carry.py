@@ -17,6 +17,7 @@ from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.table import Arm, Route
 from weighbridge.store.control import ControlClient, ObjectKind, ObjectRow, PutObject
+from weighbridge.trials.arrivals import Arrivals
 from weighbridge.trials.calls import Answered, BodyGone, NoAnswer, Sent, read
 from weighbridge.trials.conclude import conclude
 from weighbridge.trials.frame import Item
@@ -193,9 +194,12 @@ class Carry:
                 await stack.enter_async_context(one)
 
             async def carried() -> tuple[Stopped, str]:
+                gap = self.plan.settings.gap_max_s
+                arrivals = None if gap is None else Arrivals(self.items.values(), gap)
                 replayer = Replayer(
                     self.walk, self.items, self.outcomes, ask, self.judge, purse, self._bound(arm, route),
                     Pace(concurrency), self._journal.add, poll, show, turn=turn,
+                    arrivals=arrivals,
                 )  # fmt: skip
                 return await replayer.run(), replayer.last_broken
 

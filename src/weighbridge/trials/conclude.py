@@ -20,6 +20,7 @@ from weighbridge.records.exchange import Exchange
 from weighbridge.records.usage import NANOUSD
 from weighbridge.stats.verdict import SliceState
 from weighbridge.trials import reasons as why
+from weighbridge.trials.arrivals import cache_reads
 from weighbridge.trials.frame import Item
 from weighbridge.trials.replay import Stopped
 from weighbridge.trials.walk import Walk, measure_of
@@ -55,6 +56,7 @@ def conclude(
     """
     plan, settings = walk.plan, walk.plan.settings
     notes = [*_notes(walk), *_step_notes(walk, items), *_cost_notes(replays)]
+    cache = cache_reads(plan, replays)
     evidence = Evidence(
         schema=EVIDENCE_SCHEMA,
         trial=plan.trial,
@@ -72,6 +74,7 @@ def conclude(
         pairs=tuple(_pairs(walk, items, replays)),
         failed={name: len(rows) for name, rows in sorted(walk.unjudged.items())},
         split=settings.split,
+        cache=cache,
         note=" ".join(notes),
     )
     early = [*why.stopped_early(stopped, last_broken), *said]
@@ -95,6 +98,7 @@ def conclude(
         trial=plan.trial,
         incumbent=plan.incumbent,
         created_ns=created_ns,
+        cache=cache,
         note=" ".join(notes),
     )
     return evidence, verdict

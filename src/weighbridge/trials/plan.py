@@ -35,6 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     split: Split | None = None
     """`b` where the arm's prompt was, or may have been, tuned on split A: set by `prepare`. `a` is asked for by `trial
     tune` alone: such a plan is the record that split A was looked at, and no verdict comes of it."""
+    gap_max_s: float | None = None
+    """`--keep-order`: replays are sent as the traffic came, with gaps up to so many seconds; `None`: in the order of
+    the tests. Another trial, since it asks for its own answers."""
     family: tuple[str, ...] = ()
     """Of a sweep: all its candidates with their identities. Decided in another family it is another trial."""
 

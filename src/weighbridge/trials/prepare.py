@@ -235,6 +235,8 @@ def planned(
     # The order of the log is not a shuffle by any seed: another trial.
     seed = settings.seed if settings.shuffle else None
     member = arm if not settings.family else f"{arm} of {', '.join(settings.family)}"
+    if settings.gap_max_s is not None:
+        member += f" as it came, gaps up to {settings.gap_max_s:g} s"
     trial = trial_id(route.name, member, span.digest, settings.margin, settings.alpha, seed)
     uses = tuple(row.use(name) for name in sorted(judged) if (row := graders.of(name)) is not None)
     return TrialPlan(

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from weighbridge.grading.answers import Answer
+from weighbridge.trials.arrivals import Arrivals
 from weighbridge.trials.calls import (
     Again,
     Answered,
@@ -93,8 +94,13 @@ class Replayer:
         show: Callable[[Progress], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         turn: Turn | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        """turn: where the walk is one lane of a sweep, which goes on when the others have their outcomes, too."""
+        """turn: where the walk is one lane of a sweep, which goes on when the others have their outcomes, too.
+
+        arrivals: send everything that is planned, as it came, instead of what the tests want next.
+        """
+        self._arrivals = arrivals
         self._turn = turn
         self._walk, self._items, self._outcomes = walk, items, outcomes
         self._send, self._judge, self._purse, self._bound, self._pace = send, judge, purse, bound, pace
@@ -123,6 +129,10 @@ class Replayer:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> Stopped:
+        if self._arrivals is not None:
+            names = (name for unit in self._walk.plan.units for name in unit.items)
+            for name in [one for one in names if one not in self._items and one not in self._outcomes]:
+                self._take(Gone(item=name))
         self._advance()
         while True:
             self._report()
@@ -135,11 +145,14 @@ class Replayer:
                     await self._sleep(LOG_WAIT_S)
                     self._poll()
                     continue
+                if self._arrivals is not None and self._arrivals.next is not None and not self._stuck:
+                    await self._sleep(max(self._arrivals.wait_s, self._pace.pause_s))
+                    continue
                 if self._turn is not None and self._walk.waits and not self._no_money and not self._giving_up:
                     await self._turn.wait()
                     continue
                 return self._why_ended()
-            timeout = self._pace.pause_s or None
+            timeout = max(self._pace.pause_s, 0.0 if self._arrivals is None else self._arrivals.wait_s) or None
             done, _ = await asyncio.wait(self._tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             self._poll()
             for task in done:
@@ -155,6 +168,10 @@ class Replayer:
     def _giving_up(self) -> bool:
         return self._broken_in_a_row >= BROKEN_IN_A_ROW_MAX
 
+    @property
+    def _stuck(self) -> bool:
+        return self._no_money or self._giving_up
+
     def _why_ended(self) -> Stopped:
         if self._walk.finished and self._walk.cursor < len(self._walk.plan.units):
             return "decided"
@@ -167,6 +184,9 @@ class Replayer:
         # Denied once: what is in flight may give back some of its hold. Denied twice with nothing in flight: enough.
         self._no_money = self._denied > 0 and (bool(self._tasks) or self._denied >= 2)
         if self._no_money or (self._pace.pause_s > 0.0 and self._tasks):
+            return
+        if self._arrivals is not None:
+            self._start_due(self._arrivals)
             return
         flying = set(self._tasks.values())
         window = AHEAD_FACTOR * self._pace.limit
@@ -182,12 +202,28 @@ class Replayer:
                 if item is None:
                     self._take(Gone(item=name))
                     continue
-                bound = self._bound(item)
-                if not self._purse.hold(bound):
-                    # Later items may be cheaper, but choosing by price would bend the order.
-                    self._no_money = True
+                if not self._start(item):
                     return
-                self._tasks[asyncio.create_task(self._one(item, bound))] = name
+
+    def _start_due(self, arrivals: Arrivals) -> None:
+        """Start items in the order of the log, each when its time has come."""
+        while (item := arrivals.next) is not None and len(self._tasks) < self._pace.limit:
+            if item.id in self._outcomes:
+                arrivals.skip()
+                continue
+            flying = [self._items[name] for name in self._tasks.values()]
+            if arrivals.wait_s > 0.0 or not arrivals.free(flying) or not self._start(item):
+                return
+            arrivals.sent()
+
+    def _start(self, item: Item) -> bool:
+        bound = self._bound(item)
+        if not self._purse.hold(bound):
+            # Later items may be cheaper, but choosing by price would bend the order.
+            self._no_money = True
+            return False
+        self._tasks[asyncio.create_task(self._one(item, bound))] = item.id
+        return True
 
     def _finish(self, task: asyncio.Task[Outcome]) -> None:
         del self._tasks[task]
@@ -195,7 +231,8 @@ class Replayer:
         try:
             outcome = task.result()
         except OutOfMoney:
-            self._denied += 1
+            # A call that was let out of its turn cannot be made up for later: with arrivals, once is enough.
+            self._denied += 1 if self._arrivals is None else 2
             return
         self._denied = 0
         self._take(outcome)
