@@ -42,6 +42,11 @@ def test_what_came_before_the_end_of_the_span_and_what_was_not_answered_does_not
     assert drift(evidence, later(a=EXCHANGES_MIN)) is not None
 
 
+def test_a_verdict_on_one_slice_speaks_for_no_mix_and_so_none_can_move_away_from_it() -> None:
+    _, evidence = judged_trial(40)
+    assert drift(msgspec.structs.replace(evidence, only_slice="task=a"), later(c=200)) is None
+
+
 def test_the_distance_is_total_variation() -> None:
     assert 0.5 == distance({"a": 0.5, "b": 0.5}, {"a": 1.0})
     assert 1.0 == distance({"a": 1.0}, {"b": 1.0})

@@ -172,7 +172,7 @@ def live_store(folder: Path, requests: int, text: str = CONFIG) -> Iterator[Stor
         folder.mkdir(parents=True, exist_ok=True)
         store.config.write_text(text.format(url=provider.url))
         with gateway_of(load(store.config)) as gateway:
-            asyncio.run(_send(gateway.base_url, range(requests)))
+            asyncio.run(send_traffic(gateway.base_url, range(requests)))
         lines = [json.dumps({"prompt": prompt(number), "answer": f"# {gold(number)}"}) for number in range(requests)]
         (folder / "gold.jsonl").write_text("\n".join(lines))
         store.run("gold", "import", str(folder / "gold.jsonl"))
@@ -183,7 +183,7 @@ def prompt(number: int) -> str:
     return f"{TASKS[number % 2]}: what is 7 times {number}"
 
 
-async def _send(base_url: str, numbers: range) -> None:
+async def send_traffic(base_url: str, numbers: range) -> None:
     async with Client(base_url) as client:
 
         async def one(number: int) -> None:

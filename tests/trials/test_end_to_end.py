@@ -1,5 +1,6 @@
 """Trials through a real gateway: traffic in, verdict out."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ import msgspec
 import pytest
 
 from tests.fakes.provider import Script
-from tests.trials.live import Store, live_store, well
-from weighbridge.app import keeper_of
+from tests.trials.live import Store, live_store, send_traffic, well
+from weighbridge.app import gateway_of, keeper_of
 from weighbridge.config import load
 from weighbridge.records.canonical import canonical
 from weighbridge.store.control import ObjectRow, PutObject
@@ -121,6 +122,22 @@ def test_a_cap_on_money_holds_and_a_larger_one_goes_on(store: Store) -> None:
     assert second.trial == first.trial
     assert second.overall.verdict == "non_inferior"
     assert max(store.provider.calls.values()) == 1
+
+
+def test_a_trial_that_goes_on_after_traffic_has_moved_away_says_so_in_its_result(store: Store) -> None:
+    with gateway_of(load(store.config)) as gateway:
+        first = store.trial("new", "--margin", "0.1", "--max-usd", "0.0012", code=2)
+        assert first.moved == ()
+        asyncio.run(send_traffic(gateway.base_url, range(REQUESTS + 1, REQUESTS + 121, 2)))
+        second = store.trial("new", "--margin", "0.1", "--max-usd", "5")
+        assert second.trial == first.trial
+        assert "50% of it lies in other slices now" in second.moved[0]
+        assert "task=date 50% -> 100%" in second.moved[0]
+        # Once, though it is looked at again; nowhere is anything called saved.
+        shown = store.run("trial", "show")
+        assert shown.count("traffic has moved") == 1
+        assert "traffic has moved" not in store.said
+        assert not any(word in shown for word in ("saved", "saving", "cheaper", "less cost"))
 
 
 def test_a_cap_without_a_price_is_refused_before_anything_is_sent(store: Store) -> None:

@@ -39,6 +39,12 @@ def row(quote: Quote, name: str) -> SliceQuote:
     return next(one for one in quote.slices if one.slice == name)
 
 
+def test_nothing_is_said_of_splits_where_no_prompt_was_tuned() -> None:
+    quote = quoted(two_slices())
+    assert quote.split is None
+    assert not any("split" in line for line in quote.assumptions)
+
+
 def test_pairs_come_from_the_planner_with_alpha_shared_by_the_judged_slices() -> None:
     quote = quoted(two_slices())
     planned = plan(0.1, 0.05, 2)

@@ -55,6 +55,15 @@ def test_tuning_sees_half_a_only_names_the_losses_and_binds_every_later_prompt_t
     assert store.provider.asked("new-model") == len(half_a)
     assert not json.loads(store.run("verify", "--json"))["derived"]
 
+    # The quote knows it, though nothing in the configuration says so.
+    quote = json.loads(store.run("trial", "quote", "--route", "assistant", "--candidate", "new", "--json", code=None))
+    assert quote["split"] == "b"
+    usable = sum(row["usable"] for row in quote["slices"])
+    assert usable == ITEMS - len(half_a)
+    assert all(row["replays"] <= row["usable"] for row in quote["slices"])
+    said = f"pairs come from split B alone, {len(half_a):,} answered requests of split A are left out"
+    assert any(said in line for line in quote["assumptions"])
+
     # The cheat: write another prompt after what was seen, and do not say that it was tuned.
     with_prompt(store, "Answer with the number, and always know it.")
     verdict = store.trial("new", "--margin", "0.3", code=None)

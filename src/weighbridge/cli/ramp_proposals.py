@@ -97,7 +97,7 @@ def _quoted(loaded: Loaded, control: ControlClient, route: str, candidate: str, 
         log = TrialLog(loaded)
         gold, _ = load_gold(control, log.layout)
         settings = Settings(route=route, candidate=candidate, margin=MARGIN, alpha=ALPHA)
-        made = make_quote(loaded, log, gold, settings, concurrency=CONCURRENCY, now=now)
+        made = make_quote(loaded, control, log, gold, settings, concurrency=CONCURRENCY, now=now)
     except WeighbridgeError as error:
         return str(error)
     return Quoted(replays=made.replays, usd=made.usd, minutes=made.minutes, note=made.note)

@@ -258,7 +258,7 @@ def quote(
     with keeper_of(loaded) as control:
         log = TrialLog(loaded)
         gold, _ = load_gold(control, log.layout)
-        made = make_quote(loaded, log, gold, settings, concurrency=concurrency, now=datetime.now(UTC))
+        made = make_quote(loaded, control, log, gold, settings, concurrency=concurrency, now=datetime.now(UTC))
     if json:
         sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
     else:
@@ -280,9 +280,10 @@ def show(
     _print(verdict, stored, json)
     if verdict.evidence is not None and verdict.route is not None:
         evidence = read_object(layout, verdict.evidence, Evidence)
-        moved = drift(evidence, TrialLog(loaded).users(verdict.route))
+        moved = drift(evidence, TrialLog(loaded).users_since(verdict.route, evidence.span.last_time_ns))
         for warning in () if moved is None else moved.warnings:
-            print(outside(warning), file=sys.stderr)
+            if json or warning not in verdict.moved:
+                print(outside(warning), file=sys.stderr)
     raise typer.Exit(_code(verdict))
 
 
@@ -387,6 +388,8 @@ def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
     console.print(f"trial {verdict.trial}, cost {usd(cost)}; {_cache_line(verdict.cache)}", soft_wrap=True)
     if verdict.note:
         console.print(outside(verdict.note), soft_wrap=True)
+    for warning in verdict.moved:
+        console.print(outside(f"warning: {warning}"), soft_wrap=True)
 
 
 def _cache_line(cache: CacheReads | None) -> str:

@@ -38,9 +38,9 @@ def drift(evidence: Evidence, exchanges: Iterable[Exchange]) -> Drift | None:
 
 
 def drift_of(evidence: Evidence, counts: Mapping[str, int]) -> Drift | None:
-    """The same of what was counted already: user exchanges by slice."""
+    """The same of what was counted already: user exchanges by slice. `None` also where it speaks for no mix."""
     total = sum(counts.values())
-    if total < EXCHANGES_MIN:
+    if total < EXCHANGES_MIN or evidence.only_slice is not None:
         return None
     shares = {name: count / total for name, count in sorted(counts.items())}
     judged = {pair.slice for pair in evidence.pairs}

@@ -114,6 +114,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """`b`: the arm's prompt was tuned on split A, and every pair is of split B."""
     cache: CacheReads | None = None
     """Measured (`--keep-order`); `None`: replays came in another order than the traffic, so it can only be assumed."""
+    only_slice: str | None = None
+    """`--slice`: it speaks for this slice alone, and for no mix."""
     note: str = ""
     """Said wherever the evidence is shown, e.g. that the incumbent's answers were hand-written."""
 
@@ -154,5 +156,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     cache: CacheReads | None = None
     """As in the evidence."""
+    moved: tuple[str, ...] = ()
+    """Where traffic had moved away from the judged sample by the time this was drawn: warnings."""
     sweep: str | None = None
     """Digest of the sweep in whose family this was decided; `None` where the candidate was judged alone."""

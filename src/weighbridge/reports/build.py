@@ -1,6 +1,6 @@
 """From inputs to the report: which verdict speaks for which row, and what each row adds up to. Pure but for `build`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from urllib.parse import urlsplit
@@ -9,6 +9,7 @@ import msgspec
 
 from weighbridge import __version__
 from weighbridge.config import Loaded
+from weighbridge.grading.drift import drift_of
 from weighbridge.records.evidence import Evidence, Finding, Pair, SliceVerdict
 from weighbridge.records.table import Route, RouteTable
 from weighbridge.reports.chart import trace
@@ -109,6 +110,9 @@ def _route(inputs: Inputs, judged: Sequence[Judged], route: Route) -> RouteRepor
     judged_slices = {row.slice for row in rows}
     answer = _route_answer([row.recommendation.answer for row in rows])
     notes = dict.fromkeys(one.verdict.note for one in mine if one.verdict.note)
+    for candidate in candidates:
+        lines = dict.fromkeys(line for trial in candidate.trials for line in trial.moved)
+        notes |= dict.fromkeys(f"Since {candidate.arm.arm} was tried: {line}." for line in lines)
     return RouteReport(
         route=route.name,
         aliases=route.aliases,
@@ -148,7 +152,7 @@ def _candidate(inputs: Inputs, route: Route, judged: Sequence[Judged], name: str
         overall=_overall([one for one in judged if _speaks_for(one, calls)], rows, license_report, gate),
         slices=tuple(rows),
         gaps=gaps(arm, evidence, [source.verdict for source in sources], inputs.seen),
-        trials=tuple(_trial(one) for one in behind),
+        trials=tuple(_trial(one, inputs.seen.since.get(one.digest, {})) for one in behind),
     )
 
 
@@ -319,8 +323,9 @@ def _look(one: Judged, verdict: SliceVerdict) -> Look:
     )
 
 
-def _trial(one: Judged) -> TrialFacts:
+def _trial(one: Judged, since: Mapping[str, int]) -> TrialFacts:
     verdict, evidence = one.verdict, one.evidence
+    moved = drift_of(evidence, since) if evidence is not None else None
     span = evidence.span if evidence is not None else None
     return TrialFacts(
         trial=verdict.trial,
@@ -342,6 +347,8 @@ def _trial(one: Judged) -> TrialFacts:
         verdict=one.digest,
         findings=verdict.findings,
         note=verdict.note or (evidence.note if evidence is not None else ""),
+        cache=verdict.cache,
+        moved=() if moved is None else moved.warnings,
     )
 
 

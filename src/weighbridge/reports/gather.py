@@ -125,8 +125,14 @@ class Answering:
 class Seen:
     """The log as a report sees it; feed it every exchange once."""
 
-    def __init__(self, wanted: Iterable[str]) -> None:
+    def __init__(self, wanted: Iterable[str], ends: Mapping[str, tuple[str, int]] | None = None) -> None:
+        """ends: verdict -> its route, and the last moment of the span that it was drawn from."""
         self._wanted = frozenset(wanted)
+        self._ends: dict[str, list[tuple[str, int]]] = {}
+        for name, (route, last_ns) in (ends or {}).items():
+            self._ends.setdefault(route, []).append((name, last_ns))
+        self.since: dict[str, Counter[str]] = {}
+        """Verdict -> answered user requests since its span, by slice."""
         self.routes: dict[str, RouteCalls] = {}
         self.user: dict[tuple[str, str, str], Calls] = {}
         """(route, slice, arm) -> the user calls that the arm answered or failed to answer."""
@@ -157,6 +163,9 @@ class Seen:
                 row.buckets[round(50 * math.log(max(1, exchange.duration_ns)))] += 1
         if exchange.purpose == "user":
             self.routes.setdefault(exchange.route, RouteCalls()).add(exchange)
+            for name, last_ns in self._ends.get(exchange.route, ()):
+                if exchange.outcome == "ok" and exchange.time_ns > last_ns:
+                    self.since.setdefault(name, Counter())[exchange.slice] += 1
             if exchange.arm is not None:
                 self.user.setdefault((exchange.route, exchange.slice, exchange.arm), Calls()).add(exchange)
         elif exchange.purpose == "trial" and exchange.trial is not None:
@@ -195,8 +204,18 @@ def wanted(judged: Iterable[Judged]) -> set[str]:
     return ids
 
 
+def ends(judged: Iterable[Judged]) -> dict[str, tuple[str, int]]:
+    """Where the spans of the verdicts end: what came later may have moved away from them."""
+    return {
+        one.digest: (one.evidence.route, one.evidence.span.last_time_ns)
+        for one in judged
+        if one.evidence is not None and one.evidence.pairs
+    }
+
+
 def see(exchanges: Iterable[Exchange], judged: Iterable[Judged]) -> Seen:
-    seen = Seen(wanted(judged))
+    judged = tuple(judged)
+    seen = Seen(wanted(judged), ends(judged))
     for exchange in exchanges:
         seen.add(exchange)
     return seen

@@ -11,7 +11,7 @@ from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.table import RouteTable
 from weighbridge.reports.facts import facts_of
-from weighbridge.reports.gather import Inputs, Judged, Seen, current, wanted
+from weighbridge.reports.gather import Inputs, Judged, Seen, current, ends, wanted
 from weighbridge.store.layout import Layout
 from weighbridge.trials.plan import read_object
 
@@ -21,7 +21,7 @@ def inputs_of(layout: Layout, loaded: Loaded, now_ns: int) -> Inputs:
     table = table_of(layout)
     chain = Chain(layout).snapshot()
     judged = current(judged_of(layout, chain.objects))
-    seen = Seen(wanted(judged))
+    seen = Seen(wanted(judged), ends(judged))
     for exchange in read(layout, told=seen.tasks.tell):
         seen.add(exchange)
     return Inputs(

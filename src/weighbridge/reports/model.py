@@ -10,7 +10,7 @@ import msgspec
 
 from weighbridge.grading.outcomes import TaskFigures
 from weighbridge.ramp.story import RampStory
-from weighbridge.records.evidence import LabelSource, LicenseWord, VerdictWord
+from weighbridge.records.evidence import CacheReads, LabelSource, LicenseWord, VerdictWord
 from weighbridge.reports.page import FirstPage, Section
 
 REPORT_SCHEMA = "report/1"
@@ -225,6 +225,10 @@ class TrialFacts(Row, frozen=True, kw_only=True):
     verdict: str
     findings: tuple[str, ...]
     note: str
+    cache: CacheReads | None
+    """What the candidate's cache served, measured; `None`: assumed to be what the order of the replays made of it."""
+    moved: tuple[str, ...]
+    """Where traffic has moved away from the judged sample since: warnings."""
 
 
 class CandidateReport(Row, frozen=True, kw_only=True):

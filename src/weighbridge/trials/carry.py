@@ -9,6 +9,7 @@ import msgspec
 
 from weighbridge.grading.answers import Answer, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
+from weighbridge.grading.drift import drift
 from weighbridge.grading.judge import JUDGE_TOKENS_MAX, JudgeGrader
 from weighbridge.licenses import Profile
 from weighbridge.licenses import finding as license_finding
@@ -274,6 +275,11 @@ class Carry:
             time.time_ns(),
             said,
         )
+        # A trial that was interrupted may end long after its span did.
+        since = self._log.users_since(self.plan.settings.route, evidence.span.last_time_ns)
+        moved = drift(evidence, since) if evidence.pairs else None
+        if moved is not None:
+            verdict = msgspec.structs.replace(verdict, moved=moved.warnings)
         return Drawn(evidence=evidence, finding=finding, verdict=verdict)
 
     def conclude(

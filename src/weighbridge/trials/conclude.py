@@ -75,6 +75,7 @@ def conclude(
         failed={name: len(rows) for name, rows in sorted(walk.unjudged.items())},
         split=settings.split,
         cache=cache,
+        only_slice=settings.only_slice,
         note=" ".join(notes),
     )
     early = [*why.stopped_early(stopped, last_broken), *said]

@@ -27,6 +27,10 @@ class TrialLog:
         """User exchanges of a route, in the log's order."""
         return read(self.layout, route=route, purpose="user")
 
+    def users_since(self, route: str, ns: int) -> Iterator[Exchange]:
+        """Those from this moment on, without a look at what is older."""
+        return read(self.layout, route=route, purpose="user", since_ns=ns)
+
     def replays(self, trial: str) -> list[Exchange]:
         """Everything that a trial sent, oldest first."""
         return list(read(self.layout, purpose="trial", trial=trial))

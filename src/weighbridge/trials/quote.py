@@ -10,12 +10,14 @@ from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import GoldBook
 from weighbridge.ledger.prices import PriceFound, compile_price
 from weighbridge.records.evidence import LabelSource
+from weighbridge.records.trial import Split
 from weighbridge.records.usage import NANOUSD, Price, Usage, cost_nanousd
 from weighbridge.stats.planner import VARIANCE_DEFAULT, plan
-from weighbridge.trials.frame import Frame, SliceTraffic
+from weighbridge.store.control import ControlClient
+from weighbridge.trials.frame import TUNED_ON, Frame, SliceTraffic
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.plan import Settings
-from weighbridge.trials.prepare import frame_of, nothing_usable, route_of, split_for, unjudged_slices
+from weighbridge.trials.plan import Settings, plans_of
+from weighbridge.trials.prepare import frame_of, nothing_usable, route_of, split_of_arm, unjudged_slices
 from weighbridge.trials.reasons import NEVER_CERTIFIES
 
 QUOTE_SCHEMA = "quote/1"
@@ -62,10 +64,13 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """Where the candidate's price comes from; `None` where it is unknown."""
     assumptions: tuple[str, ...]
     note: str
+    split: Split | None
+    """`b`: a prompt was tuned on split A of this route, so that only half of the conversations can be used."""
 
 
 def make_quote(
     loaded: Loaded,
+    control: ControlClient,
     log: TrialLog,
     gold: GoldBook,
     settings: Settings,
@@ -77,9 +82,10 @@ def make_quote(
     """Quote a trial. Raises `WeighbridgeError` where there is no traffic to quote from."""
     route = route_of(loaded, settings.route, settings.candidate)
     graders = GraderBook(loaded, route.name)
-    frame = frame_of(
-        loaded, log, route, graders, gold, settings.only_slice, split=split_for(loaded, settings.candidate)
-    )
+    settings = msgspec.structs.replace(settings, route=route.name)
+    # The same half that a run would be held to, by what the store remembers as well.
+    split = split_of_arm(loaded, control, log.layout, settings, plans_of(control, log.layout, settings))
+    frame = frame_of(loaded, log, route, graders, gold, settings.only_slice, split=split)
     arm = loaded.arm(settings.candidate)
     endpoint = loaded.endpoint(arm.endpoint)
     found = compile_price(arm, endpoint, now)
@@ -97,6 +103,7 @@ def make_quote(
         variance=variance,
         price_source=source,
         note=note or unknown,
+        split=split,
     )
 
 
@@ -111,6 +118,7 @@ def quote_of(
     variance: float,
     price_source: str | None,
     note: str,
+    split: Split | None = None,
 ) -> Quote:
     """The quote of a frame. Pure."""
     unjudged = unjudged_slices(frame, graders)
@@ -171,9 +179,21 @@ def quote_of(
             f"{comparisons} slices share alpha",
             "the candidate reads and writes as many tokens as the incumbent did, at its own price without caching",
             f"a call takes as long as the incumbent's did, {concurrency} at a time",
+            *_held_to(split, frame),
         ),
         note=note,
+        split=split,
     )
+
+
+def _held_to(split: Split | None, frame: Frame) -> list[str]:
+    if split != "b":
+        return []
+    left = frame.left_out.get(TUNED_ON, 0)
+    return [
+        f"a prompt was tuned on split A of this route: pairs come from split B alone, {left:,} "
+        "answered requests of split A are left out; cost and shares are those of all traffic"
+    ]
 
 
 def _silent(row: SliceTraffic, share: float | None, source: LabelSource, reason: str) -> SliceQuote:
