@@ -5,6 +5,7 @@
 Look at every one. The script fails where a page is wider than its window or the browser complains.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,9 @@ DRAW_MS = 400
 
 
 def main() -> int:
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots")
+    parser = argparse.ArgumentParser(prog="scripts/screenshots", description="A picture of each page of the dashboard.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("screenshots"), help="where they go")
+    out: Path = parser.parse_args().folder
     out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     with (
