@@ -24,17 +24,17 @@ from weighbridge.store.control import ControlClient, RampAct, RampAnswer, RampSh
 from weighbridge.store.database import Database, stored_tables
 from weighbridge.store.layout import Layout
 
-APPROVED: Stage = "half"
-SHARE = {"shadow": 0, "canary": 100, "few": 500, "quarter": 2500, "half": 5000}
+APPROVED: Stage = "all"
+SHARE = {"shadow": 0, "canary": 100, "few": 500, "quarter": 2500, "half": 5000, "all": 10_000}
 UP: tuple[tuple[Stage, Stage], ...] = (
-    ("shadow", "canary"), ("canary", "few"), ("few", "quarter"), ("quarter", "half"),
+    ("shadow", "canary"), ("canary", "few"), ("few", "quarter"), ("quarter", "half"), ("half", "all"),
 )  # fmt: skip
 SEAMS = tuple((seam, moment) for seam in ("log", "database", "file") for moment in ("before", "after"))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[Stage, Path]:
-    """A store for each stage, approved up to half and ready for the next step. Nothing runs on them."""
+    """A store for each stage, approved up to all and ready for the next step. Nothing runs on them."""
     folder = tmp_path_factory.mktemp("ramps")
     file = write_config(folder / "live")
     file.write_text(file.read_text() + RAMP.replace("= 60", "= 0"))
