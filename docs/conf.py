@@ -23,7 +23,14 @@ author = "the Weighbridge authors"
 version = release = VERSION
 extensions = ["myst_parser"]
 root_doc = "README"
-BESIDE = ["CHANGELOG", "CONTRIBUTING", "SECURITY", "examples/README", "tests/scan/fixtures/README"]
+BESIDE = [
+    "CHANGELOG",
+    "CONTRIBUTING",
+    "SECURITY",
+    "examples/README",
+    "docs/example/summary",
+    "tests/scan/fixtures/README",
+]
 include_patterns = ["README.md", *(f"{name}.md" for name in BESIDE), "docs/**"]
 exclude_patterns = ["docs/conf.py"]
 myst_heading_anchors = 4

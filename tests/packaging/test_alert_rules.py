@@ -141,6 +141,7 @@ tests:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_prometheus_itself_raises_the_rules_in_time_and_no_others(tmp_path: Path) -> None:
     rules = yaml.safe_load(rules_file())
