@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-from pgserver.postgres_server import get_server
+from pgserver._commands import pg_ctl
+from pgserver.postgres_server import PostgresServer, get_server
 
 _numbers = itertools.count(1)
 
@@ -30,3 +31,31 @@ def database(url: str) -> str:
         db.execute(f"CREATE DATABASE {name}".encode())
     before, _, query = url.partition("?")
     return f"{before.rpartition('/')[0]}/{name}?{query}"
+
+
+class Running:
+    """A server that a test may stop and start."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    def database(self) -> str:
+        """A new, empty database; its URL."""
+        return database(self._server.get_uri())
+
+    def stop(self) -> None:
+        """At once, as after a crash: every session breaks."""
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def running() -> Iterator[Running]:
+    with TemporaryDirectory(prefix="pg") as folder:
+        one = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield Running(one)
+        finally:
+            one.cleanup()

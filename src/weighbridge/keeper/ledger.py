@@ -20,6 +20,8 @@ class Ledger(NamedTuple):
     site: str
     """Names this store among those that share a database."""
     neighbours: "PostgresNeighbours | None"
+    url: str | None
+    """Of the database that is shared; `None` where the ledger is a file."""
 
 
 def open_ledger(layout: Layout, loaded: Loaded, clock: Clock) -> Ledger:
@@ -27,7 +29,7 @@ def open_ledger(layout: Layout, loaded: Loaded, clock: Clock) -> Ledger:
     url = loaded.config.store.url
     site = site_of(layout)
     if url is None:
-        return Ledger(LedgerStore(SqliteSql(layout.ledger, clock.wall_ns)), site, None)
+        return Ledger(LedgerStore(SqliteSql(layout.ledger, clock.wall_ns)), site, None, None)
     from weighbridge.store.postgres import PostgresNeighbours, PostgresSql  # an extra: only where it is named
 
     if not url.startswith(("postgresql://", "postgres://")):
@@ -36,7 +38,7 @@ def open_ledger(layout: Layout, loaded: Loaded, clock: Clock) -> Ledger:
         except LookupError as error:
             raise ConfigError(loaded.file, "store.url", str(error.args[0]), value=url) from None
     sql = PostgresSql(url, site)
-    return Ledger(LedgerStore(sql), site, PostgresNeighbours(url, site, sql))
+    return Ledger(LedgerStore(sql), site, PostgresNeighbours(url, site, sql), url)
 
 
 def site_of(layout: Layout) -> str:

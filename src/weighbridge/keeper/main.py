@@ -26,6 +26,7 @@ from weighbridge.keeper.audit import AuditBook
 from weighbridge.keeper.backing import Backing
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
+from weighbridge.keeper.cluster import Cluster, host, refuse_outside
 from weighbridge.keeper.compile import ClientKeys, compiled_budget
 from weighbridge.keeper.finding import Finding
 from weighbridge.keeper.idempotency import Claims, Vault
@@ -149,6 +150,13 @@ class Keeper:
         self._backing = Backing(
             self._layout, clock, self._chores, self._bank, self._projecting, self._server, lambda: self._source.loaded
         )
+        self._shares = ledger.url is not None
+        self._cluster: Cluster | None = None
+        if ledger.url is not None and self.serving and options.client_keys == "all":
+            from weighbridge.store.shared import SharedStore  # an extra: only where it is named
+
+            shared = SharedStore(ledger.url, ledger.site, host())
+            self._cluster = Cluster(self._layout, self._database, self._publisher, shared, self)
         self._usual = UsualOutputs(self._layout, self._database, lambda: self._publish(self._source))
         self._desk = Desk(self._layout, self._database, clock, self)
         self._office = office(self._desk)
@@ -165,6 +173,8 @@ class Keeper:
         self._until_ns: int | None = None
         self._keys_changed = False
         """A key was changed, and no table that says so is published yet."""
+        self._warnings: tuple[str, ...] = ()
+        """Of what was published at the start."""
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -177,18 +187,25 @@ class Keeper:
         if warnings and not self._options.for_command:
             self._alerts.send(self.loaded, "log-mistrusted", "The exchange log is not what was last signed", warnings)
         self._publisher.drills = self._desk.drills_in_force()
-        if not self._options.for_command:
-            try:
-                warnings += self._publish(self._source).warnings
-            except WeighbridgeError as error:
-                if self._options.resume is None or self._publisher.current is None:
-                    raise
-                log.error("going on with the last route table: %s", error)
+        if self._cluster is not None:
+            await self._cluster.start()
+            warnings += self._warnings
+        elif not self._options.for_command:
+            self._publish_at_start()
+            warnings += self._warnings
         if self._neighbours is not None:
             self._neighbours.start(asyncio.get_running_loop(), self._bank.alone, self._bank.call_back_for)
         await self._server.start()
         table = self._publisher.current
         return Ready(table=0 if table is None else table.number, warnings=warnings)
+
+    def _publish_at_start(self) -> None:
+        try:
+            self._warnings = self._publish(self._source).warnings
+        except WeighbridgeError as error:
+            if self._options.resume is None or self._publisher.current is None:
+                raise
+            log.error("going on with the last route table: %s", error)
 
     def end(self) -> None:
         """Seal what can be sealed, then end."""
@@ -210,6 +227,7 @@ class Keeper:
     async def run(self) -> None:
         """Until `end()` or `abandon()`."""
         ticking = asyncio.create_task(self._ticks())
+        sharing = None if self._cluster is None else asyncio.create_task(self._cluster.run())
         await self._ended.wait()
         if self._abandoned:
             # Every step on disk may be the last one (a crash is no different), and the lock must be free now: the
@@ -217,6 +235,8 @@ class Keeper:
             logging.shutdown()
             os._exit(ExitCode.DONE)
         ticking.cancel()
+        if sharing is not None:
+            sharing.cancel()
         self._server.turn_away()
         try:
             await projected(self._projecting)  # workers are gone: what they did not spend is free for the next start
@@ -225,6 +245,8 @@ class Keeper:
             log.error("the log is sealed at the next start: %s", error)
         finally:
             self._projecting.close()
+            if self._cluster is not None:
+                self._cluster.close()
             if self._neighbours is not None:
                 self._neighbours.close()
             await self._bank.close()
@@ -250,18 +272,19 @@ class Keeper:
         await projected(self._projecting)
         await tell_of_thresholds(self._bank, self._budgets(), self._alerts, self._source.loaded)
         now_ns = self._clock.wall_ns()
-        if self._until_ns is not None and now_ns >= self._until_ns:
+        if self.decides and self._until_ns is not None and now_ns >= self._until_ns:
             try:
                 self._publish(self._source)
             except WeighbridgeError as error:
                 self._until_ns = now_ns + RETRY_S * 1_000_000_000
                 log.error("a price or key ended, but the new route table was not published: %s", error)
         try:
-            self._publish_keys()
+            if self.decides:
+                self._publish_keys()
         except WeighbridgeError as error:
             log.error("a client key was changed, but the new route table was not published: %s", error)
         await self._backing.sweep()
-        if self.serving and self._source.loaded.config.budget:
+        if self.decides and self._source.loaded.config.budget:
             self._usual.tick(now_ns)
         self._claims.tick(worker.incarnation for worker in self._server.workers)
         try:
@@ -269,7 +292,7 @@ class Keeper:
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
 
-        if self.serving:
+        if self.decides:
             try:
                 await self._office.tick()
             except (WeighbridgeError, OSError) as error:
@@ -284,6 +307,30 @@ class Keeper:
     @property
     def serving(self) -> bool:
         return not self._options.for_command
+
+    @property
+    def decides(self) -> bool:
+        """Serves, and follows no other keeper."""
+        return self.serving and (self._cluster is None or self._cluster.role != "follows")
+
+    # --- what the cluster needs ---------------------------------------------------------------------------------------
+
+    def lead(self, *, starting: bool) -> None:
+        self._publisher.drills = self._desk.drills_in_force()
+        if starting:
+            self._publish_at_start()
+            return
+        try:
+            self._publish(self._source)
+        except WeighbridgeError as error:
+            self._until_ns = self._clock.wall_ns() + RETRY_S * 1_000_000_000
+            log.error("leading with the last route table, the configuration was not published: %s", error)
+
+    def taken_over(self, published: Published) -> None:
+        self._tell_workers(published)
+
+    async def take_back(self, route: str, why: str) -> None:
+        await self._office.act(RampAct(action="rollback", route=route, why=why))
 
     def current_table(self) -> RouteTable | None:
         return self._publisher.current
@@ -307,6 +354,8 @@ class Keeper:
     def publish_override(self, routes: frozenset[str]) -> int:
         published = self._publisher.publish_override(routes)
         self._tell_workers(published)
+        if self._cluster is not None:
+            self._cluster.hint()
         return published.table.number
 
     def _publish(self, source: Source) -> Published:
@@ -341,6 +390,7 @@ class Keeper:
         return await self._acting.through(actor, asked, lambda: self._carried_out(asked, actor))
 
     async def _carried_out(self, request: Request, actor: Actor) -> Answer:
+        self._refuse_elsewhere(request)
         match request:
             case Ping():
                 return self._pong()
@@ -372,6 +422,12 @@ class Keeper:
                 return self._stop() if isinstance(request, Stop) else self._tell(request)
             case _:
                 return await self._keeping(request, actor)
+
+    def _refuse_elsewhere(self, request: Request) -> None:
+        if self._cluster is not None:
+            self._cluster.refuse(request)
+        elif self._shares:
+            refuse_outside(request)
 
     async def _keeping(self, request: Request, actor: Actor) -> Answer:
         if isinstance(request, PeopleRequest):
@@ -454,7 +510,7 @@ class Keeper:
                 f"store.path is now {source.loaded.store_path}, but this keeper works on {self._layout.root}; "
                 "restart `weighbridge serve` to change it. The old route table stays."
             )
-        published = self._publish(source)
+        published = self._publish(source) if self.decides else self._accepted(source)
         after, before = source.loaded.config.server, self._source.loaded.config.server
         if (after.listen, after.workers, after.admin_listen) != (before.listen, before.workers, before.admin_listen):
             log.warning("[server] was edited: listen, workers and admin_listen change with a restart only")
@@ -463,6 +519,15 @@ class Keeper:
         self._source, self._chores.loaded = source, source.loaded
         self._chores.retire_soon()  # keep_days may be shorter now, and somebody may be waiting for the room
         return TableNumber(number=published.table.number)
+
+    def _accepted(self, source: Source) -> Published:
+        """Another keeper publishes; the new configuration is for this one's own work, and for the day that it leads."""
+        current = self._publisher.current
+        if current is None:
+            raise ControlError("no route table is there yet; say it again")
+        source.remember(self._database)
+        said = "another host leads: routes, arms, prices, budgets and keys change when the configuration is read there"
+        return Published(table=current, changed=False, warnings=(said,), valid_until_ns=None)
 
     def _change_key(self, request: CreateKey | RotateKey | RevokeKey) -> KeyRow:
         """Stored first, then published: what was answered holds after a crash, too."""

@@ -22,7 +22,7 @@ from weighbridge.ledger.stored import terms_of
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.drill import DrillInForce
 from weighbridge.records.ramp import RampState
-from weighbridge.records.table import RouteTable
+from weighbridge.records.table import SCHEMA, RouteTable
 from weighbridge.store.database import Database
 from weighbridge.store.files import write_durably
 from weighbridge.store.layout import Layout
@@ -50,6 +50,8 @@ class Publisher:
         self.current: RouteTable | None = None
         self.drills: Mapping[str, DrillInForce] = {}
         """By route; every table that is compiled carries them."""
+        self.floor = 0
+        """The highest number that any gateway of a shared database has had."""
         self._restore()
 
     def _restore(self) -> None:
@@ -59,7 +61,8 @@ class Publisher:
         if stored is not None and (on_disk is None or on_disk.number < stored[0]):
             table = _parsed(stored[1])
             if table is not None:
-                self._write(stored[1])
+                table = msgspec.structs.replace(table, trial_key=self._trial_key)  # it may be another store's
+                self._write(canonical(table))
                 self.current = table
                 return
         self.current = on_disk or _read(self._layout.table_last_good)
@@ -68,8 +71,7 @@ class Publisher:
         """Compile and publish; the same content keeps its number. An error changes nothing."""
         now_ns = self._clock.wall_ns()
         highest = self._highest_in_database()
-        number = 1 + max(highest, *(0 if table is None else table.number for table in self._on_disk()))
-        compiled = self._compile(loaded, number, now_ns, client_keys)
+        compiled = self._compile(loaded, self._next(highest), now_ns, client_keys)
         return self._publish(compiled, highest, loaded.file)
 
     def publish_ramp(self, change: RampChange, ramps: Ramps, loaded: Loaded) -> Published:
@@ -127,7 +129,49 @@ class Publisher:
 
     def _next(self, highest: int) -> int:
         known = (self.current, *self._on_disk())
-        return 1 + max(highest, *(0 if table is None else table.number for table in known))
+        return 1 + max(highest, self.floor, *(0 if table is None else table.number for table in known))
+
+    def highest(self) -> int:
+        """The highest number that this store has had."""
+        known = (self.current, *self._on_disk())
+        return max(self._highest_in_database(), *(0 if table is None else table.number for table in known))
+
+    def readable(self, body: bytes, number: int) -> RouteTable:
+        """A table that another keeper published. Raises `StoreError` where this version cannot serve it."""
+        table = _parsed(body)
+        if table is None or table.schema != SCHEMA or table.number != number:
+            raise StoreError(
+                f"route table {number} of the shared database cannot be read by this version; run the same version of "
+                "weighbridge on every host. The old table stays"
+            )
+        return table
+
+    def take_over(self, table: RouteTable) -> Published:
+        """Another keeper's table under its own number; what is this store's own stays: trial tokens are signed with
+        its key, and a route that somebody holds at its incumbent here is held.
+        """
+        held = read_overrides(self._layout)
+        own = msgspec.structs.replace(
+            table,
+            trial_key=self._trial_key,
+            routes=tuple(at_incumbent(route) if route.name in held else route for route in table.routes),
+        )
+        self._write(canonical(own))
+        self.current = own
+        return Published(table=own, changed=True, warnings=(), valid_until_ns=None)
+
+    def renumber(self) -> Published:
+        """The current table under a number that nobody has had. Raises `StoreError`."""
+        current = self.current
+        if current is None:
+            raise StoreError("no route table is published yet")
+        highest = self._highest_in_database()
+        table = msgspec.structs.replace(current, number=self._next(highest), created_ns=self._clock.wall_ns())
+        if not self._database.publish(highest, table.number, canonical(table), table.created_ns):
+            raise StoreError(f"route table {table.number} was published by somebody else meanwhile")
+        self._write(canonical(table))
+        self.current = table
+        return Published(table=table, changed=True, warnings=(), valid_until_ns=None)
 
     def publish_keys(self, loaded: Loaded) -> Published | None:
         """The current table with the keys of `key create` as they are now; `None` before the first table.
@@ -143,7 +187,7 @@ class Publisher:
         highest = self._highest_in_database()
         table = msgspec.structs.replace(
             current,
-            number=1 + max(highest, *(0 if table is None else table.number for table in self._on_disk())),
+            number=self._next(highest),
             created_ns=now_ns,
             keys=(*(key for key in current.keys if key.name in configured), *made.rows),
         )

@@ -64,6 +64,8 @@ class ClientKeyTable:
 
     def __init__(self, db: apsw.Connection, told: Told) -> None:
         self._db, self._told = db, told
+        self.witness: Callable[[], None] | None = None
+        """Called within the transaction of `put`; see `Database.witnessed_by`."""
 
     def all(self) -> tuple[StoredKey, ...]:
         """By name, revoked ones too."""
@@ -94,24 +96,35 @@ class ClientKeyTable:
     def put(self, key: StoredKey) -> None:
         """Write a key and its secrets as they are now, in one transaction."""
         with self._told("written"), self._db:
-            self._db.execute(
-                "INSERT INTO client_key(name, team, routes, budget, created_ns, revoked_ns) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT(name) DO UPDATE SET revoked_ns = excluded.revoked_ns",
-                (
-                    key.name,
-                    key.team,
-                    msgspec.json.encode(key.routes).decode(),
-                    key.budget,
-                    key.created_ns,
-                    key.revoked_ns,
-                ),
-            )
-            self._db.executemany(
-                "INSERT INTO client_key_secret(digest, name, created_ns, expires_ns, revoked_ns) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT(digest) DO UPDATE SET "
-                "expires_ns = excluded.expires_ns, revoked_ns = excluded.revoked_ns",
-                [
-                    (secret.digest, key.name, secret.created_ns, secret.expires_ns, secret.revoked_ns)
-                    for secret in key.secrets
-                ],
-            )
+            self._write(key)
+            if self.witness is not None:
+                self.witness()
+
+    def replace(self, key: StoredKey) -> None:
+        """As another keeper has it, within a transaction of the caller."""
+        self._db.execute("DELETE FROM client_key_secret WHERE name = ?", (key.name,))
+        self._db.execute("DELETE FROM client_key WHERE name = ?", (key.name,))
+        self._write(key)
+
+    def _write(self, key: StoredKey) -> None:
+        self._db.execute(
+            "INSERT INTO client_key(name, team, routes, budget, created_ns, revoked_ns) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT(name) DO UPDATE SET revoked_ns = excluded.revoked_ns",
+            (
+                key.name,
+                key.team,
+                msgspec.json.encode(key.routes).decode(),
+                key.budget,
+                key.created_ns,
+                key.revoked_ns,
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO client_key_secret(digest, name, created_ns, expires_ns, revoked_ns) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT(digest) DO UPDATE SET "
+            "expires_ns = excluded.expires_ns, revoked_ns = excluded.revoked_ns",
+            [
+                (secret.digest, key.name, secret.created_ns, secret.expires_ns, secret.revoked_ns)
+                for secret in key.secrets
+            ],
+        )

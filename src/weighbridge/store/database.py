@@ -9,7 +9,7 @@ Python's own SQLite is not used: versions before 3.51.3 can corrupt a WAL databa
 checkpoint at once (https://sqlite.org/wal.html#walresetbug).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,14 @@ import msgspec
 
 from weighbridge.errors import StoreError
 from weighbridge.store import checked, client_keys, idempotency, people, ramps
+from weighbridge.store.client_keys import StoredKey
 
 SIGNING_KEY, MISTRUST = "signing_key", "log_mistrust"
 """Keys of `meta`."""
 
 SqlValue = None | int | float | str | bytes
+
+Witness = Callable[[], None]
 
 SQLITE_MIN = (3, 51, 3)
 
@@ -151,6 +154,13 @@ class Database:
         self.idempotency = idempotency.IdempotencyTable(self._db, told)
         self.ramps = ramps.RampTable(self._db, told)
         self.people = people.PeopleTable(self._db, told)
+        self._witness: Witness | None = None
+
+    def witnessed_by(self, witness: "Witness") -> None:
+        """Call it within each transaction that changes tables, ramps or client keys, before that is kept: what it
+        raises undoes the transaction.
+        """
+        self._witness = self.client_keys.witness = witness
 
     def _open(self, migrations: tuple[str, ...]) -> None:
         self._db.set_busy_timeout(2_000)
@@ -225,14 +235,32 @@ class Database:
             )
             if self._db.changes() != 1 or (ramp is not None and not self.ramps.swap(ramp, number)):
                 raise _Lost
+            if self._witness is not None:
+                self._witness()
             return True
         return False
+
+    def adopt(
+        self, table: tuple[int, int, bytes] | None, shared: tuple[ramps.StoredRamp, ...], keys: tuple[StoredKey, ...]
+    ) -> None:
+        """What another keeper published, in one transaction: (number, created_ns, body), all ramps, and keys.
+
+        Keys of other names stay, so that joining loses none.
+        """
+        with self._told("written"), self._db:
+            if table is not None:
+                self._db.execute("INSERT OR IGNORE INTO route_table(number, created_ns, body) VALUES (?, ?, ?)", table)
+            self.ramps.replace(shared)
+            for key in keys:
+                self.client_keys.replace(key)
 
     def swap_ramp(self, ramp: ramps.RampChange, table: int) -> bool:
         """A ramp's state changes and no route table with it. False if its revision is another one by now."""
         with suppress(_Lost), self._told("written"), self._db:
             if not self.ramps.swap(ramp, table):
                 raise _Lost
+            if self._witness is not None:
+                self._witness()
             return True
         return False
 

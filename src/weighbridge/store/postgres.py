@@ -40,12 +40,20 @@ def _driver() -> "type[psycopg.Connection[Row]]":
     return psycopg.Connection
 
 
+def connect(url: str, statement_s_max: int, options: str = "") -> "psycopg.Connection[Row]":
+    """A session that waits for no statement longer than that. Raises `psycopg.Error`; `StoreError` without a driver."""
+    return _driver().connect(
+        url, autocommit=True, application_name="weighbridge",
+        connect_timeout=statement_s_max, tcp_user_timeout=1000 * statement_s_max,
+        options=f"-c statement_timeout={statement_s_max}s -c idle_in_transaction_session_timeout=60s {options}",
+    )  # fmt: skip
+
+
 class PostgresSql:
     """One connection, opened again after it broke. `site` is locked for as long as it stands."""
 
     def __init__(self, url: str, site: str) -> None:
         self._url, self._site = url, site
-        self._connect = _driver()
         self._db: psycopg.Connection[Row] | None = None
         self._texts: dict[str, str] = {}
         self.place = "PostgreSQL"
@@ -57,15 +65,12 @@ class PostgresSql:
         import psycopg
 
         try:
-            db = self._connect.connect(
-                self._url, autocommit=True, connect_timeout=STATEMENT_S_MAX, application_name="weighbridge",
-                options=f"-c statement_timeout={STATEMENT_S_MAX}s -c idle_in_transaction_session_timeout=60s",
-            )  # fmt: skip
+            db = connect(self._url, STATEMENT_S_MAX)
             info = db.info
             self.place = f"PostgreSQL {info.dbname!r} on {info.host or 'its socket'}"
             row = db.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s) | 1)", (LOCK_SPACE, self._site)).fetchone()
         except psycopg.Error as error:
-            raise StoreError(f"the ledger in PostgreSQL cannot be reached: {_first_line(error)} (store.url)") from None
+            raise StoreError(f"the ledger in PostgreSQL cannot be reached: {first_line(error)} (store.url)") from None
         if row is None or row[0] is not True:
             db.close()
             raise StoreError(
@@ -82,7 +87,7 @@ class PostgresSql:
         try:
             yield
         except psycopg.Error as error:
-            raise StoreError(f"the ledger in {self.place} cannot be {what}: {_first_line(error)}") from error
+            raise StoreError(f"the ledger in {self.place} cannot be {what}: {first_line(error)}") from error
 
     def run(self, statement: str, *values: SqlValue) -> list[Row]:
         text = self._texts.get(statement)
@@ -109,7 +114,7 @@ class PostgresSql:
             self._db.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Without what may stand behind it: a driver's message can repeat the connection string."""
     return str(error).strip().partition("\n")[0]
 

@@ -72,6 +72,21 @@ class RampTable:
             )  # fmt: skip
         return self._db.changes() == 1
 
+    def replace(self, rows: tuple[StoredRamp, ...]) -> None:
+        """These and no others, within a transaction of the caller. A stage that lasted longer here stays so."""
+        held = {(row.route, row.revision): row.held_s for row in self.all()}
+        self._db.execute("DELETE FROM ramp")
+        self._db.executemany(
+            "INSERT INTO ramp(route, revision, digest, body, table_from, held_s) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    row.route, row.revision, row.digest, row.body, row.table_from,
+                    max(row.held_s, held.get((row.route, row.revision), 0.0)),
+                )
+                for row in rows
+            ],
+        )  # fmt: skip
+
     def note_held(self, route: str, revision: int, held_s: float) -> None:
         """Only ever more: a keeper that was replaced cannot make a stage younger or older than it is."""
         with self._told("written"), self._db:

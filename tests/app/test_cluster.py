@@ -1,0 +1,218 @@
+"""Gateways of two stores that share one real PostgreSQL serve one table, one ramp and the same keys.
+
+With real processes. How fast is printed; the bound is wide, because a busy machine proves nothing about the product.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+
+from tests.app.serving import Serving, ask, gone, serving
+from tests.fakes import postgres
+from tests.fakes.provider import FakeProvider
+from tests.keeper.processes import write_config
+from tests.ramp.desk import RAMP, Store
+from weighbridge.clock import JumpingClock
+from weighbridge.errors import ControlError
+from weighbridge.ramp.custody import check
+from weighbridge.store.control import CreateKey, KeyRow, RampAct, RampAnswer, RampShow, RevokeKey
+from weighbridge.store.database import stored_tables
+
+WAIT_S = 60.0
+ROUTE = "assistant"
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Running]:
+    with postgres.running() as one:
+        yield one
+
+
+def member(folder: Path, provider: FakeProvider, url: str) -> Path:
+    file = write_config(folder, provider.url)
+    (folder / "shared.url").write_text(url)
+    file.write_text(f'{file.read_text()}{RAMP.replace("= 60", "= 0")}\n[store]\nurl = "file:shared.url"\n')
+    return file
+
+
+def at_half(file: Path) -> Path:
+    """A ramp of this store in half, before it serves."""
+    store = Store(file, JumpingClock(time.time_ns()))
+
+    async def climb() -> None:
+        await store.begin("half")
+        await store.until("half")
+
+    asyncio.run(climb())
+    store.office.close()
+    store.database.close()
+    return file
+
+
+def arms(served: Serving, count: int = 40) -> set[str]:
+    return {ask(served.listen, conversation=f"c-{number}").arm or "" for number in range(count)}
+
+
+def table(served: Serving) -> int:
+    return int(ask(served.listen).table or 0)
+
+
+def becomes(what: str, met: "object", within_s: float = WAIT_S) -> float:
+    """Asks until it holds; how long that took."""
+    assert callable(met)
+    began = time.monotonic()
+    while not met():
+        assert time.monotonic() - began < within_s, what
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def rollback(served: Serving) -> RampAnswer:
+    with served.control() as control:
+        return control.call(RampAct(action="rollback", route=ROUTE), RampAnswer)
+
+
+def over(served: Serving) -> bool:
+    with served.control() as control:
+        return control.call(RampShow(), RampAnswer).ramps[0].state.over
+
+
+def sound(*gateways: Serving) -> None:
+    for one in gateways:
+        assert () == check(one.layout, stored_tables(one.layout.database)).broken
+
+
+def create(served: Serving, name: str, secret: str) -> KeyRow:
+    digest = blake2b(secret.encode(), digest_size=32).hexdigest()
+    with served.control() as control:
+        return control.call(CreateKey(name=name, digest=digest), KeyRow)
+
+
+def test_one_leads_and_its_table_shares_and_keys_are_served_by_both(
+    tmp_path: Path, provider: FakeProvider, server: postgres.Running
+) -> None:
+    url = server.database()
+    with (
+        serving(at_half(member(tmp_path / "a", provider, url))) as a,
+        serving(member(tmp_path / "b", provider, url)) as b,
+    ):
+        assert table(a) == table(b) > 1
+        assert {"incumbent", "candidate"} == arms(a) == arms(b)
+
+        create(a, "made-at-a", "wb-made-at-a")
+        took_s = becomes("the key lets in", lambda: ask(b.listen, key="wb-made-at-a").status == 200)
+        print(f"a key made on the leader lets in on the other host after {took_s:.2f} s")
+        with pytest.raises(ControlError, match=r"leads the gateways .* say it there"):
+            create(b, "made-at-b", "wb-made-at-b")
+        with a.control() as control:
+            control.call(RevokeKey(name="made-at-a"), KeyRow)
+        becomes("the key is revoked", lambda: ask(b.listen, key="wb-made-at-a").status == 401)
+
+        with b.control() as control, pytest.raises(ControlError, match="leads"):
+            control.call(RampAct(action="pause", route=ROUTE), RampAnswer)
+        before = table(b)
+        lines = len(b.log)
+        decided_ns = rollback(a).ramps[0].state.time_ns
+        b.until(r"worker 0: route table \d+", after=lines)
+        took_s = (time.time_ns() - decided_ns) / 1e9
+        print(f"a rollback on the leader is on the other host's worker after {took_s:.2f} s")
+        assert {"incumbent"} == arms(a) == arms(b)
+        assert before < table(b) == table(a)
+        assert over(b)
+        sound(a, b)
+
+
+def test_a_rollback_said_to_any_host_holds_there_at_once_and_everywhere_soon(
+    tmp_path: Path, provider: FakeProvider, server: postgres.Running
+) -> None:
+    url = server.database()
+    with (
+        serving(at_half(member(tmp_path / "a", provider, url))) as a,
+        serving(at_half(member(tmp_path / "b", provider, url))) as b,  # it was on its own, with numbers of its own
+    ):
+        becomes("numbers agree", lambda: table(a) == table(b))
+        assert {"incumbent", "candidate"} == arms(b)
+        lines, began = len(b.log), time.monotonic()
+        rollback(b)
+        b.until(r"worker 0: route table \d+", after=lines)
+        print(f"a rollback on a follower is on its own worker after {time.monotonic() - began:.2f} s")
+        becomes("the leader rolls back", lambda: over(a))
+        print(f"and decided by the leader after {time.monotonic() - began:.2f} s")
+        becomes("one table everywhere", lambda: table(a) == table(b))
+        assert {"incumbent"} == arms(a) == arms(b)
+        becomes("no override is left", lambda: over(b) and "[]" in b.layout.table_override.read_text())
+        sound(a, b)
+
+
+def test_when_the_leader_is_killed_another_one_leads_and_no_number_goes_down(
+    tmp_path: Path, provider: FakeProvider, server: postgres.Running
+) -> None:
+    url = server.database()
+    file_a = at_half(member(tmp_path / "a", provider, url))
+    with ExitStack() as later:
+        with serving(file_a) as a:
+            b = later.enter_context(serving(member(tmp_path / "b", provider, url)))
+            create(a, "made-at-a", "wb-made-at-a")
+            becomes("both have it", lambda: table(a) == table(b))
+            before = table(a)
+            keeper = a.keeper_pid()
+            a.process.kill()
+            os.kill(keeper, signal.SIGKILL)
+            began = time.monotonic()
+            assert gone(keeper)
+            b.until(r"\(site \w+\) leads the gateways")
+            print(f"another keeper leads {time.monotonic() - began:.2f} s after the leader was killed")
+        assert {"incumbent", "candidate"} == arms(b)  # what was allowed goes on
+        assert 200 == ask(b.listen, key="wb-made-at-a").status
+        create(b, "made-at-b", "wb-made-at-b")  # it leads now
+        becomes("the new key lets in", lambda: ask(b.listen, key="wb-made-at-b").status == 200)
+        assert before <= table(b)
+        assert rollback(b).ramps[0].state.over
+        again = later.enter_context(serving(file_a))
+        again.until(r"leads; its route tables are served here")
+        becomes("it has what was decided meanwhile", lambda: table(again) == table(b))
+        assert {"incumbent"} == arms(again) == arms(b)
+        assert 200 == ask(again.listen, key="wb-made-at-b").status
+        sound(again, b)
+
+
+def test_without_the_database_each_serves_on_and_a_rollback_said_meanwhile_reaches_all_when_it_is_back(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    with postgres.running() as own:
+        url = own.database()
+        with (
+            serving(at_half(member(tmp_path / "a", provider, url))) as a,
+            serving(member(tmp_path / "b", provider, url)) as b,
+        ):
+            before = table(b)
+            own.stop()
+            for one in (a, b):
+                one.until(r"going on with route table \d+: the database that gateways share cannot be used")
+            assert {"incumbent", "candidate"} == arms(a) == arms(b)
+            with pytest.raises(ControlError, match="database"):
+                create(a, "late", "wb-late")
+            lines = len(a.log)
+            assert not rollback(a).ramps[0].state.over
+            a.until(r"worker 0: route table \d+", after=lines)
+            assert {"incumbent"} == arms(a)
+            assert {"incumbent", "candidate"} == arms(b)  # nobody can tell it
+            highest = table(a)
+            own.start()
+            becomes("all are back", lambda: arms(b, 10) == {"incumbent"} and table(a) == table(b))
+            assert before < highest <= table(a)
+            becomes("it is decided", lambda: over(a) and over(b))
+            sound(a, b)
