@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-from pgserver._commands import pg_ctl
+from pgserver._commands import pg_ctl  # type: ignore[attr-defined]  # it is made when the module is loaded
 from pgserver.postgres_server import PostgresServer, get_server
 
 _numbers = itertools.count(1)

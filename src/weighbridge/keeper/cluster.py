@@ -257,7 +257,8 @@ class Cluster:
     def share(self) -> None:
         """Write what this store has for all, within the transaction that changes it here. Raises `StoreError`."""
         if self.role == "follows":
-            raise StoreError(f"{self._leader or 'another keeper'} leads the gateways that share the database")
+            leader = self._leader or "another keeper"
+            raise StoreError(f"{leader} leads the gateways that share the database, and hears of it within a second")
         stored = self._database.last_table()
         if stored is None:
             return  # there is nothing to serve yet
