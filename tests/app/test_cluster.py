@@ -171,7 +171,6 @@ def test_when_the_leader_is_killed_another_one_leads_and_no_number_goes_down(
         sound(again, b)
 
 
-@pytest.mark.long
 def test_without_the_database_each_serves_on_and_a_rollback_said_meanwhile_reaches_all_when_it_is_back(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
