@@ -413,6 +413,9 @@ class GraderSection(Section, frozen=True, kw_only=True):
     """For `code`: seconds of CPU one run may use, 1 to 600; 10 where absent."""
     memory_bytes_max: int | None = None
     """For `code`: bytes of memory one run may use; 512 MiB where absent."""
+    time_s_max: float | None = None
+    """For `python`: seconds one call may take, up to 3600; 60 where absent. An answer that takes longer is not judged,
+    and its slice stays undecided."""
 
 
 class RampSection(Section, frozen=True, kw_only=True):

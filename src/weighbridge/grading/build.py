@@ -49,11 +49,12 @@ KINDS = (
 # Which optional settings mean something for which kind; anything else written there is a mistake worth saying.
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "exact": (), "normalised": (), "number": ("tolerance",), "regex": ("pattern",), "label": ("labels",),
-    "json": ("schema", "fields", "tolerance"), "tool_call": ("fields", "tolerance"), "python": (),
+    "json": ("schema", "fields", "tolerance"), "tool_call": ("fields", "tolerance"), "python": ("time_s_max",),
     "judge": ("judges", "rubric"), "rubric": ("judges", "rubric"),
     "sql": ("setup",), "code": ("tests", "cpu_s_max", "memory_bytes_max"), "similarity": (),
 }  # fmt: skip
 
+OWN_S_ALLOWED = 3600.0
 
 _LABEL_SOURCE: dict[Reference, LabelSource] = {"gold": "gold", "incumbent": "agreement", "none": "check"}
 
@@ -97,7 +98,7 @@ class SliceGrader(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def slow(self) -> bool:
         """Does grading wait for a process, so that an event loop should not?"""
-        return isinstance(self.grader, SqlGrader | CodeGrader | Regex) or self.extract.startswith("regex:")
+        return isinstance(self.grader, SqlGrader | CodeGrader | Regex | OwnGrader) or self.extract.startswith("regex:")
 
     def use(self, slice_name: str) -> GraderUse:
         """As the evidence of a slice names it."""
@@ -170,6 +171,7 @@ def _no_idle_settings(file: str, where: str, kind: str, section: GraderSection) 
         "tests",
         "cpu_s_max",
         "memory_bytes_max",
+        "time_s_max",
     ):
         value = getattr(section, name)
         if value not in (None, ()) and name not in _SETTINGS[kind]:
@@ -253,7 +255,7 @@ def _built(loaded: Loaded, section: GraderSection, where: str, kind: str, parts:
         case "judge" | "rubric":
             return _judge(loaded, where, section, parts.rubric)
         case "python":
-            return OwnGrader(loaded, section.kind, where, section.reference != "none")
+            return _own(loaded, section, where, workers)
     if kind == "tool_call":
         if section.extract != "text":
             raise ConfigError(
@@ -291,6 +293,15 @@ def _code(
     if why is not None:
         raise ConfigError(file, f"{where}.kind", f"code cannot be isolated on this machine, so it is not run: {why}")
     return CodeGrader(workers, extract, parts.tests, parts.limits)
+
+
+def _own(loaded: Loaded, section: GraderSection, where: str, workers: Workers) -> OwnGrader:
+    limit_s = section.time_s_max
+    if limit_s is not None and not 0.0 < limit_s <= OWN_S_ALLOWED:
+        raise ConfigError(
+            loaded.file, f"{where}.time_s_max", "is out of range", value=limit_s, allowed="above 0, at most 3600"
+        )
+    return OwnGrader(loaded, section.kind, where, section.reference != "none", limit_s, workers)
 
 
 def _json(file: str, where: str, section: GraderSection, schema: dict[str, Any] | None, tolerance: float) -> JsonGrader:

@@ -1,6 +1,7 @@
 """Grading that may take long or go wrong: what a grading process of its own is asked, and what it answers.
 
-One search by a pattern that somebody wrote, one comparison of two SQL queries, one run of code against tests.
+One search by a pattern that somebody wrote, one comparison of two SQL queries, one run of code against tests, one call
+of a Python function of one's own.
 """
 
 import re
@@ -8,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from weighbridge.grading.answers import Answer, Question
 from weighbridge.grading.checks import ANSWER_CHARS_MAX
 from weighbridge.grading.extract import last_match
 from weighbridge.grading.sandbox import Limits
@@ -37,7 +39,26 @@ class CodeJob(msgspec.Struct, frozen=True, kw_only=True, tag="code"):
     limits: Limits
 
 
-Job = SearchJob | SqlJob | CodeJob
+class OwnAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function of one's own is called with."""
+
+    answer: Answer
+    reference: str | None
+    question: Question
+
+
+class OwnJob(msgspec.Struct, frozen=True, kw_only=True, tag="own"):
+    """One call of `module:function`, looked for in `folder` first. `asked` None: which version of it is found there?"""
+
+    folder: str
+    module: str
+    function: str
+    version: str | None = None
+    """What must be found; where the file was edited meanwhile, nothing is graded."""
+    asked: OwnAsked | None = None
+
+
+Job = SearchJob | SqlJob | CodeJob | OwnJob
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
@@ -76,6 +97,10 @@ def do(job: Job) -> Done:
             from weighbridge.grading.code import run_tests
 
             return run_tests(job)
+        case OwnJob():
+            from weighbridge.grading.owncall import call
+
+            return call(job)
 
 
 def _search(job: SearchJob) -> str | None:

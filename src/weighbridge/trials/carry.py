@@ -11,6 +11,7 @@ from weighbridge.grading.answers import Answer, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
 from weighbridge.grading.drift import drift
 from weighbridge.grading.judge import JUDGE_TOKENS_MAX, JudgeGrader
+from weighbridge.grading.own import OwnGraderError
 from weighbridge.licenses import Profile
 from weighbridge.licenses import finding as license_finding
 from weighbridge.records.canonical import canonical
@@ -19,7 +20,7 @@ from weighbridge.records.exchange import Exchange
 from weighbridge.records.table import Arm, Route
 from weighbridge.store.control import ControlClient, ObjectKind, ObjectRow, PutObject
 from weighbridge.trials.arrivals import Arrivals
-from weighbridge.trials.calls import Answered, BodyGone, NoAnswer, Sent, read
+from weighbridge.trials.calls import Answered, BodyGone, NoAnswer, NotJudged, Sent, read
 from weighbridge.trials.conclude import conclude
 from weighbridge.trials.frame import Item
 from weighbridge.trials.journal import Journal
@@ -146,7 +147,10 @@ class Carry:
             assert self._panel is not None  # noqa: S101 (`replay` made it)
             return await self._panel.compare(row.grader, item.id, question, answer_of(incumbent), answer)
         if row.slow:
-            graded = await asyncio.to_thread(grade, row, answer, item.reference, question)
+            try:
+                graded = await asyncio.to_thread(grade, row, answer, item.reference, question)
+            except OwnGraderError as error:
+                raise NotJudged(f"{error} (exchange {item.id})") from None
         else:
             graded = grade(row, answer, item.reference, question)
         return Scores(incumbent=item.incumbent, candidate=graded.score, note=graded.note)
@@ -208,6 +212,7 @@ class Carry:
             stopped, last_broken = await carried()
             if self.walk.unjudged and stopped in ("decided", "exhausted") and turn is None:
                 # Once more for what failed: an outage of minutes should not cost the slice its verdict.
+                await self._caught_up(poll)
                 self._forget_failures()
                 stopped, last_broken = await carried()
             await self._caught_up(poll)
@@ -230,6 +235,8 @@ class Carry:
                     scores = await self.judge(item, reading.answer)
                 except BodyGone:
                     outcome = Gone(item=item.id)
+                except NotJudged as error:
+                    outcome = Unjudged(item=item.id, reason=str(error), replay=sent.exchange)
                 else:
                     outcome = Scored(
                         item=item.id, replay=sent.exchange, incumbent=scores.incumbent, candidate=scores.candidate,
@@ -246,6 +253,8 @@ class Carry:
             self._journal.add(outcome)
 
     def _forget_failures(self) -> None:
+        # What was answered and could not be graded is not paid again.
+        self._recall.learn(one for one in self.replays.values() if one.item in self.items)
         for name in [name for name, outcome in self.outcomes.items() if isinstance(outcome, Unjudged)]:
             del self.outcomes[name]
         self.walk = type(self.walk)(self.plan)

@@ -16,6 +16,7 @@ from weighbridge.grading.answers import Answer, Question, answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
 from weighbridge.grading.build import SliceGrader
 from weighbridge.grading.gold import GoldBook
+from weighbridge.grading.own import OwnGraderError
 from weighbridge.records.evidence import Span
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
@@ -227,7 +228,13 @@ def _item(
         reference = grader.grader.reference_of(answer)
         if reference is None:
             return "nothing to compare in the incumbent's answer"
-    graded = grade(grader, answer, reference, question)
+    try:
+        graded = grade(grader, answer, reference, question)
+    except OwnGraderError as error:
+        # Left out, the rest would be the answers that this grader finds easy.
+        raise OwnGraderError(
+            f"{error}, on the incumbent's answer in exchange {exchange.id}; nothing was sent: mend it and run again"
+        ) from None
     usage = exchange.usage
     return Item(
         id=exchange.id,

@@ -87,11 +87,11 @@ def undecided_whole(walk: Walk, state: SliceState, stopped: Stopped) -> list[str
 
 
 def failed(rows: list[Unjudged]) -> str:
-    """Replays that could not be judged, counted, with what the endpoint said most often."""
+    """Replays that could not be judged, counted, with what was said most often."""
     said = [row.reason for row in rows]
     most = max(set(said), key=lambda reason: (said.count(reason), reason))
     more = f"{said.count(most)} times" if len(set(said)) > 1 else ("once" if len(rows) == 1 else "each time")
-    return f"{len(rows)} replays could not be judged; the endpoint said, {more}: {most}"
+    return f"{len(rows)} replays could not be judged; said {more}: {most}"
 
 
 def stopped_early(stopped: Stopped, last_broken: str) -> list[str]:
@@ -101,7 +101,9 @@ def stopped_early(stopped: Stopped, last_broken: str) -> list[str]:
             "stopped by --max-usd: the next replay might have exceeded it; run it again with more, it goes on from here"
         ]
     if stopped == "endpoint":
-        return [f"given up: the endpoint failed too often in a row ({last_broken}); mend it and run the trial again"]
+        return [
+            f"given up: too many replays in a row could not be judged ({last_broken}); mend it and run the trial again"
+        ]
     return []
 
 
