@@ -17,7 +17,7 @@ import pytest
 from tests.app.serving import Serving, ask, gone, serving
 from tests.fakes import postgres
 from tests.fakes.provider import FakeProvider
-from tests.keeper.processes import write_config
+from tests.keeper.processes import running_keeper, write_config
 from tests.ramp.desk import RAMP, Store
 from weighbridge.clock import JumpingClock
 from weighbridge.errors import ControlError
@@ -169,6 +169,23 @@ def test_when_the_leader_is_killed_another_one_leads_and_no_number_goes_down(
         becomes("one table everywhere", lambda: table(again) == table(b))
         assert 200 == ask(again.listen, key="wb-made-at-b").status
         sound(again, b)
+
+
+def test_a_rollback_said_while_nothing_serves_here_is_carried_out_by_the_leader_once_this_host_is_back(
+    tmp_path: Path, provider: FakeProvider, server: postgres.Running
+) -> None:
+    file = at_half(member(tmp_path / "a", provider, server.database()))
+    for options, is_over in ((("--for-command",), False), ((), True)):
+        with running_keeper(file, *options) as keeper:
+            with keeper.client() as control:
+                if not is_over:
+                    answer = control.call(RampAct(action="rollback", route=ROUTE), RampAnswer)
+                    assert any("the leader hears of it" in note for note in answer.notes)
+                    with pytest.raises(ControlError, match="on the host that leads"):
+                        control.call(CreateKey(name="one", digest="0" * 64), KeyRow)
+                ramp = control.call(RampShow(), RampAnswer).ramps[0]
+                assert (is_over, not is_over) == (ramp.state.over, ramp.override)
+            keeper.end()  # and with it its session in PostgreSQL
 
 
 def test_without_the_database_each_serves_on_and_a_rollback_said_meanwhile_reaches_all_when_it_is_back(

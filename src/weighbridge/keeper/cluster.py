@@ -278,9 +278,11 @@ class Cluster:
             ]
             return self._shared.write(revision, state, objects)
 
+        writing = self._thread.submit(write)
         try:
-            self._revision = self._thread.submit(write).result(WRITE_S_MAX)
+            self._revision = writing.result(WRITE_S_MAX)
         except TimeoutError:
+            writing.cancel()  # one that has begun may still be kept there: then the next look takes it over
             raise StoreError(f"the database that gateways share did not answer within {WRITE_S_MAX:g} s") from None
         except OSError as error:
             raise StoreError(f"an object of the signed log cannot be read: {error}") from None

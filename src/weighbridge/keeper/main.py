@@ -292,7 +292,7 @@ class Keeper:
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
 
-        if self.decides:
+        if self.decides and not self._outside:
             try:
                 await self._office.tick()
             except (WeighbridgeError, OSError) as error:
@@ -307,6 +307,11 @@ class Keeper:
     @property
     def serving(self) -> bool:
         return not self._options.for_command
+
+    @property
+    def _outside(self) -> bool:
+        """Of a store that shares with others, but for a command or a trial only."""
+        return self._shares and self._cluster is None
 
     @property
     def decides(self) -> bool:
@@ -339,6 +344,8 @@ class Keeper:
         return (await self._chores.put(PutObject(kind=kind, label=label, body=body))).digest
 
     def publish_ramp(self, change: RampChange, ramps: Ramps) -> int:
+        if self._outside:
+            raise StoreError("ramps are shared with other gateways, and the leader hears of it when this host serves")
         if not self.serving:
             self._publisher.swap_ramp(change)
             return 0
@@ -426,7 +433,7 @@ class Keeper:
     def _refuse_elsewhere(self, request: Request) -> None:
         if self._cluster is not None:
             self._cluster.refuse(request)
-        elif self._shares:
+        elif self._outside:
             refuse_outside(request)
 
     async def _keeping(self, request: Request, actor: Actor) -> Answer:
