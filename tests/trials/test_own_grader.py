@@ -9,7 +9,10 @@ from tests.trials.live import CONFIG, live_store, well
 from tests.trials.world import CONFIG as WORLD
 from tests.trials.world import Traffic
 from weighbridge.config import loads
+from weighbridge.grading.book import GraderBook
+from weighbridge.grading.children import Children
 from weighbridge.grading.own import OwnGraderError
+from weighbridge.trials.frame import SLOW_AHEAD_MAX, Frame, build_frame
 
 CHECKS = """
 def check(answer, reference, question):
@@ -55,3 +58,28 @@ def test_a_fault_on_the_incumbents_answer_ends_the_trial_before_anything_is_sent
     loaded = loads(WORLD + '[[grader]]\nroute = "assistant"\nkind = "python:mine:check"\n', folder=tmp_path)
     with pytest.raises(OwnGraderError, match=f"in exchange {bad.id}; nothing was sent"):
         traffic.frame(loaded)
+
+
+HALF = """
+from hashlib import sha256
+
+def check(answer, reference, question):
+    return sha256((question.text + answer.text).encode()).digest()[0] / 255
+"""
+
+
+def test_frame_and_scores_are_the_same_with_one_grading_process_and_with_three(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HALF)
+    traffic = Traffic()
+    for number in range(SLOW_AHEAD_MAX + 20):
+        traffic.ask("ab"[number % 2])
+    loaded = loads(WORLD + '[[grader]]\nroute = "assistant"\nkind = "python:mine:check"\n', folder=tmp_path)
+
+    def frame(processes: int) -> Frame:
+        book = GraderBook(loaded, "assistant", Children(processes))
+        return build_frame(traffic.exchanges, "assistant", loaded.arm("old"), book, traffic.gold, traffic.body)
+
+    one, three = frame(1), frame(3)
+    assert one == three
+    assert SLOW_AHEAD_MAX + 20 == len(one.items)
+    assert len({item.incumbent for item in one.items}) > 100

@@ -4,8 +4,10 @@ The order is fixed by the seed before anything is spent. A unit is a conversatio
 take turns with known probabilities (`stats.overall.draw_order`), units within a slice come shuffled.
 """
 
-from collections import Counter
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -25,6 +27,9 @@ from weighbridge.stats.clusters import order
 from weighbridge.stats.overall import Draw, draw_order
 from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import DIALECTS
+
+SLOW_AHEAD_MAX = 256
+"""Answers held in memory while graders that wait for a process are at work."""
 
 NOT_A_CONVERSATION = "not a conversation"
 TUNED_ON = "of the split that the candidate's prompt was tuned on"
@@ -133,7 +138,7 @@ def build_frame(
 ) -> Frame:
     """Look at every user exchange of the route, grade the incumbent's answers, count what cannot be used by reason."""
     tallies: dict[str, _Tally] = {}
-    items: list[Item] = []
+    graded = _Graded()
     unanswered = 0
     for exchange in exchanges:
         if exchange.purpose != "user" or exchange.route != route or only_slice not in (None, exchange.slice):
@@ -146,12 +151,13 @@ def build_frame(
         if split is not None and split_of(exchange.conversation) != split:
             tally.left_out[TUNED_ON if split == "b" else JUDGED_ON] += 1
             continue
-        found = _item(exchange, incumbent, graders.of(exchange.slice), gold, body)
+        found = _ready(exchange, incumbent, graders.of(exchange.slice), gold, body)
         if isinstance(found, str):
             tally.left_out[found] += 1
         else:
             tally.usable += 1
-            items.append(found)
+            graded.add(found)
+    items = graded.all()
     total = sum(tally.exchanges for tally in tallies.values())
     traffic = tuple(
         SliceTraffic(
@@ -202,10 +208,17 @@ def _read(exchange: Exchange, body: ReadBody) -> _Read | str:
         return "not readable"
 
 
-def _item(
+class _Ready(NamedTuple):
+    exchange: Exchange
+    read: _Read
+    grader: SliceGrader
+    reference: str | None
+
+
+def _ready(
     exchange: Exchange, incumbent: ArmSection, grader: SliceGrader | None, gold: GoldBook, body: ReadBody
-) -> Item | str:
-    """The item of an exchange, or why it is left out."""
+) -> _Ready | str:
+    """What of an exchange is to be graded, or why it is left out."""
     if grader is None:
         return NO_GRADER
     if exchange.arm != incumbent.name:
@@ -228,8 +241,47 @@ def _item(
         reference = grader.grader.reference_of(answer)
         if reference is None:
             return "nothing to compare in the incumbent's answer"
+    return _Ready(exchange, read, grader, reference)
+
+
+class _Graded:
+    """Items being made. Graders that wait for a process have several answers at once; errors in the log's order."""
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._waiting: deque[Future[Item]] = deque()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def add(self, ready: _Ready) -> None:
+        if not ready.grader.slow:
+            self._items.append(_item(ready))
+            return
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1))
+        self._waiting.append(self._threads.submit(_item, ready))
+        if len(self._waiting) > SLOW_AHEAD_MAX:
+            self._take()
+
+    def all(self) -> list[Item]:
+        while self._waiting:
+            self._take()
+        if self._threads is not None:
+            self._threads.shutdown()
+        return self._items
+
+    def _take(self) -> None:
+        try:
+            self._items.append(self._waiting.popleft().result())
+        except BaseException:
+            for one in self._waiting:
+                one.cancel()
+            raise
+
+
+def _item(ready: _Ready) -> Item:
+    exchange, read, grader, reference = ready
     try:
-        graded = grade(grader, answer, reference, question)
+        graded = grade(grader, read.answer, reference, read.question)
     except OwnGraderError as error:
         # Left out, the rest would be the answers that this grader finds easy.
         raise OwnGraderError(
@@ -254,7 +306,7 @@ def _item(
         note=graded.note,
         hand_written=HAND_WRITTEN_TAG in exchange.tags,
         cost_nanousd=exchange.cost_nanousd,
-        later=question.later,
+        later=read.question.later,
     )
 
 
