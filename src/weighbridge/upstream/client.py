@@ -149,7 +149,7 @@ class _Call(asyncio.Protocol):
         try:
             return await answer
         except asyncio.CancelledError:
-            if not answer.done():
+            if answer.cancelled() or not answer.done():  # whoever cancels a task cancels what it waits for
                 self.abort()
             raise
         finally:
