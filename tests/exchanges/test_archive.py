@@ -1,7 +1,7 @@
 """A backup file: whole or not there, readable by any tar program, and no byte of it changes unnoticed."""
 
 import random
-import tarfile
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,8 +52,9 @@ def test_what_was_written_is_unpacked_byte_for_byte_with_the_facts_that_it_was_m
 
 
 def test_any_tar_program_reads_it(tmp_path: Path) -> None:
-    with tarfile.open(archive(tmp_path)) as found:
-        found.extractall(tmp_path / "tar", filter="data")
+    made = archive(tmp_path)
+    (tmp_path / "tar").mkdir()
+    subprocess.run(["tar", "-x", "-f", made, "-C", tmp_path / "tar"], check=True)
     assert files(tmp_path / "content") == {
         name: body for name, body in files(tmp_path / "tar").items() if name != MANIFEST
     }
