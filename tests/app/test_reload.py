@@ -16,6 +16,7 @@ import pytest
 
 from tests.app.serving import CLIENT_KEY, Serving, ask, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
+from tests.gateway.running import until
 from tests.upstream.tls import Authority
 
 RELOADS = 20
@@ -220,7 +221,8 @@ def test_commands_of_this_machine_reach_a_gateway_with_tls_and_keys_do_not_pass_
     with secured(tmp_path, provider, 'tls_client_ca = "authority.pem"\n') as it:
         it.served.until("route assistant: ")
         with it.served.control() as control:
-            local = control.call(Ping(), Pong).local
+            # The worker serves before the keeper has heard its hello.
+            local = until(lambda: control.call(Ping(), Pong).local, lambda found: found is not None, 60)
         assert local is not None
         refused = ask(local)
         assert (403, "tls_required") == (refused.status, json.loads(refused.body)["error"]["code"])
