@@ -6,10 +6,8 @@ A key, command or option without a description is an error: whoever adds one say
 """
 
 import argparse
-import ast
 import inspect
 import sys
-import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from scripts.runbooks import runbook_pages
 from weighbridge.admin.table import described
 from weighbridge.cli.root import root
 from weighbridge.config.tree import Config
+from weighbridge.records.described import described_fields
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = REPOSITORY / "docs" / "reference"
@@ -39,23 +38,6 @@ class UndescribedError(Exception):
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
-
-
-def described_fields(kind: type) -> dict[str, str]:
-    """What the string under each field says, inherited fields included. Lines are joined."""
-    found: dict[str, str] = {}
-    for owner in reversed(kind.__mro__):
-        if not issubclass(owner, msgspec.Struct) or owner is msgspec.Struct:
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        if not isinstance(body, ast.ClassDef):
-            continue
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                match text:
-                    case ast.Expr(value=ast.Constant(value=str(said))):
-                        found[field.target.id] = " ".join(said.split())
-    return found
 
 
 def section_in(kind: object) -> type[msgspec.Struct] | None:

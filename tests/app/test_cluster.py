@@ -3,7 +3,6 @@
 With real processes. How fast is printed; the bound is wide, because a busy machine proves nothing about the product.
 """
 
-import asyncio
 import os
 import signal
 import time
@@ -18,8 +17,7 @@ from tests.app.serving import Serving, ask, gone, serving
 from tests.fakes import postgres
 from tests.fakes.provider import FakeProvider
 from tests.keeper.processes import running_keeper, write_config
-from tests.ramp.desk import RAMP, Store
-from weighbridge.clock import JumpingClock
+from tests.ramp.desk import RAMP, climb_to
 from weighbridge.errors import ControlError
 from weighbridge.ramp.custody import check
 from weighbridge.store.control import CreateKey, KeyRow, RampAct, RampAnswer, RampShow, RevokeKey
@@ -50,15 +48,7 @@ def member(folder: Path, provider: FakeProvider, url: str) -> Path:
 
 def at_half(file: Path) -> Path:
     """A ramp of this store in half, before it serves."""
-    store = Store(file, JumpingClock(time.time_ns()))
-
-    async def climb() -> None:
-        await store.begin("half")
-        await store.until("half")
-
-    asyncio.run(climb())
-    store.office.close()
-    store.database.close()
+    climb_to("half", file)
     return file
 
 

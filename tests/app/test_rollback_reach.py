@@ -1,6 +1,5 @@
 """From the decision to go back, every worker is on the last good shares within seconds, with a keeper and without."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,7 @@ import pytest
 from tests.app.serving import Serving, ask, serving
 from tests.fakes.provider import FakeProvider
 from tests.keeper.processes import write_config
-from tests.ramp.desk import RAMP, Store
-from weighbridge.clock import JumpingClock
+from tests.ramp.desk import RAMP, climb_to
 from weighbridge.ramp.custody import check
 from weighbridge.store.control import RampAct, RampAnswer
 from weighbridge.store.database import stored_tables
@@ -34,15 +32,7 @@ def at_half(folder: Path, provider: FakeProvider) -> Iterator[Serving]:
     file = write_config(folder, provider.url)
     text = file.read_text().replace("[server]", f"[server]\nworkers = {WORKERS}", 1)
     file.write_text(text + RAMP.replace("= 60", "= 0"))
-    store = Store(file, JumpingClock(time.time_ns()))
-
-    async def climb() -> None:
-        await store.begin("half")
-        await store.until("half")
-
-    asyncio.run(climb())
-    store.office.close()
-    store.database.close()
+    climb_to("half", file)
     with serving(file) as served:
         yield served
 

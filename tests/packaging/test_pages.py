@@ -12,7 +12,8 @@ import typer.core
 import typer.main
 
 from scripts import data_files
-from scripts.reference import UndescribedError, command_lines, config_page, described_fields, type_in_words
+from scripts.reference import UndescribedError, command_lines, config_page, type_in_words
+from weighbridge.records.described import described_fields
 
 
 class Bounds(msgspec.Struct):

@@ -1,5 +1,7 @@
 """An office on a real database, signed log and route tables, without a process; its clock stands still until told."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,3 +158,16 @@ def store_in(folder: Path) -> Store:
     file = write_config(folder)
     file.write_text(file.read_text() + RAMP)
     return Store(file)
+
+
+def climb_to(stage: Stage, file: Path) -> None:
+    """Take the ramp of a store up to a stage, before anything serves it."""
+    store = Store(file, JumpingClock(time.time_ns()))
+
+    async def climb() -> None:
+        await store.begin(stage)
+        await store.until(stage)
+
+    asyncio.run(climb())
+    store.office.close()
+    store.database.close()

@@ -1,7 +1,7 @@
 """The acting edge: one truth about shares, whatever dies, jumps or comes second."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ async def ticks(store: Store) -> None:
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = store_in(tmp_path / "a")
-    yield made
-    made.office.close()
-    made.database.close()
 
 
 def broken(store: Store) -> list[str]:

@@ -2,24 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from tests.ramp.desk import Store, store_in
+from tests.ramp.desk import Store
 from weighbridge.config import load
 from weighbridge.licenses import catalogue
 from weighbridge.ramp.proposals import Proposal, proposals
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = store_in(tmp_path / "a")
-    yield made
-    made.office.close()
-    made.database.close()
 
 
 def now(store: Store) -> datetime:

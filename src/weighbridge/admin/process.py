@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from weighbridge.admin.listen import listener
 from weighbridge.errors import WeighbridgeError
 
 GRACE_S = 5
@@ -15,14 +16,9 @@ GRACE_S = 5
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens at an address. Raises `WeighbridgeError` where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(128)
+        found = listener(host, port)
     except OSError as error:
-        found.close()
         raise WeighbridgeError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --listen") from None
     with found:
         yield found

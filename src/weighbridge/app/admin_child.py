@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import msgspec
 
+from weighbridge.admin.listen import listener
 from weighbridge.app import children
 from weighbridge.app.addresses import Reservation
 from weighbridge.app.children import Child
@@ -130,12 +131,7 @@ class AdminChild:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(128)
+        return listener(host, port)
     except OSError as error:
-        found.close()
         raise WeighbridgeError(f"cannot listen on server.admin_listen {host}:{port}: {error.strerror}") from None
-    return found

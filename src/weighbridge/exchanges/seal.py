@@ -182,8 +182,8 @@ class _Contents:
         self.last_ns: int | None = None
         self.references: list[tuple[str, BodyRef]] = []
         self._segment, self._raw, self._over = segment, raw, over
-        needed = _needed(earlier, self._survey(raw))
-        self._earlier = earlier if over else needed
+        unknown = self._survey(raw)
+        self._earlier = earlier if over else _needed(earlier, unknown)
 
     def exchanges(self) -> Iterator[Exchange]:
         """One at a time: a full segment holds more than a hundred thousand."""

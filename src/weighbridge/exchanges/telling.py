@@ -16,8 +16,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from weighbridge.errors import StoreError, UsageError
+from weighbridge.errors import StoreError
 from weighbridge.exchanges.framing import new_incarnation
+from weighbridge.exchanges.lines import rows_of
 from weighbridge.exchanges.reader import read
 from weighbridge.exchanges.writer import LogWriter
 from weighbridge.records.exchange import Exchange
@@ -26,7 +27,6 @@ from weighbridge.records.told import problem_of
 from weighbridge.store.control import FoundRow
 from weighbridge.store.layout import Layout
 
-PROBLEMS_SHOWN_MAX = 20
 TURN = 500
 NAME = "outcome"
 
@@ -74,26 +74,11 @@ def conversation_id(key: str, header: str) -> str:
 
 def read_rows(name: str, lines: Iterable[bytes], now_ns: int) -> list[Row]:
     """Check a whole file. Raises `UsageError` with the first problems, each with its line, field and rule."""
-    rows: list[Row] = []
-    problems: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_row(number, line, now_ns))
-        except ValueError as error:  # msgspec's errors are ValueErrors, too
-            problems.append(f"{name}:{number}: {error}")
-            if len(problems) == PROBLEMS_SHOWN_MAX:
-                problems.append(f"(the first {PROBLEMS_SHOWN_MAX} are shown)")
-                break
-    if problems:
-        raise UsageError("\n".join((*problems, "Nothing was imported. Mend these lines and import the file again.")))
-    if not rows:
-        raise UsageError(
-            f'{name}: holds no line. An outcome is a JSON line such as {{"id": "<x-weighbridge-id>", "score": 1}}; '
-            "conversation and key, or tags, may stand in for id."
-        )
-    return rows
+    nothing = (
+        'An outcome is a JSON line such as {"id": "<x-weighbridge-id>", "score": 1}; '
+        "conversation and key, or tags, may stand in for id."
+    )
+    return rows_of(name, lines, lambda number, line: _row(number, line, now_ns), nothing=nothing)
 
 
 def _row(number: int, line: bytes, now_ns: int) -> Row:

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from weighbridge.errors import UsageError, WeighbridgeError
+from weighbridge.exchanges.lines import rows_of
 from weighbridge.grading.answers import prompt_sha256
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.store.control import ControlClient, ListObjects, ObjectList, ObjectRow, PutObject
 from weighbridge.store.layout import Layout
 
 GOLD_SCHEMA = "gold/1"
-PROBLEMS_SHOWN_MAX = 20
 STORED_BYTES_MAX = 128 << 20
 """One import fits into one message to the keeper."""
 
@@ -48,25 +48,11 @@ _line = msgspec.json.Decoder(_Line)
 
 def read_gold(name: str, lines: Iterable[bytes]) -> GoldFile:
     """Check a whole gold file. Raises `UsageError` with the first problems, each with its line, field and rule."""
-    rows: list[GoldRow] = []
-    problems: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_row(line))
-        except ValueError as error:
-            problems.append(f"{name}:{number}: {error}")
-            if len(problems) == PROBLEMS_SHOWN_MAX:
-                problems.append(f"(the first {PROBLEMS_SHOWN_MAX} are shown)")
-                break
-    if problems:
-        raise UsageError("\n".join((*problems, "Nothing was imported. Mend these lines and import the file again.")))
-    if not rows:
-        raise UsageError(
-            f'{name}: holds no line. A gold file is JSON lines such as {{"prompt": "What is 6 x 7?", "answer": "42"}}; '
-            "prompt_sha256 or tags may stand in for prompt."
-        )
+    nothing = (
+        'A gold file is JSON lines such as {"prompt": "What is 6 x 7?", "answer": "42"}; '
+        "prompt_sha256 or tags may stand in for prompt."
+    )
+    rows = rows_of(name, lines, lambda _, line: _row(line), nothing=nothing)
     return GoldFile(schema=GOLD_SCHEMA, rows=tuple(rows))
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from weighbridge.ramp.watch import Watch
 
 
-class FactsDesk(Protocol):
-    """What it takes of the office's desk."""
+class ReadingDesk(Protocol):
+    """What of the office's desk changes nothing."""
 
     @property
     def clock(self) -> Clock: ...
@@ -34,7 +34,7 @@ class FactsDesk(Protocol):
 
 
 class Facts:
-    def __init__(self, desk: FactsDesk) -> None:
+    def __init__(self, desk: ReadingDesk) -> None:
         self._desk = desk
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._evidence_of: tuple[str, TrialEvidence] | None = None

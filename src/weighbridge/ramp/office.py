@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from weighbridge.clock import Clock
-from weighbridge.config import Loaded, secret
+from weighbridge.config import secret
 from weighbridge.errors import ControlError, StoreError, WeighbridgeError
 from weighbridge.ramp.controller import GATES, NOTHING_SEEN, Decision, Evidence, decide, missing_for
 from weighbridge.ramp.drills import DrillDesk, Drills
@@ -29,9 +28,7 @@ from weighbridge.records.ramp import (
     RampStatus,
     Stage,
 )
-from weighbridge.records.table import RouteTable
 from weighbridge.store.control import DrillAct, DrillAnswer, DrillShow, RampAct, RampAnswer, RampShow
-from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import StoredRamp
 
 if TYPE_CHECKING:
@@ -52,16 +49,6 @@ Known = tuple[RampState, StoredRamp]
 class Desk(DrillDesk, Protocol):
     """What only the keeper can do; see `keeper.ramps.Desk`."""
 
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
-    @property
-    def serving(self) -> bool: ...
-    @property
-    def table(self) -> RouteTable | None: ...
     @property
     def login(self) -> str: ...
     def stored(self) -> tuple[Known, ...]: ...

@@ -1,20 +1,16 @@
 """From a verdict to the first state of a ramp, or the reason why there is none."""
 
 import uuid
-from typing import Protocol
 
 import msgspec
 
-from weighbridge.clock import Clock
-from weighbridge.config import Loaded
 from weighbridge.errors import ControlError
-from weighbridge.ramp.facts import prices
+from weighbridge.ramp.facts import ReadingDesk, prices
 from weighbridge.ramp.plan import plan_of
 from weighbridge.records.canonical import parse
 from weighbridge.records.evidence import Evidence as TrialEvidence
 from weighbridge.records.evidence import Verdict
 from weighbridge.records.ramp import RAMP_SCHEMA, RampState
-from weighbridge.records.table import RouteTable
 from weighbridge.records.trial import trial_id
 from weighbridge.store.control import RampAct
 
@@ -22,19 +18,7 @@ CONTROLLER = "controller"
 """In place of a person, where the controller moves a ramp."""
 
 
-class ProposingDesk(Protocol):
-    """What it takes of the office's desk."""
-
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
-    @property
-    def table(self) -> RouteTable | None: ...
-    def object(self, digest: str) -> bytes | None: ...
-
-
-def proposed(desk: ProposingDesk, asked: RampAct, who: str, running: RampState | None) -> RampState:
+def proposed(desk: ReadingDesk, asked: RampAct, who: str, running: RampState | None) -> RampState:
     """The first state of a ramp; `running` is the route's newest one. Raises `ControlError` where there may be none."""
     loaded = desk.loaded
     route = next((row for row in loaded.config.route if row.name == asked.route), None)
@@ -77,7 +61,7 @@ def proposed(desk: ProposingDesk, asked: RampAct, who: str, running: RampState |
 
 
 def _unfit(
-    desk: ProposingDesk, verdict: Verdict, route: str, candidate: str, incumbent: str, candidates: tuple[str, ...],
+    desk: ReadingDesk, verdict: Verdict, route: str, candidate: str, incumbent: str, candidates: tuple[str, ...],
     verdict_used: RampState | None,
 ) -> str | None:  # fmt: skip
     """Why a verdict does not allow a ramp; `verdict_used` is the ramp of the same verdict that an alarm ended."""

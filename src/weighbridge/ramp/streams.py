@@ -37,6 +37,14 @@ class _Counts(msgspec.Struct):
     control_bad: int = 0
     control_n: int = 0
 
+    def add(self, bad: bool, *, candidate: bool, units: int = 1) -> None:
+        if candidate:
+            self.candidate_n += units
+            self.candidate_bad += bad
+        else:
+            self.control_n += units
+            self.control_bad += bad
+
 
 class _Stream:
     """An alarm with what it counted; each conversation is one unit at most."""
@@ -145,14 +153,9 @@ class Monitor:
                 self._unknown[name] = (unknown + (name in sight.unknown), seen + 1)
             if name in sight.unknown:
                 continue
-            counts, bad = stream.counts, name in sight.bad
+            bad = name in sight.bad
             counted = bad and sight.conversation not in stream.seen
-            if sight.candidate:
-                counts.candidate_n += first
-                counts.candidate_bad += counted
-            else:
-                counts.control_n += first
-                counts.control_bad += counted
+            stream.counts.add(counted, candidate=sight.candidate, units=first)
             if counted:
                 stream.seen.add(sight.conversation)
             if isinstance(stream.alarm, ControlAlarm):
@@ -170,13 +173,7 @@ class Monitor:
         if candidate == (conversation in self._controls):
             return  # of another stage, or both arms had a part in it
         stream.seen.add(conversation)
-        counts = stream.counts
-        if candidate:
-            counts.candidate_n += 1
-            counts.candidate_bad += failed
-        else:
-            counts.control_n += 1
-            counts.control_bad += failed
+        stream.counts.add(failed, candidate=candidate)
         if isinstance(stream.alarm, ControlAlarm):
             if failed:
                 stream.alarm.event(candidate=candidate)
@@ -187,11 +184,8 @@ class Monitor:
         """Both arms answered the same request."""
         self.pairs += 1
         for stream in self._of(slice_name):
-            counts = stream.counts
-            counts.candidate_n += 1
-            counts.candidate_bad += candidate < FAILED_BELOW
-            counts.control_n += 1
-            counts.control_bad += incumbent < FAILED_BELOW
+            stream.counts.add(candidate < FAILED_BELOW, candidate=True)
+            stream.counts.add(incumbent < FAILED_BELOW, candidate=False)
             if type(stream.alarm) is PairAlarm:
                 stream.alarm.pair(candidate - incumbent)
         self._doubted(candidate)
@@ -200,13 +194,7 @@ class Monitor:
         """One arm's answer to a request of its own."""
         failed = score < FAILED_BELOW
         for stream in self._of(slice_name):
-            counts = stream.counts
-            if candidate:
-                counts.candidate_n += 1
-                counts.candidate_bad += failed
-            else:
-                counts.control_n += 1
-                counts.control_bad += failed
+            stream.counts.add(failed, candidate=candidate)
             if isinstance(stream.alarm, TurnAlarm):
                 stream.alarm.score(score, candidate=candidate)
             elif isinstance(stream.alarm, RateAlarm) and candidate:

@@ -1,15 +1,13 @@
 """The description of the API, OpenAPI 3.1, made of the doors and their records: it cannot say what the doors do not."""
 
-import ast
-import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from weighbridge import __version__
 from weighbridge.admin.doors import API, Door, Refusal
+from weighbridge.records.described import described_fields
 
 _REFERENCE = "#/components/schemas/{name}"
 Schema = Callable[[object], Mapping[str, object]]
@@ -91,7 +89,7 @@ def _content(door: Door, schema: Schema) -> dict[str, object]:
 
 
 def _query(kind: type[msgspec.Struct]) -> list[dict[str, object]]:
-    described = _described(kind)
+    described = described_fields(kind)
     (whole,), components = msgspec.json.schema_components([kind], ref_template=_REFERENCE)
     properties = components[str(whole["$ref"]).rpartition("/")[2]]["properties"]
     found: list[dict[str, object]] = []
@@ -110,16 +108,3 @@ def _said_in_text(shape: dict[str, object]) -> dict[str, object]:
         return shape
     kept = [one for one in options if one != {"type": "null"}]
     return dict(kept[0]) if len(kept) == 1 else {"anyOf": kept}
-
-
-def _described(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """The string under each field."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    found: dict[str, str] = {}
-    if isinstance(body, ast.ClassDef):
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                match text:
-                    case ast.Expr(value=ast.Constant(value=str(said))):
-                        found[field.target.id] = " ".join(said.split())
-    return found
