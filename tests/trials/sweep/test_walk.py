@@ -18,14 +18,14 @@ Score = Callable[[str, str], float]
 """(candidate, item) -> score of the candidate; the incumbent has 1 throughout."""
 
 
-def plans(size: int, tasks: str = "a", margin: float = 0.1) -> dict[str, TrialPlan]:
+def plans(size: int, tasks: str = "a", margin: float = 0.1, names: tuple[str, ...] = NAMES) -> dict[str, TrialPlan]:
     traffic = Traffic()
     for number in range(size):
         traffic.ask(tasks[number % len(tasks)])
     loaded, frame = config(), traffic.frame()
-    family = tuple(f"{name} id-{name}" for name in NAMES)
+    family = tuple(f"{name} id-{name}" for name in names)
     made = {}
-    for name in NAMES:
+    for name in names:
         settings = with_settings(asked(margin), candidate=name, family=family)
         graders = GraderBook(loaded, "assistant")
         made[name] = planned(frame, loaded.config.route[0], f"id-{name}", graders, (), settings, 1, [], 7)
@@ -63,12 +63,14 @@ def test_a_loser_is_asked_for_less_and_what_that_spared_is_counted() -> None:
     assert sum(lost.spared.values()) == won.pairs - lost.pairs
 
 
-def test_a_sweep_needs_more_pairs_than_one_candidate_alone_because_the_family_shares_alpha() -> None:
+def test_beside_losers_a_candidate_needs_more_pairs_than_alone_because_the_family_shares_alpha() -> None:
     made = plans(400)
     family = walked(made, lambda name, item: 1.0)
+    alone = walked(plans(400, names=("good",)), lambda name, item: 1.0)
+    beside = walked(made, lambda name, item: 1.0 if name == "good" else bad_is_bad("bad", item))
+    assert alone.lanes["good"].pairs < beside.lanes["good"].pairs
     # Three equal ones prove each other early; beside two that stand still a certificate takes its Bonferroni share.
-    alone = walked(made, lambda name, item: 1.0 if name == "good" else bad_is_bad("bad", item))
-    assert family.lanes["good"].pairs <= alone.lanes["good"].pairs
+    assert family.lanes["good"].pairs <= beside.lanes["good"].pairs
 
 
 def test_the_cursor_waits_for_the_slowest_and_ends_the_same_in_any_order_of_outcomes() -> None:
