@@ -55,6 +55,22 @@ def test_a_key_is_made_rotated_and_revoked_and_its_secrets_are_shown_once(site: 
     assert 404 == call(site, admin, "DELETE", "keys/never-made").status
 
 
+def test_a_keys_limits_are_set_changed_and_lifted_and_that_is_written_down(site: AdminSite, admin: str) -> None:
+    made = found(call(site, admin, "POST", "keys", {"name": "limited", "requests_per_minute": 60}), 201)
+    assert (60, None) == (made["requests_per_minute"], made["tokens_per_minute"])
+    changed = found(call(site, admin, "PATCH", "keys/limited", {"tokens_per_minute": 9_000}))
+    assert (60, 9_000) == (changed["requests_per_minute"], changed["tokens_per_minute"])
+    lifted = found(call(site, admin, "PATCH", "keys/limited", {"requests_per_minute": None}))
+    assert (None, 9_000) == (lifted["requests_per_minute"], lifted["tokens_per_minute"])
+    entry = found(call(site, admin, "GET", "audit?rows=1"))["entries"][0]  # type: ignore[index]
+    assert ("key limit", "limited") == (entry["action"], entry["subject"])
+    assert "60 requests and 9000 tokens per minute" in entry["before"]
+    assert "any requests and 9000 tokens per minute" in entry["after"]
+    assert 400 == call(site, admin, "PATCH", "keys/limited", {"requests_per_minute": "60"}).status
+    assert 409 == call(site, admin, "PATCH", "keys/limited", {}).status
+    assert 404 == call(site, admin, "PATCH", "keys/never-made", {"requests_per_minute": 1}).status
+
+
 def test_a_team_sees_and_changes_its_own_keys_and_those_of_others_are_not_there(site: AdminSite, admin: str) -> None:
     for name, team in (("of-red", "red"), ("of-blue", "blue")):
         found(call(site, admin, "POST", "keys", {"name": name, "team": team}), 201)

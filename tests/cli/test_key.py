@@ -11,7 +11,7 @@ import pytest
 
 from tests.app.serving import ask, serving, write_config
 from tests.fakes.provider import FakeProvider
-from weighbridge.cli.key import duration_ns
+from weighbridge.cli.key import duration_ns, per_minute
 from weighbridge.errors import UsageError
 
 EFFECTIVE_S_MAX = 5.0
@@ -67,6 +67,42 @@ def test_keys_take_effect_in_all_workers_at_once_and_end_when_they_should(tmp_pa
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     for secret in (made["secret"], rotated["secret"], short):
         assert secret.encode() not in everything
+
+
+def seconds_until_all_in(listen: str, secret: str, asked: int) -> float:
+    """How long until so many requests in a row are let in."""
+    began = time.monotonic()
+    while not all(ask(listen, key=secret).status == 200 for _ in range(asked)):
+        assert time.monotonic() - began < 60
+    return time.monotonic() - began
+
+
+def test_a_limit_of_a_key_holds_over_all_workers_and_is_changed_at_once(tmp_path: Path) -> None:
+    with FakeProvider() as provider:
+        file = write_config(tmp_path, provider.url)
+        file.write_text(file.read_text().replace("[server]", "[server]\nworkers = 2"))
+        with serving(file) as served:
+            # One a minute: what is refilled while the test runs lets nobody in a second time.
+            secret = key_json(file, "create", "bot", "--requests-per-minute", "1")["secret"]
+            assert seconds_until(served.listen, secret, 429) < EFFECTIVE_S_MAX
+            lifted = key_json(file, "limit", "bot", "--requests-per-minute", "none")
+            assert (None, None) == (lifted["requests_per_minute"], lifted["tokens_per_minute"])
+            assert seconds_until_all_in(served.listen, secret, 20) < EFFECTIVE_S_MAX
+            key_json(file, "limit", "bot", "--tokens-per-minute", "1")
+            assert seconds_until(served.listen, secret, 429) < EFFECTIVE_S_MAX
+            shown = key(file, "list").stdout
+            assert "1 tokens" in next(line for line in shown.splitlines() if line.startswith("bot"))
+
+
+@pytest.mark.parametrize(("text", "value"), [("none", None), ("600", 600), ("0", 0)])
+def test_a_limit_is_a_number_or_none(text: str, value: int | None) -> None:
+    assert value == per_minute("--requests-per-minute", text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "٣"])
+def test_anything_else_is_no_limit(text: str) -> None:
+    with pytest.raises(UsageError, match="none for no limit"):
+        per_minute("--requests-per-minute", text)
 
 
 def test_a_key_made_while_nothing_serves_is_enough_to_serve(tmp_path: Path) -> None:

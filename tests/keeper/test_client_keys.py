@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from weighbridge.config import Config, loads
 from weighbridge.errors import ControlError
-from weighbridge.keeper.client_keys import LIVE_MAX, create, for_table, listed, revoke, rotate
+from weighbridge.keeper.client_keys import LIVE_MAX, create, for_table, limit, listed, revoke, rotate
 from weighbridge.keeper.compile import key_digest
 from weighbridge.store.client_keys import StoredKey
-from weighbridge.store.control import CreateKey, RevokeKey, RotateKey
+from weighbridge.store.control import CreateKey, LimitKey, RevokeKey, RotateKey
 
 CONFIG = """
 [[endpoint]]
@@ -70,6 +70,8 @@ def test_a_new_key_has_one_live_secret_and_may_use_every_route() -> None:
         ({"name": "bot", "routes": ()}, "could ask for nothing"),
         ({"name": "bot", "expires_ns": NOW}, "is over already"),
         ({"name": "bot", "digest": "ab"}, "64 hex digits"),
+        ({"name": "bot", "requests_per_minute": 0}, "0 requests per minute is not a limit"),
+        ({"name": "bot", "tokens_per_minute": 1_000_000_001}, "allowed are 1 to 1000000000"),
     ],
 )
 def test_a_key_that_could_not_mean_what_it_says_is_refused(asked: dict[str, object], says: str) -> None:
@@ -131,6 +133,48 @@ def test_a_revoked_key_is_gone_for_good() -> None:
 def test_a_key_of_the_file_is_not_changed_here() -> None:
     with pytest.raises(ControlError, match="are changed there"):
         revoke((made(),), RevokeKey(name="from-file"), NOW)
+    with pytest.raises(ControlError, match="are changed there"):
+        limit((made(),), LimitKey(name="from-file", requests_per_minute=1))
+
+
+def test_every_live_secret_of_a_key_has_the_keys_limits() -> None:
+    key = made(requests_per_minute=600, tokens_per_minute=90_000)
+    key = rotate((key,), RotateKey(name="bot", digest=digest(), overlap_ns=HOUR), NOW)
+    rows = for_table((key,), config(), NOW).rows
+    assert [(600, 90_000)] * 2 == [(row.requests_per_minute, row.tokens_per_minute) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("asked", "becomes"),
+    [
+        (LimitKey(name="bot", requests_per_minute=5), (5, 90)),
+        (LimitKey(name="bot", requests_per_minute=None), (None, 90)),
+        (LimitKey(name="bot", tokens_per_minute=None, requests_per_minute=None), (None, None)),
+    ],
+)
+def test_a_limit_that_is_not_named_stays_and_none_lifts_one(
+    asked: LimitKey, becomes: tuple[int | None, int | None]
+) -> None:
+    key = made(requests_per_minute=600, tokens_per_minute=90)
+    sent = msgspec.json.decode(msgspec.json.encode(asked), type=LimitKey)  # as it comes over the socket
+    key = limit((key,), sent)
+    assert becomes == (key.requests_per_minute, key.tokens_per_minute)
+    (row,) = (row for row in listed((key,), config(), NOW) if row.name == "bot")
+    assert becomes == (row.requests_per_minute, row.tokens_per_minute)
+
+
+def test_to_limit_nothing_or_a_revoked_key_is_refused() -> None:
+    with pytest.raises(ControlError, match="no limit was named"):
+        limit((made(),), LimitKey(name="bot"))
+    with pytest.raises(ControlError, match="revoke the key"):
+        limit((made(),), LimitKey(name="bot", requests_per_minute=0))
+    with pytest.raises(ControlError, match="for good"):
+        limit((revoke((made(),), RevokeKey(name="bot"), NOW),), LimitKey(name="bot", requests_per_minute=1))
+
+
+def test_the_list_has_the_limits_of_keys_from_the_file() -> None:
+    text = CONFIG.replace('"env:APP_KEY"', '"env:APP_KEY"\nrequests_per_minute = 7')
+    assert [(7, None)] == [(row.requests_per_minute, row.tokens_per_minute) for row in listed((), config(text), NOW)]
 
 
 def test_a_key_whose_budget_is_gone_lets_nobody_in() -> None:

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from weighbridge.errors import StoreError
+from weighbridge.store.client_keys import StoredKey
 from weighbridge.store.database import MIGRATIONS, Database, Head, Remembered, damage, remembered, sqlite_problem
 
 
@@ -55,6 +57,14 @@ def test_an_empty_database_knows_no_table_and_no_head(path: Path) -> None:
     database = Database(path)
     assert database.last_table() is None
     assert database.last_head() is None
+
+
+def test_a_keys_limits_are_kept_and_replaced(path: Path) -> None:
+    database = Database(path)
+    key = StoredKey(name="bot", created_ns=1, requests_per_minute=60, tokens_per_minute=9_000)
+    for written in (key, msgspec.structs.replace(key, requests_per_minute=None, tokens_per_minute=5)):
+        database.client_keys.put(written)
+        assert (written,) == database.client_keys.all()
 
 
 def test_the_remembered_head_never_goes_back(path: Path) -> None:

@@ -16,7 +16,7 @@ from weighbridge.cli.outside import outside
 from weighbridge.config import load
 from weighbridge.errors import UsageError
 from weighbridge.keeper.compile import key_digest
-from weighbridge.store.control import CreateKey, KeyList, KeyRow, ListKeys, RevokeKey, RotateKey
+from weighbridge.store.control import CreateKey, KeyList, KeyRow, LimitKey, ListKeys, RevokeKey, RotateKey
 
 app = typer.Typer(add_completion=False, help="Keys that let applications in.", no_args_is_help=True)
 
@@ -29,8 +29,8 @@ _DURATION = re.compile(r"(\d{1,9})([smhd])")
 def key() -> None:
     """Keys that let applications in.
 
-    A key made here takes effect in every worker at once, without a reload. Its secret is shown once and kept as a
-    digest. Keys of the configuration file stay where they are.
+    A key made here, and each change of one, takes effect in every worker at once, without a reload. Its secret is shown
+    once and kept as a digest. Keys of the configuration file stay where they are, with the limits written there.
     """
 
 
@@ -50,6 +50,8 @@ class KeyShown(msgspec.Struct, frozen=True, kw_only=True):
     budget: str | None
     created: str | None
     revoked: str | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
     live_secrets: tuple[LiveSecret, ...]
     route_table: int | None
     """The table that has the change; `null` while nothing serves."""
@@ -66,6 +68,17 @@ def duration_ns(option: str, text: str) -> int:
     if found is None and text != "0":
         raise UsageError(f"{option} {text!r} is not a duration; write a number and s, m, h or d, e.g. 24h or 90d")
     return 0 if found is None else int(found[1]) * _UNITS[found[2]] * SECOND_NS
+
+
+def per_minute(option: str, text: str | None) -> int | msgspec.UnsetType | None:
+    """A number, or `none` for no limit; not said at all: as it is. Raises `UsageError`."""
+    if text is None:
+        return msgspec.UNSET
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"{option} {text!r} is not a limit; write a whole number, e.g. 600, or none for no limit")
+    return int(text)
 
 
 def end_ns(text: str | None, now: datetime) -> int | None:
@@ -89,6 +102,8 @@ def shown(row: KeyRow, secret: str | None = None) -> KeyShown:
         budget=row.budget,
         created=when(row.created_ns),
         revoked=when(row.revoked_ns),
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
         live_secrets=tuple(
             LiveSecret(fingerprint=fingerprint, expires=when(ends_ns)) for fingerprint, ends_ns in row.live
         ),
@@ -120,6 +135,12 @@ def create(
     route: Annotated[list[str] | None, _ROUTES] = None,
     budget: Annotated[str | None, typer.Option(help="A [[budget]] of the configuration.")] = None,
     expires: Annotated[str | None, _EXPIRES] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Over all workers of a machine. Without: no limit.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Input and output, over all workers of a machine. Without: no limit.")
+    ] = None,
     as_json: Json = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -132,10 +153,40 @@ def create(
         routes=tuple(route or ("*",)),
         budget=budget,
         expires_ns=end_ns(expires, datetime.now(UTC)),
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
     )
     with keeper_of(loaded) as control:
         row = control.call(asked, KeyRow)
     _print_secret(shown(row, secret), as_json)
+
+
+@app.command()
+def limit(
+    name: Annotated[str, typer.Argument(help="The key.")],
+    requests_per_minute: Annotated[
+        str | None, typer.Option(metavar="N|none", help="Over all workers of a machine. Not said: as it is.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        str | None,
+        typer.Option(metavar="N|none", help="Input and output, over all workers of a machine. Not said: as it is."),
+    ] = None,
+    as_json: Json = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Give a key other limits of its rate, from now on. What it has used of its minute goes on counting."""
+    loaded = load(config)
+    asked = LimitKey(
+        name=name,
+        requests_per_minute=per_minute("--requests-per-minute", requests_per_minute),
+        tokens_per_minute=per_minute("--tokens-per-minute", tokens_per_minute),
+    )
+    with keeper_of(loaded) as control:
+        row = shown(control.call(asked, KeyRow))
+    if as_json:
+        _print_json(row)
+    else:
+        print(outside(f"key {row.name} may use per minute: {_rates(row)}; {_effect(row)}"))
 
 
 @app.command()
@@ -220,6 +271,11 @@ def _print_json(value: KeyShown | KeysShown) -> None:
     print(outside(json.dumps(msgspec.to_builtins(value), indent=2), lines=True))
 
 
+def _rates(row: KeyShown) -> str:
+    limits = (("requests", row.requests_per_minute), ("tokens", row.tokens_per_minute))
+    return ", ".join(f"{value} {what}" for what, value in limits if value is not None) or "no limit"
+
+
 def _columns(row: KeyShown) -> tuple[str, ...]:
     if row.source == "config":
         state = "configuration file"
@@ -231,12 +287,12 @@ def _columns(row: KeyShown) -> tuple[str, ...]:
         state = ", ".join(
             f"{each.fingerprint}… {'until ' + each.expires if each.expires else 'live'}" for each in row.live_secrets
         )
-    return (row.name, row.team or "-", ",".join(row.routes), row.budget or "-", state)
+    return (row.name, row.team or "-", ",".join(row.routes), row.budget or "-", _rates(row), state)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
-    lines = [("name", "team", "routes", "budget", "secrets"), *rows]
+    lines = [("name", "team", "routes", "budget", "per minute", "secrets"), *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

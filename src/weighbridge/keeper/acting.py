@@ -24,6 +24,8 @@ from weighbridge.store.control import (
     CreateKey,
     Erase,
     ErasedCount,
+    KeyChange,
+    LimitKey,
     LimitSet,
     RampAct,
     RampAnswer,
@@ -50,6 +52,7 @@ log = logging.getLogger("keeper")
 
 NEEDED: dict[type[object], Role | None] = {
     CreateKey: "operator",
+    LimitKey: "operator",
     RotateKey: "operator",
     RevokeKey: "operator",
     Reload: "operator",
@@ -93,7 +96,7 @@ def permit(actor: Actor, request: Asked, keys: Iterable[StoredKey]) -> None:
             raise NotAllowedError(
                 f"{actor.name} makes keys of their own teams: {', '.join(actor.teams or ()) or 'none'}"
             )
-        case RotateKey() | RevokeKey():
+        case LimitKey() | RotateKey() | RevokeKey():
             team = next((key.team for key in keys if key.name == request.name), None)
             if not sees(actor.teams, team):
                 raise NotThereError(f"there is no key {request.name!r}")
@@ -108,8 +111,8 @@ def written(request: Asked) -> Written | None:
     match request:
         case RampAct():
             return Written(f"ramp {request.action}", request.route, request.why)
-        case CreateKey() | RotateKey() | RevokeKey():
-            verb = {CreateKey: "create", RotateKey: "rotate", RevokeKey: "revoke"}[type(request)]
+        case CreateKey() | LimitKey() | RotateKey() | RevokeKey():
+            verb = {CreateKey: "create", LimitKey: "limit", RotateKey: "rotate", RevokeKey: "revoke"}[type(request)]
             return Written(f"key {verb}", request.name)
         case AddUser() | ChangeUser():
             return Written("user create" if isinstance(request, AddUser) else "user change", request.name)
@@ -163,7 +166,7 @@ class Acting:
         line = written(asked)
         before = None if line is None else self._standing(asked)
         try:
-            permit(actor, asked, self._database.client_keys.all() if isinstance(asked, RotateKey | RevokeKey) else ())
+            permit(actor, asked, self._database.client_keys.all() if isinstance(asked, KeyChange) else ())
             answer = await carry_out()
         except WeighbridgeError as error:
             if line is not None:
@@ -187,7 +190,7 @@ class Acting:
         """How the subject stands now."""
         try:
             match asked:
-                case CreateKey() | RotateKey() | RevokeKey():
+                case CreateKey() | LimitKey() | RotateKey() | RevokeKey():
                     key = next((one for one in self._database.client_keys.all() if one.name == asked.name), None)
                     return None if key is None else _key(key)
                 case AddUser() | ChangeUser():
@@ -229,5 +232,6 @@ def _key(key: StoredKey) -> str:
     live = sum(one.revoked_ns is None for one in key.secrets)
     return (
         f"team {key.team or 'none'}, routes {', '.join(key.routes)}, budget {key.budget or 'none'}, "
+        f"{key.requests_per_minute or 'any'} requests and {key.tokens_per_minute or 'any'} tokens per minute, "
         f"{live} secret{'' if live == 1 else 's'} not revoked, {'revoked' if key.revoked_ns is not None else 'usable'}"
     )

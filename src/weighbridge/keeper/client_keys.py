@@ -10,11 +10,12 @@ from collections.abc import Iterable
 import msgspec
 
 from weighbridge.config import Config
+from weighbridge.config.checks import PER_MINUTE_MAX
 from weighbridge.errors import ControlError, NotThereError
 from weighbridge.keeper.compile import TRIAL_KEY_NAME
 from weighbridge.records.table import Key
 from weighbridge.store.client_keys import StoredKey, StoredSecret
-from weighbridge.store.control import CreateKey, KeyRow, RevokeKey, RotateKey
+from weighbridge.store.control import CreateKey, KeyRow, LimitKey, RevokeKey, RotateKey
 
 DIGEST_DIGITS = 64
 LIVE_MAX = 2
@@ -53,10 +54,39 @@ def create(stored: Iterable[StoredKey], config: Config, asked: CreateKey, now_ns
             raise ControlError(f"the configuration has no {kind} {named!r}; it has: {', '.join(has) or 'none'}")
     if not asked.routes:
         raise ControlError('a key without a route could ask for nothing; name routes, or "*" for every route')
+    _refuse_limits(asked.requests_per_minute, asked.tokens_per_minute)
     secret = _secret(stored, asked.digest, asked.expires_ns, now_ns)
     return StoredKey(
-        name=asked.name, team=asked.team, routes=asked.routes, budget=asked.budget, created_ns=now_ns, secrets=(secret,)
+        name=asked.name,
+        team=asked.team,
+        routes=asked.routes,
+        budget=asked.budget,
+        created_ns=now_ns,
+        requests_per_minute=asked.requests_per_minute,
+        tokens_per_minute=asked.tokens_per_minute,
+        secrets=(secret,),
     )
+
+
+def limit(stored: Iterable[StoredKey], asked: LimitKey) -> StoredKey:
+    """The key with other limits of its rate; what is not named stays as it is."""
+    key = _usable(stored, asked.name)
+    requests, tokens = asked.requests_per_minute, asked.tokens_per_minute
+    if requests is msgspec.UNSET and tokens is msgspec.UNSET:
+        raise ControlError("no limit was named: say requests per minute, tokens per minute or both; none lifts one")
+    requests = key.requests_per_minute if requests is msgspec.UNSET else requests
+    tokens = key.tokens_per_minute if tokens is msgspec.UNSET else tokens
+    _refuse_limits(requests, tokens)
+    return msgspec.structs.replace(key, requests_per_minute=requests, tokens_per_minute=tokens)
+
+
+def _refuse_limits(requests: int | None, tokens: int | None) -> None:
+    for what, value in (("requests", requests), ("tokens", tokens)):
+        if value is not None and not 1 <= value <= PER_MINUTE_MAX:
+            raise ControlError(
+                f"{value} {what} per minute is not a limit; allowed are 1 to {PER_MINUTE_MAX}, or none for no limit. "
+                "To let nobody in, revoke the key"
+            )
 
 
 def rotate(stored: Iterable[StoredKey], asked: RotateKey, now_ns: int) -> StoredKey:
@@ -166,6 +196,8 @@ def for_table(stored: Iterable[StoredKey], config: Config, now_ns: int) -> Table
                 routes=key.routes,
                 budget=key.budget,
                 expires_ns=secret.expires_ns,
+                requests_per_minute=key.requests_per_minute,
+                tokens_per_minute=key.tokens_per_minute,
             )
             for secret in live
         ]
@@ -175,7 +207,15 @@ def for_table(stored: Iterable[StoredKey], config: Config, now_ns: int) -> Table
 def listed(stored: Iterable[StoredKey], config: Config, now_ns: int) -> tuple[KeyRow, ...]:
     """Every key, those of the configuration first."""
     rows = [
-        KeyRow(name=row.name, source="config", team=row.team, routes=row.routes, budget=row.budget)
+        KeyRow(
+            name=row.name,
+            source="config",
+            team=row.team,
+            routes=row.routes,
+            budget=row.budget,
+            requests_per_minute=row.requests_per_minute,
+            tokens_per_minute=row.tokens_per_minute,
+        )
         for row in config.key
     ]
     for key in stored:
@@ -189,6 +229,8 @@ def listed(stored: Iterable[StoredKey], config: Config, now_ns: int) -> tuple[Ke
                 budget=key.budget,
                 created_ns=key.created_ns,
                 revoked_ns=key.revoked_ns,
+                requests_per_minute=key.requests_per_minute,
+                tokens_per_minute=key.tokens_per_minute,
                 live=tuple((secret.digest[:FINGERPRINT_DIGITS], secret.expires_ns) for secret in live),
             )
         )

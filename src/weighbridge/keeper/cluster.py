@@ -22,13 +22,11 @@ from weighbridge.keeper.ramps import read_overrides, write_overrides
 from weighbridge.records.canonical import digest, parse
 from weighbridge.records.ramp import RampState
 from weighbridge.store.control import (
-    CreateKey,
     DrillAct,
+    KeyChange,
     ObjectKind,
     RampAct,
     Request,
-    RevokeKey,
-    RotateKey,
     SetLimit,
 )
 from weighbridge.store.database import Database
@@ -47,7 +45,7 @@ HELD_EVERY = 60
 """Looks from one time that a stage's age is shared to the next: a new leader counts on from there."""
 SHARED_KINDS: frozenset[ObjectKind] = frozenset({"ramp", "verdict", "evidence", "drill", "limit"})
 """What tables and ramps name. The exchange log, bodies, gold and licence findings are each store's own."""
-LEADERS_OWN = CreateKey | RotateKey | RevokeKey | SetLimit | DrillAct | RampAct
+LEADERS_OWN = KeyChange | SetLimit | DrillAct | RampAct
 
 
 class Around(Protocol):

@@ -63,8 +63,10 @@ from weighbridge.store.control import (
     FindExchanges,
     IssueToken,
     KeepingRequest,
+    KeyChange,
     KeyList,
     KeyRow,
+    LimitKey,
     LimitSet,
     ListKeys,
     ListObjects,
@@ -415,7 +417,7 @@ class Keeper:
                 return await self._chores.objects(request.kind)
             case Erase():
                 return await self._chores.erase(request, self._server)
-            case CreateKey() | RotateKey() | RevokeKey():
+            case CreateKey() | LimitKey() | RotateKey() | RevokeKey():
                 return self._change_key(request)
             case ListKeys():
                 stored = self._database.client_keys.all()
@@ -536,12 +538,14 @@ class Keeper:
         said = "another host leads: routes, arms, prices, budgets and keys change when the configuration is read there"
         return Published(table=current, changed=False, warnings=(said,), valid_until_ns=None)
 
-    def _change_key(self, request: CreateKey | RotateKey | RevokeKey) -> KeyRow:
+    def _change_key(self, request: KeyChange) -> KeyRow:
         """Stored first, then published: what was answered holds after a crash, too."""
         now_ns, stored, config = self._clock.wall_ns(), self._database.client_keys.all(), self._source.loaded.config
         match request:
             case CreateKey():
                 key = client_keys.create(stored, config, request, now_ns)
+            case LimitKey():
+                key = client_keys.limit(stored, request)
             case RotateKey():
                 key = client_keys.rotate(stored, request, now_ns)
             case _:

@@ -30,6 +30,10 @@ MIGRATION = """
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX client_key_secret_name ON client_key_secret(name);
 """
+LIMITS_MIGRATION = """
+    ALTER TABLE client_key ADD COLUMN requests_per_minute INTEGER CHECK (requests_per_minute > 0);
+    ALTER TABLE client_key ADD COLUMN tokens_per_minute INTEGER CHECK (tokens_per_minute > 0);
+"""
 
 
 class StoredSecret(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,9 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     budget: str | None = None
     created_ns: int
     revoked_ns: int | None = None
+    requests_per_minute: int | None = None
+    """`None`: no limit. So for tokens."""
+    tokens_per_minute: int | None = None
     secrets: tuple[StoredSecret, ...] = ()
     """Oldest first, those that ended too."""
 
@@ -71,7 +78,8 @@ class ClientKeyTable:
         """By name, revoked ones too."""
         with self._told("read"):
             rows = self._db.execute(
-                "SELECT name, team, routes, budget, created_ns, revoked_ns FROM client_key ORDER BY name"
+                "SELECT name, team, routes, budget, created_ns, revoked_ns, requests_per_minute, tokens_per_minute "
+                "FROM client_key ORDER BY name"
             ).fetchall()
             secrets = self._db.execute(
                 "SELECT name, digest, created_ns, expires_ns, revoked_ns FROM client_key_secret "
@@ -86,11 +94,12 @@ class ClientKeyTable:
             msgspec.convert(
                 {
                     "name": name, "team": team, "routes": msgspec.json.decode(str(routes)), "budget": budget,
-                    "created_ns": created_ns, "revoked_ns": revoked_ns, "secrets": tuple(of.get(str(name), ())),
+                    "created_ns": created_ns, "revoked_ns": revoked_ns, "requests_per_minute": requests,
+                    "tokens_per_minute": tokens, "secrets": tuple(of.get(str(name), ())),
                 },
                 StoredKey,
             )
-            for name, team, routes, budget, created_ns, revoked_ns in rows
+            for name, team, routes, budget, created_ns, revoked_ns, requests, tokens in rows
         )  # fmt: skip
 
     def put(self, key: StoredKey) -> None:
@@ -108,8 +117,10 @@ class ClientKeyTable:
 
     def _write(self, key: StoredKey) -> None:
         self._db.execute(
-            "INSERT INTO client_key(name, team, routes, budget, created_ns, revoked_ns) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT(name) DO UPDATE SET revoked_ns = excluded.revoked_ns",
+            "INSERT INTO client_key(name, team, routes, budget, created_ns, revoked_ns, requests_per_minute, "
+            "tokens_per_minute) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(name) DO UPDATE SET "
+            "revoked_ns = excluded.revoked_ns, requests_per_minute = excluded.requests_per_minute, "
+            "tokens_per_minute = excluded.tokens_per_minute",
             (
                 key.name,
                 key.team,
@@ -117,6 +128,8 @@ class ClientKeyTable:
                 key.budget,
                 key.created_ns,
                 key.revoked_ns,
+                key.requests_per_minute,
+                key.tokens_per_minute,
             ),
         )
         self._db.executemany(

@@ -129,6 +129,8 @@ class KeyRow(Message, frozen=True, kw_only=True, tag="key"):
     budget: str | None
     created_ns: int | None = None
     revoked_ns: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     live: tuple[tuple[str, int | None], ...] = ()
     """(first 8 digits of the digest, when it expires) of each live secret, oldest first."""
     table: int | None = None
@@ -399,6 +401,16 @@ class CreateKey(Message, frozen=True, kw_only=True, tag="create_key"):
     routes: tuple[str, ...] = ("*",)
     budget: str | None = None
     expires_ns: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class LimitKey(Message, frozen=True, kw_only=True, tag="limit_key"):
+    """Give a key other limits of its rate; `None`: no limit, left out: as it is. Answer: `KeyRow`."""
+
+    name: str
+    requests_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
+    tokens_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class RotateKey(Message, frozen=True, kw_only=True, tag="rotate_key"):
@@ -545,8 +557,8 @@ class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
 
 
 Asked = (
-    RampAct | SetLimit | CreateKey | RotateKey | RevokeKey | Reload | Erase | Seal | PeopleChange | ListUsers
-    | ListApiTokens | ShowAudit
+    RampAct | SetLimit | CreateKey | LimitKey | RotateKey | RevokeKey | Reload | Erase | Seal | PeopleChange
+    | ListUsers | ListApiTokens | ShowAudit
 )  # fmt: skip
 """What a person may ask for over the admin process; `keeper.acting` says which role each takes."""
 
@@ -567,7 +579,8 @@ Answer = (
     | SnapshotTaken | LostWorkers | WriteOffRows | DrillAnswer | PeopleAnswer
 )  # fmt: skip
 Event = TableChanged | RollSegments | CallBack | Released | Void
-KeyRequest = CreateKey | RotateKey | RevokeKey | ListKeys
+KeyChange = CreateKey | LimitKey | RotateKey | RevokeKey
+KeyRequest = KeyChange | ListKeys
 KeepingRequest = TakeSnapshot | SignBackup | DropSnapshot | ListLost | WriteOffWorker
 """For backups, and after losses."""
 FundsRequest = AskFunds | GiveBack | Release | Overdrawn | Holding

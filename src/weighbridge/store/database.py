@@ -69,6 +69,8 @@ MIGRATIONS: tuple[str, ...] = (
     ramps.MIGRATION,
     # 6
     people.MIGRATION,
+    # 7
+    client_keys.LIMITS_MIGRATION,
 )
 """Entry N brings schema N to N + 1. Entries are only ever added; each runs in one transaction with its number."""
 

@@ -28,6 +28,7 @@ from weighbridge.store.control import (
     ErasedCount,
     KeyList,
     KeyRow,
+    LimitKey,
     LimitSet,
     ListKeys,
     RampAct,
@@ -80,6 +81,9 @@ class KeyShown(msgspec.Struct, frozen=True, kw_only=True):
     budget: str | None
     created_ns: int | None
     revoked_ns: int | None
+    requests_per_minute: int | None
+    """`null`: no limit."""
+    tokens_per_minute: int | None
     live: tuple[tuple[str, int | None], ...]
     """(first 8 digits of the secret's digest, when it ends) of each live secret, oldest first."""
     table: int | None
@@ -97,6 +101,17 @@ class KeyBody(Body, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ("*",)
     budget: str | None = None
     expires: datetime | None = None
+    requests_per_minute: int | None = None
+    """Over all workers of a machine; `null`: no limit."""
+    tokens_per_minute: int | None = None
+    """Input and output."""
+
+
+class RatesBody(Body, frozen=True, kw_only=True):
+    """What is left out stays as it is; `null` lifts a limit."""
+
+    requests_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
+    tokens_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class RotateBody(Body, frozen=True, kw_only=True):
@@ -116,7 +131,8 @@ class EraseBody(Body, frozen=True, kw_only=True):
 def shown(row: KeyRow, secret: str | None = None) -> KeyShown:
     return KeyShown(
         name=row.name, source=row.source, team=row.team, routes=row.routes, budget=row.budget,
-        created_ns=row.created_ns, revoked_ns=row.revoked_ns, live=row.live, table=row.table, secret=secret,
+        created_ns=row.created_ns, revoked_ns=row.revoked_ns, requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute, live=row.live, table=row.table, secret=secret,
     )  # fmt: skip
 
 
@@ -139,6 +155,10 @@ class Changes:
             Door(
                 method="POST", path="/api/v1/keys", role="operator", handler=self._create, changes=True, body=KeyBody,
                 summary="Make a client key; the answer has its secret, once", answer=KeyShown, status=201,
+            ),
+            Door(
+                method="PATCH", path="/api/v1/keys/{key}", role="operator", handler=self._rates, changes=True,
+                summary="Give a key other limits of its rate", body=RatesBody, answer=KeyShown,
             ),
             Door(
                 method="POST", path="/api/v1/keys/{key}/rotate", role="operator", handler=self._rotate, changes=True,
@@ -204,9 +224,18 @@ class Changes:
         body, secret = await body_of(request, KeyBody), f"wb-{secrets.token_urlsafe(32)}"
         asked = CreateKey(
             name=body.name, digest=key_digest(secret), team=body.team, routes=body.routes, budget=body.budget,
-            expires_ns=ns_of(body.expires),
+            expires_ns=ns_of(body.expires), requests_per_minute=body.requests_per_minute,
+            tokens_per_minute=body.tokens_per_minute,
         )  # fmt: skip
         return answer(shown(await self._keeper.call_as(person, asked, KeyRow), secret), 201)
+
+    async def _rates(self, request: Request, person: Person) -> Response:
+        body = await body_of(request, RatesBody)
+        asked = LimitKey(
+            name=request.path_params["key"], requests_per_minute=body.requests_per_minute,
+            tokens_per_minute=body.tokens_per_minute,
+        )  # fmt: skip
+        return answer(shown(await self._keeper.call_as(person, asked, KeyRow)))
 
     async def _rotate(self, request: Request, person: Person) -> Response:
         body, secret = await body_of(request, RotateBody), f"wb-{secrets.token_urlsafe(32)}"
