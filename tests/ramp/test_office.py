@@ -301,6 +301,15 @@ def test_only_a_verdict_of_non_inferior_allows_a_ramp(store: Store, word: Any) -
         asyncio.run(store.act("propose", verdict=store.verdict(word)))
 
 
+def test_a_route_of_embeddings_never_ramps_whatever_a_verdict_says(store: Store) -> None:
+    verdict = store.verdict()
+    text = store.file.read_text().replace('candidates = ["candidate"]', "embeddings = true")
+    store.file.write_text(text.replace('route = "assistant"\nhold_s', 'route = "*"\nhold_s'))
+    store.again()
+    with pytest.raises(ControlError, match="serves embeddings, and vectors of two models do not compare"):
+        asyncio.run(store.act("propose", verdict=verdict))
+
+
 def test_a_verdict_about_another_arm_under_the_same_name_is_refused(store: Store) -> None:
     verdict = store.verdict()
     store.file.write_text(store.file.read_text().replace('model = "model-b"', 'model = "model-c"'))

@@ -62,6 +62,16 @@ def test_a_price_that_makes_the_move_worth_more_than_at_the_verdict_is_a_reason_
     assert ("all",) == incumbent.slices
 
 
+def test_on_a_route_of_embeddings_no_model_is_proposed_and_a_withdrawal_says_what_to_do(store: Store) -> None:
+    near = (now(store) + timedelta(days=100)).date().isoformat()
+    edit(store, 'candidates = ["candidate"]', "embeddings = true")
+    edit(store, 'route = "assistant"\nhold_s', 'route = "*"\nhold_s')
+    edit(store, 'model = "model-a"', f'model = "model-a"\nretires_on = "{near}"')
+    (row,) = found(store)
+    assert ("retirement", None) == (row.why, row.candidate)
+    assert "build the index anew" in row.command
+
+
 def test_an_announced_rise_of_the_incumbent_is_a_reason_before_it_holds(store: Store) -> None:
     day = (now(store) + timedelta(days=40)).date().isoformat()
     edit(store, 'price = { input = "1", output = "2" }', "")

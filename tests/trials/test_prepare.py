@@ -195,6 +195,18 @@ def test_a_trial_on_nothing_names_the_next_step(tmp_path: Path) -> None:
         unlabelled.prepare()
 
 
+def test_embeddings_are_never_tried_and_the_reason_is_given(tmp_path: Path) -> None:
+    mixed = Desk(tmp_path / "a")
+    mixed.traffic.ask(path="openai-embeddings")
+    with pytest.raises(WeighbridgeError, match=r"1 embeddings\); they stay with the incumbent for good: vectors"):
+        mixed.prepare()
+    route = msgspec.structs.replace(mixed.loaded.config.route[0], embeddings=True, candidates=())
+    declared = msgspec.structs.replace(mixed.loaded.config, route=(route,))
+    mixed.loaded = msgspec.structs.replace(mixed.loaded, config=declared)
+    with pytest.raises(UsageError, match=r"nothing is tried on it: it serves embeddings, and vectors of two models"):
+        mixed.prepare()
+
+
 def test_a_candidate_that_is_none_is_refused_with_what_there_is(desk: Desk) -> None:
     for settings, says in (
         (with_settings(asked(), candidate="old"), "it is the incumbent"),

@@ -11,7 +11,7 @@ from weighbridge.grading.answers import Answer
 from weighbridge.grading.book import GraderBook, grade
 from weighbridge.grading.gold import GoldBook, read_gold
 from weighbridge.records.exchange import Attempt, BodyState, Exchange
-from weighbridge.records.frames import BodyRef, Outcome, Purpose
+from weighbridge.records.frames import Asked, BodyRef, Outcome, Purpose
 from weighbridge.records.usage import Usage
 from weighbridge.trials.frame import Frame, Item, build_frame
 from weighbridge.trials.outcome import Scores
@@ -75,6 +75,7 @@ class Traffic:
         cost_nanousd: int | None = 3000,
         max_tokens: int | None = None,
         route: str = "assistant",
+        path: Asked = "openai",
     ) -> Exchange:
         number = len(self.exchanges)
         prompt = f"{task} question {number}"
@@ -115,6 +116,7 @@ class Traffic:
             error=None,
             digest=f"{number:064x}",
             redacted=redacted,
+            asked=path,
         )
         self.exchanges.append(exchange)
         return exchange

@@ -26,6 +26,7 @@ from weighbridge.config.tree import (
     LimitsSection,
     RouteSection,
 )
+from weighbridge.config.vectors import check_vectors
 from weighbridge.errors import ConfigError
 from weighbridge.records.budget import TOKEN_BUDGET
 
@@ -76,6 +77,7 @@ def check(loaded: Loaded) -> None:
     check_prices(file, config)
     _check_routes(file, config)
     _check_graders(loaded)
+    check_vectors(file, config)
     check_ramps(file, config)
     _check_keys(file, config)
     for name in config.organization.roles:

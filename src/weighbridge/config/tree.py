@@ -329,6 +329,12 @@ class RouteSection(Section, frozen=True, kw_only=True):
     """More model names that lead here, so that changing the base URL is enough."""
     candidates: tuple[str, ...] = ()
     """Arms that a trial may try, and that a ramp may move traffic to once a verdict allows it."""
+    embeddings: bool | None = None
+    """Whether applications get vectors on this route. Then it has no candidates and no fallbacks and never ramps: an
+    index with vectors of two models finds the wrong things. Absent: as the incumbent's model is called (`...embed...`,
+    `bge-...`, `e5-...`, `gte-...`, `voyage-...`). Embeddings that are asked for on another route stay with its
+    incumbent, whatever a ramp moves.
+    """
     slice_by: tuple[str, ...] = ()
     """What splits the route's traffic into slices judged on their own: `key`, `system_prompt`, `tools`, `schema`,
     `tag:NAME` (header `x-weighbridge-tag: NAME=value`).

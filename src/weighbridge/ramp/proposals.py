@@ -13,6 +13,7 @@ import msgspec
 
 from weighbridge.config import Loaded
 from weighbridge.config.tree import ArmSection, RouteSection
+from weighbridge.config.vectors import serves_embeddings
 from weighbridge.exchanges.chain import Chain
 from weighbridge.ledger.book import listed
 from weighbridge.ledger.prices import PriceFound, Terms, compile_price
@@ -78,7 +79,8 @@ def proposals(loaded: Loaded, layout: Layout, now: datetime) -> tuple[Proposal, 
         found += _incumbent(loaded, terms, route, rows, now)
         found += _prices(loaded, terms, route, rows, tables, now)
         found += _untried(loaded, route, rows)
-        found += _models(loaded, route, rows, now)
+        if not serves_embeddings(loaded.config, route):
+            found += _models(loaded, route, rows, now)
     return tuple(found)
 
 
@@ -271,9 +273,11 @@ def _each(loaded: Loaded, route: RouteSection, rows: Mapping[str, Tried], why: W
         row = rows.get(name)
         yield _proposal(route, why, said, name, () if row is None else row.failed)
     if not names:
+        step = f"add an [[arm]] to the candidates of {route.name}, then quote its trial"
+        if serves_embeddings(loaded.config, route):
+            step = f"vectors do not move in steps: build the index anew with another one on a route beside {route.name}"
         yield Proposal(
-            route=route.name, why=why, said=said, candidate=None, slices=(), news=True,
-            command=f"add an [[arm]] to the candidates of {route.name}, then quote its trial",
+            route=route.name, why=why, said=said, candidate=None, slices=(), news=True, command=step,
         )  # fmt: skip
 
 

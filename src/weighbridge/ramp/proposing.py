@@ -4,6 +4,7 @@ import uuid
 
 import msgspec
 
+from weighbridge.config.vectors import WHY, serves_embeddings
 from weighbridge.errors import ControlError
 from weighbridge.ramp.facts import ReadingDesk, prices
 from weighbridge.ramp.plan import plan_of
@@ -24,6 +25,8 @@ def proposed(desk: ReadingDesk, asked: RampAct, who: str, running: RampState | N
     route = next((row for row in loaded.config.route if row.name == asked.route), None)
     if route is None:
         raise ControlError(f"there is no route {asked.route!r} in {loaded.file}")
+    if serves_embeddings(loaded.config, route):
+        raise ControlError(f"no ramp on {asked.route}: {WHY}")
     if running is not None and not running.over and running.stage != "settled":
         raise ControlError(
             f"route {asked.route} has a ramp in stage {running.stage} already; roll it back or let it settle first"

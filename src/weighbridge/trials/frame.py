@@ -32,6 +32,7 @@ SLOW_AHEAD_MAX = 256
 """Answers held in memory while graders that wait for a process are at work."""
 
 NOT_A_CONVERSATION = "not a conversation"
+EMBEDDINGS = "embeddings"
 TUNED_ON = "of the split that the candidate's prompt was tuned on"
 JUDGED_ON = "of the split that verdicts come from"
 NO_GRADER = "no grader"
@@ -192,7 +193,7 @@ def _read(exchange: Exchange, body: ReadBody) -> _Read | str:
     """What was asked and answered, or why that cannot be had."""
     dialect = exchange.asked
     if dialect not in DIALECTS:
-        return NOT_A_CONVERSATION
+        return EMBEDDINGS if dialect == "openai-embeddings" else NOT_A_CONVERSATION
     if exchange.redacted:
         return "changed by redaction"
     if exchange.request is None or exchange.response is None:

@@ -7,6 +7,7 @@ import msgspec
 
 from weighbridge.config import Loaded
 from weighbridge.config.tree import RouteSection
+from weighbridge.config.vectors import WHY, serves_embeddings
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.grading.book import GraderBook
 from weighbridge.grading.gold import GoldBook, load_gold
@@ -14,7 +15,17 @@ from weighbridge.records.exchange import Exchange
 from weighbridge.records.trial import Split, trial_id
 from weighbridge.store.control import ControlClient
 from weighbridge.store.layout import Layout
-from weighbridge.trials.frame import NO_GOLD, NO_GRADER, NOT_SAMPLED, Frame, Item, build_frame, order_items, span_of
+from weighbridge.trials.frame import (
+    EMBEDDINGS,
+    NO_GOLD,
+    NO_GRADER,
+    NOT_SAMPLED,
+    Frame,
+    Item,
+    build_frame,
+    order_items,
+    span_of,
+)
 from weighbridge.trials.journal import is_finished
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import PLAN_SCHEMA, Settings, TrialPlan, plans_of, store_plan, tuned_route
@@ -41,6 +52,8 @@ def route_named(loaded: Loaded, name: str) -> RouteSection:
 def route_of(loaded: Loaded, name: str, candidate: str) -> RouteSection:
     """The route by name or alias, with its candidate checked. Raises `UsageError`."""
     route = route_named(loaded, name)
+    if serves_embeddings(loaded.config, route):
+        raise UsageError(f"--route {name}: nothing is tried on it: {WHY}")
     if candidate == route.incumbent:
         raise UsageError(f"--candidate {candidate}: it is the incumbent of route {route.name}; name another arm")
     if candidate not in route.candidates:
@@ -111,6 +124,10 @@ def nothing_usable(frame: Frame, captures: bool) -> str | None:
     step = "see the counts above"
     if set(frame.left_out) <= {NO_GRADER, "not answered"}:
         step = f'no slice of the route has a grader: add a [[grader]] with route = "{frame.route}"'
+    elif set(frame.left_out) <= {EMBEDDINGS, "not answered"}:
+        step = (
+            "they stay with the incumbent for good: vectors of two models do not compare, an index of both is corrupted"
+        )
     elif frame.left_out.get("no body captured"):
         step = (
             "requests and answers were not captured: set capture.bodies = true with a purpose and an approver"
