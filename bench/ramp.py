@@ -2,7 +2,8 @@
 
     scripts/bench ramp                 100 runs a cell: a minute
     scripts/bench ramp --long --write  1,000 runs a cell; also docs/evidence/ramp.md
-    scripts/bench ramp --live --write  5 ramps of each fault through a real gateway, into the same page (25 minutes)
+    scripts/bench ramp --live --write  5 ramps of each fault through a real gateway, into the same page (40 minutes);
+                                       `--only WORDS`: those faults alone, the others stay as they were measured
 
 Faults of a stage are found by the product's own alarms and thresholds, all runs of a cell at once (`bench.ramp_runs`; a
 test holds them against `Monitor` and `decide`), beside what gateways offer today: a fixed threshold over a window, and
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import ramp_live
+from bench.ramp_page import Page
 from bench.ramp_runs import (
     BLOCK,
     NEVER,
@@ -57,6 +59,7 @@ from weighbridge.stats.rare import exact_interval
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EVIDENCE = REPOSITORY / "docs" / "evidence" / "ramp.md"
+PAGE = Page(EVIDENCE, ramp_live.about(5))
 ALPHA = 0.05
 MARGIN = 0.03
 PAIR_SHARE = 0.1
@@ -399,9 +402,10 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="1,000 runs of each cell")
     parser.add_argument("--live", action="store_true", help="only the runs through a real gateway: 5 of each fault")
     parser.add_argument("--write", action="store_true", help=f"also write {EVIDENCE.relative_to(REPOSITORY)}")
+    parser.add_argument("--only", metavar="WORDS", help="with --live: faults whose name has these words")
     given = parser.parse_args()
     if given.live:
-        ramp_live.measure(given.shared, EVIDENCE if given.write else None, given.runs or 5)
+        ramp_live.measure(given.shared, PAGE, given.runs or 5, given.only, write=given.write)
         return 0
     measure(recorded(given.shared), given.runs or (1000 if given.long else 100), write=given.write, long=given.long)
     return 0
@@ -433,7 +437,7 @@ def measure(models: list[Floats], runs: int, *, write: bool, long: bool) -> None
         lines += made
     lines += [f"Took {max(1, round((time.monotonic() - began) / 60))} minutes.", ""]
     if write:
-        EVIDENCE.write_text("\n".join([*lines, *ramp_live.kept(EVIDENCE)]))
+        PAGE.write(lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import statistics
 import tempfile
 import threading
 import time
@@ -17,11 +16,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import msgspec
 
+from bench.ramp_page import Cell, Page, Run
+from bench.recording.hosts import one_of_four
 from bench.recording.setting import recorded_provider, serving, weighbridge
 from weighbridge.cli.ramp import RampsShown
 from weighbridge.exchanges.reader import read
@@ -31,11 +34,15 @@ from weighbridge.store.layout import Layout
 from weighbridge.upstream import Client
 
 INCUMBENT, CANDIDATE, WEAK = "gpt-4o-2024-08-06", "Mistral-Large-2", "gemma-2-2b-it"
-HEAD = "## Through a real gateway"
+SLICED = "claude-3-opus-20240229"
+"""The incumbent where there are two slices: the candidate is as good in each of them, and no longer-winded."""
 USERS = 12
-REACH_S_MAX, FIND_S_MAX, QUIET_S = 90.0, 120.0, 30.0
+REACH_S_MAX, FIND_S_MAX, QUIET_S = 120.0, 240.0, 30.0
 FIRST_TOKEN_MS = 30
 BASE_ERRORS = 0.01
+Setting = Literal["plain", "pairs", "slices", "hosts"]
+"""`pairs`: quality by judged pairs, each request has a copy. `slices`: two, each with a quality stream of its own.
+`hosts`: either arm's address has four behind it, and one of the candidate's is bad."""
 
 CONFIG = """[server]
 listen = "127.0.0.1:0"
@@ -46,7 +53,10 @@ purpose = "recorded benchmark answers"
 approved_by = "bench/ramp_live.py"
 [[endpoint]]
 name = "recorded"
-base_url = "{url}"
+base_url = "http://{address}/v1"
+[[endpoint]]
+name = "candidate"
+base_url = "http://{candidate_address}/v1"
 [[arm]]
 name = "old"
 endpoint = "recorded"
@@ -55,7 +65,7 @@ weights = "closed"
 price = {{ input = "2.50", output = "10.00" }}
 [[arm]]
 name = "new"
-endpoint = "recorded"
+endpoint = "candidate"
 model = "{candidate}"
 weights = "open"
 price = {{ input = "2.50", output = "10.00" }}
@@ -64,9 +74,16 @@ name = "assistant"
 incumbent = "old"
 candidates = ["new"]
 retries_max = 0
+slice_by = ["tag:task"]
 [[grader]]
 route = "assistant"
+slice = "task=gsm"
 kind = "number"
+extract = "json:answer"
+[[grader]]
+route = "assistant"
+slice = "task=crux"
+kind = "normalised"
 extract = "json:answer"
 [[key]]
 name = "bench"
@@ -79,7 +96,11 @@ pairs_min = {{ shadow = 0, canary = 0, few = 1, quarter = 1, half = 1, all = 1 }
 guardrails = ["errors", "refusals", "broken", "tools", "first_byte", "latency", "cost", "tokens"]
 shadow_share = 1.0
 margin = 0.03
+{quality}
 """
+QUALITY: dict[Setting, str] = {
+    "plain": "", "hosts": "", "slices": "", "pairs": 'quality = "pairs"\npair_share = 100.0',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,29 +108,52 @@ class Live:
     """A fault as the provider is told of it; a `drift` grows in ten steps over so many seconds."""
 
     name: str
-    stage: str
+    stage: Literal["few", "quarter"]
     candidate: dict[str, object]
     everybody: dict[str, object] = field(default_factory=dict)
     drift_s: float = 0.0
+    setting: Setting = "plain"
 
 
-def lives(points: dict[int, float]) -> tuple[Live, ...]:
-    """`points`: how far quality falls -> the share of answers that a weak model gives in the candidate's place."""
+@dataclass(frozen=True)
+class Item:
+    """A recorded prompt with its answer in the benchmark."""
+
+    prompt: str
+    gold: str
+    task: str
+
+
+def lives(parts: dict[int, float], sliced: float) -> tuple[Live, ...]:
+    """`parts`: points below the incumbent -> the share of answers that a weak model gives in the candidate's place;
+    `sliced`: the same for 20 points in the one slice."""
     rare: dict[str, object] = {"error_rate": BASE_ERRORS, "status": 500}
     often: dict[str, object] = {"error_rate": 0.05, "status": 500}
+    half: dict[str, object] = {"error_rate": 0.5, "status": 500}
+    tenth, third = {**rare, "error_rate": 0.1}, {**rare, "error_rate": 0.03}
+    slow: dict[str, object] = {"first_token_ms": 2 * FIRST_TOKEN_MS}
+
+    def weak(share: float, **more: object) -> dict[str, object]:
+        return {"with": WEAK, "fraction": share, **more}
+
     return (
-        Live("errors 1% to 50%", "few", {"error_rate": 0.5, "status": 500}, rare),
-        Live("errors 1% to 50%", "quarter", {"error_rate": 0.5, "status": 500}, rare),
-        Live("errors 1% to 10%", "few", {"error_rate": 0.1, "status": 500}, rare),
-        Live("errors 1% to 10%", "quarter", {"error_rate": 0.1, "status": 500}, rare),
+        Live("errors 1% to 50%", "few", half, rare),
+        Live("errors 1% to 50%", "quarter", half, rare),
+        Live("errors 1% to 10%", "few", tenth, rare),
+        Live("errors 1% to 10%", "quarter", tenth, rare),
+        Live("errors 1% to 3%", "quarter", third, rare),
+        Live("errors 5% to 25%", "few", {"error_rate": 0.25, "status": 500}, often),
         Live("errors 5% to 25%", "quarter", {"error_rate": 0.25, "status": 500}, often),
-        Live("latency x2", "quarter", {"first_token_ms": 2 * FIRST_TOKEN_MS}),
+        Live("latency x2", "few", slow),
+        Live("latency x2", "quarter", slow),
+        Live("cost x2", "few", {"usage_factor": 2.0}),
         Live("cost x2", "quarter", {"usage_factor": 2.0}),
-        Live("quality -20 points", "quarter", {"with": WEAK, "fraction": points[20]}),
-        Live("quality -10 points", "quarter", {"with": WEAK, "fraction": points[10]}),
-        Live(
-            "slow drift: errors 1% to 20% over 20 s", "quarter", {"error_rate": 0.2, "status": 500}, rare, drift_s=20.0
-        ),
+        Live("slow drift: errors 1% to 20% over 20 s", "quarter", {**rare, "error_rate": 0.2}, rare, drift_s=20.0),
+        Live("one host of four behind the address: errors 1% to 50% there", "quarter", half, rare, setting="hosts"),
+        Live("quality -20 points in one slice of two", "quarter", weak(sliced, task="gsm"), setting="slices"),
+        Live("quality -20 points", "quarter", weak(parts[20])),
+        Live("quality -10 points", "quarter", weak(parts[10])),
+        Live("quality -5 points, by pairs (each request a pair)", "quarter", weak(parts[5]), setting="pairs"),
         Live("nothing", "quarter", {}, rare),
     )
 
@@ -117,8 +161,8 @@ def lives(points: dict[int, float]) -> tuple[Live, ...]:
 class Users:
     """Conversations of one request without end, in a thread; counts statuses."""
 
-    def __init__(self, base_url: str, key: str, prompts: list[str]) -> None:
-        self._base_url, self._key, self._prompts = base_url, key, prompts
+    def __init__(self, base_url: str, key: str, items: list[Item]) -> None:
+        self._base_url, self._key, self._items = base_url, key, items
         self._stop = threading.Event()
         self.statuses: dict[int, int] = {}
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -132,28 +176,20 @@ class Users:
         number = lane
         while not self._stop.is_set():
             number += USERS
+            item = self._items[number % len(self._items)]
             headers = [
                 (b"content-type", b"application/json"),
                 (b"authorization", b"Bearer " + self._key.encode()),
                 (b"x-conversation-id", b"c-%d" % number),
+                (b"x-weighbridge-tag", f"task={item.task}".encode()),
             ]
-            prompt = self._prompts[number % len(self._prompts)]
-            body = {"model": "assistant", "messages": [{"role": "user", "content": prompt}], "max_tokens": 2000}
+            body = {"model": "assistant", "messages": [{"role": "user", "content": item.prompt}], "max_tokens": 2000}
             reply = await client.post("/chat/completions", headers, json.dumps(body).encode(), 60.0)
             self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(60)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    requests: int | None
-    """Of users that the candidate was asked until the decision; `None`: it did not go back."""
-    stream: str = ""
-    late_s: float = 0.0
-    """From the decision to the last request that still went to the candidate."""
 
 
 def control(address: str, faults: dict[str, object]) -> None:
@@ -179,49 +215,95 @@ def until(config: Path, stage: str, most_s: float) -> RampStatus | None:
     return None
 
 
-def one(base: Path, folder: Path, address: str, live: Live, prompts: list[str], key: str) -> Outcome:
+def about(runs: int) -> list[str]:
+    """What stands in front of the table."""
+    return [
+        f"`scripts/bench ramp --live --write`: {runs} ramps of each kind, `weighbridge serve` beside a provider that",
+        f"plays recorded answers of {INCUMBENT} (incumbent) and {CANDIDATE} (candidate), certified by a trial of the",
+        "same run. Counted out of the exchange log: requests of users that the candidate was asked, from the fault to",
+        "the decision. The controller looks each second, so at the pace named it is that much later than the pure one.",
+        "`last` is the longest time from a decision to the last request that still went to the candidate.",
+        "",
+        "Shortened beside a ramp in production: stages have no minimum time, and 10 conversations of evidence, so that",
+        "they are reached within seconds; a conversation is one request; the first token comes after",
+        f"{FIRST_TOKEN_MS} ms. Alarms, levels and planned numbers are those of a ramp of default length. Where quality",
+        "falls, a weak recorded model answers so many of the prompts in the candidate's place that its mean on gsm is",
+        f"that far below the incumbent's (of two slices, gsm and crux, the incumbent is {SLICED}).",
+    ]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What runs of one setting start from: a store with a verdict, its traffic, and who is told of faults."""
+
+    base: Path
+    address: str
+    """Of the provider that is told of the candidate's faults."""
+    addresses: tuple[str, ...]
+    """Of all providers, for what holds for everybody."""
+    items: list[Item]
+
+    def control(self, live: Live, candidate: dict[str, object] | None = None) -> None:
+        """`candidate`: what the candidate has beside what everybody has."""
+        for address in self.addresses:
+            control(address, {"*": live.everybody})
+        if candidate:
+            control(self.address, {"*": live.everybody, CANDIDATE: candidate})
+
+    def quiet(self) -> None:
+        for address in self.addresses:
+            control(address, {})
+
+
+def one(ground: Ground, folder: Path, live: Live, key: str) -> Run:
     """One ramp up to the stage, the fault, and what followed. Raises `SystemExit` where the stage is not reached."""
-    shutil.copytree(base, folder, ignore=shutil.ignore_patterns("*.sock"))
-    config, everybody = folder / "weighbridge.toml", dict(live.everybody)
-    control(address, {"*": everybody})
+    shutil.copytree(ground.base, folder, ignore=shutil.ignore_patterns("*.sock"))
+    config = folder / "weighbridge.toml"
+    ground.control(live)
     try:
-        with serving(config, folder / "serve.log") as base_url, _users(base_url, key, prompts) as users:
+        with serving(config, folder / "serve.log") as base_url, _users(base_url, key, ground.items) as users:
             weighbridge(config, "ramp", "propose", "assistant")
             accepted = ("--accept", "headroom", "--accept", "way_back", "--accept", "licence")
             weighbridge(config, "ramp", "approve", "assistant", "--up-to", live.stage, *accepted)
             weighbridge(config, "ramp", "start", "assistant")
             if until(config, live.stage, REACH_S_MAX) is None:
-                raise SystemExit(f"ramp: stage {live.stage} was not reached: {status(config).waits_for}")
+                raise SystemExit(f"ramp: {live.name}: stage {live.stage} was not reached: {status(config)}")
             began_ns = time.time_ns()
-            back = _faulty(config, address, live, everybody)
+            back = _faulty(config, ground, live)
             time.sleep(2.0)
             if set(users.statuses) - {200, 500}:
                 raise SystemExit(f"ramp: users saw {users.statuses}")
     finally:
-        control(address, {})
-    if back is None:
-        return Outcome(None)
-    decided_ns = back.state.time_ns
+        ground.quiet()
     asked = [
-        exchange.time_ns
+        (exchange.time_ns, first_arm(exchange) == "new")
         for exchange in read(Layout(folder / "weighbridge-data"), purpose="user", since_ns=began_ns)
-        if first_arm(exchange) == "new"
     ]
-    late = max((at - decided_ns for at in asked), default=0)
-    return Outcome(sum(at < decided_ns for at in asked), back.state.reasons[0].split(" ")[0], max(0, late) / 1e9)
+    if back is None:
+        last_ns = max(at for at, _ in asked)
+        return Run(requests=None, seen=sum(new for _, new in asked), per_s=len(asked) / ((last_ns - began_ns) / 1e9))
+    decided_ns = back.state.time_ns
+    mine = [at for at, new in asked if new]
+    late = max((at - decided_ns for at in mine), default=0)
+    before = sum(at < decided_ns for at, _ in asked)
+    found = sum(at < decided_ns for at in mine)
+    return Run(
+        requests=found, seen=found, per_s=before / ((decided_ns - began_ns) / 1e9),
+        stream=back.state.reasons[0].split(" ")[0], late_s=max(0, late) / 1e9,
+    )  # fmt: skip
 
 
-def _faulty(config: Path, address: str, live: Live, everybody: dict[str, object]) -> RampStatus | None:
+def _faulty(config: Path, ground: Ground, live: Live) -> RampStatus | None:
     if not live.candidate:
         return until(config, "rolled_back", QUIET_S)
     if not live.drift_s:
-        control(address, {"*": everybody, CANDIDATE: live.candidate})
+        ground.control(live, live.candidate)
         return until(config, "rolled_back", FIND_S_MAX)
     high = live.candidate["error_rate"]
     assert isinstance(high, float)
     for step in range(1, 11):
         now = BASE_ERRORS + step / 10 * (high - BASE_ERRORS)
-        control(address, {"*": everybody, CANDIDATE: {"error_rate": now, "status": 500}})
+        ground.control(live, {**live.candidate, "error_rate": now})
         back = until(config, "rolled_back", live.drift_s / 10)
         if back is not None:
             return back
@@ -229,94 +311,120 @@ def _faulty(config: Path, address: str, live: Live, everybody: dict[str, object]
 
 
 @contextmanager
-def _users(base_url: str, key: str, prompts: list[str]) -> Iterator[Users]:
-    users = Users(base_url, key, prompts)
+def _users(base_url: str, key: str, items: list[Item]) -> Iterator[Users]:
+    users = Users(base_url, key, items)
     try:
         yield users
     finally:
         users.stop()
 
 
-def _recordings(shared: Path) -> tuple[list[tuple[str, str]], dict[int, float]]:
-    """Prompts with their gold answers, and how much of a weak model makes a fall of 20 and 10 points."""
-    data, database = shared / "data" / "zeroeval", duckdb.connect()
-    rows = database.execute(
-        "select p.prompt, p.gold from read_parquet(?) p semi join read_parquet(?) a on a.task = p.task and a.id = p.id "
-        "and a.model = ? where p.task = 'gsm' order by p.id",
-        [str(data / "prompts.parquet"), str(data / "outputs.parquet"), CANDIDATE],
-    ).fetchall()
-    means = dict(
-        database.execute(
-            "select model, avg(correct::int) from read_parquet(?) where task = 'gsm' and model in (?, ?) group by 1",
-            [str(data / "outputs.parquet"), CANDIDATE, WEAK],
+class Recordings:
+    """Prompts with their answers, and how well recorded models do."""
+
+    def __init__(self, shared: Path) -> None:
+        data, self._database = shared / "data" / "zeroeval", duckdb.connect()
+        self._prompts, self._outputs = str(data / "prompts.parquet"), str(data / "outputs.parquet")
+
+    def items(self, task: str, models: tuple[str, ...]) -> list[Item]:
+        """Those that all these models have answered."""
+        rows = self._database.execute(
+            "select p.prompt, p.gold from read_parquet($prompts) p where p.task = $task and (select count(distinct "
+            "a.model) from read_parquet($outputs) a where a.task = p.task and a.id = p.id and list_contains($models, "
+            "a.model)) = len($models) order by p.id",
+            {"prompts": self._prompts, "outputs": self._outputs, "task": task, "models": list(models)},
         ).fetchall()
-    )
-    gap = means[CANDIDATE] - means[WEAK]
-    return [(str(prompt), str(gold)) for prompt, gold in rows], {points: points / 100 / gap for points in (10, 20)}
+        return [Item(str(prompt), str(gold), task) for prompt, gold in rows]
+
+    def share(self, points: int, incumbent: str) -> float:
+        """Of the candidate's answers on gsm that the weak model gives, so that it is that far below the incumbent."""
+        means = dict(
+            self._database.execute(
+                "select model, avg(correct::int) from read_parquet(?) where task = 'gsm' and model in (?, ?, ?) "
+                "group by 1",
+                [self._outputs, incumbent, CANDIDATE, WEAK],
+            ).fetchall()
+        )
+        return float((means[CANDIDATE] - means[incumbent] + points / 100) / (means[CANDIDATE] - means[WEAK]))
 
 
-def measure(shared: Path, page: Path | None, runs: int) -> None:
-    """Print the table; with `page` also put it there."""
+class Grounds:
+    """Made when the first run of a setting asks for them."""
+
+    def __init__(self, shared: Path, folder: Path, key: str, stack: ExitStack) -> None:
+        self._shared, self._folder, self._key, self._stack = shared, folder, key, stack
+        self._recordings = Recordings(shared)
+        self._provider: str | None = None
+        self._made: dict[Setting, Ground] = {}
+
+    def of(self, setting: Setting) -> Ground:
+        if setting not in self._made:
+            self._made[setting] = self._make(setting)
+        return self._made[setting]
+
+    def _make(self, setting: Setting) -> Ground:
+        if self._provider is None:
+            self._provider = self._start()
+        good, incumbent = self._provider, SLICED if setting == "slices" else INCUMBENT
+        models = (incumbent, CANDIDATE, WEAK)
+        items = self._recordings.items("gsm", models)
+        if setting == "slices":
+            others = self._recordings.items("crux", models)
+            items = [item for pair in zip(items, others, strict=False) for item in pair]
+        bad, ahead, behind = good, good, good
+        if setting == "hosts":
+            bad = self._start()
+            ahead = self._stack.enter_context(one_of_four(good, good))  # so that both arms are equally far
+            behind = self._stack.enter_context(one_of_four(bad, good))
+        base = self._folder / f"base-{setting}"
+        _certified(base, ahead, behind, incumbent, setting, items, self._key)
+        return Ground(base, bad, tuple({good, bad}), items)
+
+    def _start(self) -> str:
+        return self._stack.enter_context(recorded_provider(self._shared, "--first-token-ms", str(FIRST_TOKEN_MS)))
+
+
+def measure(shared: Path, page: Page, runs: int, only: str | None, *, write: bool) -> None:
+    """Print what was found, cell by cell; with `write` also keep it and make the page."""
     os.environ["RAMP_BENCH_KEY"] = key = os.urandom(16).hex()
-    items, points = _recordings(shared)
-    prompts = [prompt for prompt, _ in items]
-    lines = [
-        HEAD, "",
-        f"`scripts/bench ramp --live --write`: {runs} ramps of each kind, `weighbridge serve` beside a provider that "
-        f"plays recorded answers of {INCUMBENT} (incumbent) and {CANDIDATE} (candidate), certified by a trial of the "
-        "same run. Requests of users that the candidate was asked, from the fault to the decision; the "
-        "controller looks each second, so at some hundred requests a second it is that much later than the pure one. "
-        "`last` is the longest time from a decision to the last request that still went to the candidate.", "",
-        "| injected | at | candidate requests until it went back, each run | median | found by | last |",
-        "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    recordings = Recordings(shared)
+    parts = {points: recordings.share(points, INCUMBENT) for points in (5, 10, 20)}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="weighbridge-ramp-")))
-        address = stack.enter_context(recorded_provider(shared, "--first-token-ms", str(FIRST_TOKEN_MS)))
-        base = folder / "base"
-        _certified(base, address, items, key)
-        print("\n".join(lines), flush=True)
-        for number, live in enumerate(lives(points)):
-            found = [
-                one(base, folder / f"{number}-{run}", address, live, prompts, key) for run in range(runs)
-            ]  # fmt: skip
-            lines.append(row(live, found))
-            print(lines[-1], flush=True)
-            for run in range(runs):
-                shutil.rmtree(folder / f"{number}-{run}", ignore_errors=True)
-    if page is not None:
-        before = page.read_text() if page.exists() else ""
-        page.write_text(before.partition(HEAD)[0].rstrip() + "\n\n" + "\n".join([*lines, ""]))
+        grounds = Grounds(shared, folder, key, stack)
+        for live in lives(parts, recordings.share(20, SLICED)):
+            if only is not None and only not in live.name:
+                continue
+            ground, found = grounds.of(live.setting), []
+            for _ in range(runs):
+                found.append(one(ground, folder / "run", live, key))
+                shutil.rmtree(folder / "run", ignore_errors=True)
+            cell = Cell(
+                name=live.name, stage=live.stage, runs=tuple(found), on=datetime.now(UTC).date().isoformat()
+            )  # fmt: skip
+            print(cell.line(), flush=True)
+            if write:
+                page.keep(cell, [one.name for one in lives(parts, 0.0)])
 
 
-def row(live: Live, found: list[Outcome]) -> str:
-    counts = [one.requests for one in found]
-    each = ", ".join("never" if count is None else f"{count:,}" for count in counts)
-    known = [count for count in counts if count is not None]
-    median = f"{statistics.median(known):,.0f}" if len(known) == len(counts) else "-"
-    by = ", ".join(sorted({one.stream for one in found if one.stream})) or "-"
-    late = f"{max(one.late_s for one in found):.1f} s" if known else "-"
-    share = {"few": "5%", "quarter": "25%"}[live.stage]
-    return f"| {live.name} | {share} | {each} | {median} | {by} | {late} |"
-
-
-def _certified(base: Path, address: str, items: list[tuple[str, str]], key: str) -> None:
+def _certified(
+    base: Path, address: str, behind: str, incumbent: str, setting: Setting, items: list[Item], key: str
+) -> None:
     """A store with captured traffic, gold answers and a verdict that allows a ramp."""
     base.mkdir(parents=True)
     config = base / "weighbridge.toml"
-    config.write_text(CONFIG.format(url=f"http://{address}/v1", incumbent=INCUMBENT, candidate=CANDIDATE))
+    config.write_text(
+        CONFIG.format(
+            address=address, candidate_address=behind, incumbent=incumbent, candidate=CANDIDATE,
+            quality=QUALITY[setting],
+        )
+    )  # fmt: skip
     gold = base / "gold.jsonl"
-    gold.write_text("".join(json.dumps({"prompt": prompt, "answer": answer}) + "\n" for prompt, answer in items))
+    gold.write_text("".join(json.dumps({"prompt": item.prompt, "answer": item.gold}) + "\n" for item in items))
     weighbridge(config, "gold", "import", str(gold))
-    with serving(config, base / "serve.log") as base_url, _users(base_url, key, [p for p, _ in items]) as users:
+    with serving(config, base / "serve.log") as base_url, _users(base_url, key, items) as users:
         while sum(users.statuses.values()) < len(items):
             time.sleep(0.2)
     weighbridge(
         config, "trial", "run", "--route", "assistant", "--candidate", "new", "--margin", "0.05", "--json"
     )  # fmt: skip
-
-
-def kept(page: Path) -> list[str]:
-    """What the page says of runs through a real gateway: it stays when the rest is measured anew."""
-    text = page.read_text() if page.exists() else ""
-    return [HEAD + text.partition(HEAD)[2]] if HEAD in text else []
