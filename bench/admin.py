@@ -4,9 +4,9 @@
     scripts/bench admin --exchanges 1000000
     scripts/bench admin --write              also docs/evidence/admin.md
 
-The rows are made in SQL as sealing leaves them (`bench/harness/rows.py`). `weighbridge serve` runs on that store and
-`weighbridge dashboard` beside it, both as anybody starts them; pages are asked for by a signed-in person, one request
-after the other. Spend on the page is compared with the sum that was taken while the rows were made.
+The rows are made in SQL as sealing leaves them (`bench/harness/rows.py`). `weighbridge serve` runs on that store, as
+anybody starts it; its pages are asked for by a signed-in person, one request after the other. Spend on the page is
+compared with the sum that was taken while the rows were made.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import resource
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -91,14 +92,15 @@ SEARCHES = {
 class Line:
     """One signed-in person's connection."""
 
-    def __init__(self, address: str, token: str) -> None:
-        self._host = address.removeprefix("http://").rstrip("/")
+    def __init__(self, link: str) -> None:
+        """link: with which they choose a password."""
+        self._host, _, path = link.removeprefix("http://").partition("/")
         self._connection = http.client.HTTPConnection(self._host, timeout=600)
         self._cookie = ""
-        form = urlencode({"token": token})
-        status, headers, _ = self._ask("POST", "/sign-in", form)
+        password = secrets.token_urlsafe(20)
+        status, headers, _ = self._ask("POST", f"/{path}", urlencode({"password": password, "again": password}))
         if status != 303:
-            raise SystemExit(f"sign-in was answered with {status}")
+            raise SystemExit(f"coming in by the link was answered with {status}")
         self._cookie = str(headers["set-cookie"]).partition(";")[0]
 
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, dict[str, str], bytes]:
@@ -141,15 +143,16 @@ def running(*command: str, until: str, stream: str) -> Iterator[list[str]]:
         process.wait(60)
 
 
-@contextmanager
-def dashboard(file: Path) -> Iterator[Line]:
-    """A signed-in line to a new dashboard process."""
-    with running("dashboard", "--config", str(file), until="Stop with", stream="stdout") as lines:
-        said = "".join(lines)
-        address, token = re.search(r"at (http://\S+)", said), re.search(r"token of \S+ \(admin\): (\S+)", said)
-        if address is None or token is None:
-            raise SystemExit(f"the dashboard did not start: {said}")
-        yield Line(address[1], token[1])
+def signed_in(file: Path) -> Line:
+    """A new person on the pages of the running `serve`."""
+    said = subprocess.run(
+        [sys.executable, "-m", "weighbridge", "dashboard", "--config", str(file), "--person", "bench:admin"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    link = re.search(r"http://\S+/welcome/\S+", said)
+    if link is None:
+        raise SystemExit(f"nobody was let in: {said}")
+    return Line(link[0])
 
 
 def summed(layout: Layout) -> tuple[int, float]:
@@ -182,7 +185,8 @@ def main() -> int:
         found, cold_s = summed(layout)
         if found != total:
             raise SystemExit(f"the sums by day are {found}, made were {total}")
-        with running("serve", "--config", str(file), until="ready on", stream="stderr"), dashboard(file) as line:
+        with running("serve", "--config", str(file), until="the log is signed", stream="stderr"):
+            line = signed_in(file)
             first_s, _ = line.get("/")
             pages = {path: [line.get(path)[0] for _ in range(TIMES)] for path in PAGES}
             searches = {
@@ -212,8 +216,8 @@ def _page(
         "",
         f"Made by `scripts/bench admin --write`: {exchanges:,} exchanges of twelve weeks, three routes, six teams,",
         f"100,000 users in sealed files ({size / 2**20:,.0f} MiB of Parquet), on two cores with other work on the",
-        "machine. `weighbridge serve` runs on the store, `weighbridge dashboard` beside it; a signed-in person asks",
-        f"for each page {TIMES} times, over HTTP, one after the other.",
+        f"machine. `weighbridge serve` runs on the store; a signed-in person asks for each page {TIMES} times, over HTTP,",
+        "one after the other.",
         "The sums behind the overview are the sum that was taken while the rows were made, to the nano-dollar.",
         "",
         "| page | median ms | slowest ms |",

@@ -17,33 +17,21 @@ from starlette.staticfiles import StaticFiles
 from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.pages.shell import PageDoor
 from weighbridge.admin.pages.table import PAGES
+from weighbridge.admin.people import Person
 from weighbridge.admin.process import listening
 from weighbridge.records.people import Role
-from weighbridge.store.control import Asked
 
 STATIC = Path(__file__).parents[2] / "src" / "weighbridge" / "admin" / "static"
 
 
-@dataclass
-class Somebody:
-    name: str = "ada"
-    form_token: str = "form-token-of-ada"
-    teams: tuple[str, ...] | None = None
-    roles: tuple[Role, ...] = ("viewer", "labeller", "operator", "approver", "admin")
-
-    def may(self, role: Role) -> bool:
-        return role in self.roles
-
-    is_known_to_the_keeper: bool = False
-
-    def asks(self, request: Asked) -> Asked:
-        return request
+def somebody(role: Role = "admin", teams: tuple[str, ...] | None = None) -> Person:
+    return Person(name="ada", role=role, teams=teams, via="session", credential="the-session-of-ada-that-no-keeper-has")
 
 
 @dataclass
 class Board:
     file: Path
-    person: Somebody = field(default_factory=Somebody)
+    person: Person = field(default_factory=somebody)
 
     def app(self) -> Starlette:
         board = board_of(self.file, live_s=0.3)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tests.keeper.processes import KeeperProcess, running_keeper
+from weighbridge.admin.pages.shell import Dashboard
 from weighbridge.admin.passwords import hashed
 from weighbridge.admin.people import form_token
 from weighbridge.admin.process import listening, server
@@ -34,10 +35,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class AdminSite:
-    def __init__(self, file: Path, keeper: KeeperProcess, sock: socket.socket) -> None:
+    def __init__(self, file: Path, keeper: KeeperProcess, sock: socket.socket, board: Dashboard | None = None) -> None:
         self.keeper, self.file = keeper, file
         self.port: int = sock.getsockname()[1]
-        self.app = application(load(file), sock)
+        self.app = application(load(file), sock, board=board)
         self.server = server(self.app)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [sock]})
         self._thread.start()
@@ -100,9 +101,9 @@ def form(session: str) -> str:
 
 
 @contextmanager
-def admin_site(file: Path) -> Iterator[AdminSite]:
+def admin_site(file: Path, board: Dashboard | None = None) -> Iterator[AdminSite]:
     with running_keeper(file) as keeper, listening("127.0.0.1", 0) as sock:
-        site = AdminSite(file, keeper, sock)
+        site = AdminSite(file, keeper, sock, board)
         try:
             yield site
         finally:

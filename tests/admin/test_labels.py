@@ -1,23 +1,19 @@
-"""The pages for people over real connections: who gets in, what is refused, what a person sees."""
+"""Labelling over real connections: what is refused, what a person sees, what is kept."""
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from http.client import HTTPConnection
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 
+from tests.admin.site import AdminSite, Answer, admin_site, cookie, form
 from tests.keeper.processes import write_config
-from weighbridge.admin.dashboard import board_of, dashboard
 from weighbridge.admin.labels import Labelling
-from weighbridge.admin.process import hosts_of, listening
-from weighbridge.admin.sessions import FAILURES_MAX, SESSION_S_MAX, Person, Sessions
-from weighbridge.admin.site import COOKIE
+from weighbridge.admin.pages.labelling import Labellings
+from weighbridge.admin.pages.shell import Dashboard
+from weighbridge.admin.pages.sources import Sources
 from weighbridge.trials.labelbook import LabelBook
 from weighbridge.trials.labelled import Texts
 from weighbridge.trials.labels import SAMPLE_SCHEMA, Sample, ToLabel, candidate_left
@@ -36,195 +32,137 @@ def texts(one: ToLabel) -> Texts | None:
     return Texts(request=f"ask {one.item}", incumbent="OLD " + HOSTILE, candidate="NEW answer")
 
 
-class Served:
-    def __init__(self, folder: Path, pairs: list[ToLabel]) -> None:
-        self.sessions = Sessions()
-        labeller = {name: Person(name=name, roles=frozenset({"labeller"})) for name in ("ann", "bob")}
-        self.tokens = {name: self.sessions.invite(person) for name, person in labeller.items()}
+class OneTrial(Labellings):
+    """Whatever trial is asked for, it is this one."""
+
+    def __init__(self, sources: Sources) -> None:
+        super().__init__(sources, time.time_ns)
+        self.one: Labelling | None = None
+
+    def of(self, trial: str) -> Labelling:
+        assert self.one is not None
+        return self.one
+
+
+class Labelled:
+    """A site where `ann` and `bob` label. `start()` begins a trial with these pairs."""
+
+    def __init__(self, site: AdminSite, trials: OneTrial) -> None:
+        self.site, self._trials = site, trials
+
+    def start(self, folder: Path, pairs: list[ToLabel]) -> None:
+        folder.mkdir()
         self.book = LabelBook(folder)
-        self.labelling = Labelling(SAMPLE, pairs, self.book, texts, lambda: 7)
-        self.board = board_of(write_config(folder.parent / "config"))
-        self.board.labellings.put("t-1", self.labelling)
-        self._listening = listening("127.0.0.1", 0)
-        self.sock: socket.socket = self._listening.__enter__()
-        self.port = self.sock.getsockname()[1]
-        app = dashboard(self.board, self.sessions, hosts_of(self.sock, "127.0.0.1"), "/labels/t-1")
-        self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]})
-        self.thread.start()
-        end = time.monotonic() + 30
-        while not self.server.started:
-            assert time.monotonic() < end
+        self._trials.one = Labelling(SAMPLE, pairs, self.book, texts, lambda: 7)
 
-    def close(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
-        self._listening.__exit__(None, None, None)
-        self.board.sources.close()
-
-    def ask(
-        self, method: str, path: str, body: str | None = None, *, host: str | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], str]:
-        own = {"host": host or f"127.0.0.1:{self.port}"}
-        if body is not None:
-            own |= {"origin": f"http://127.0.0.1:{self.port}", "content-type": "application/x-www-form-urlencoded"}
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request(method, path, body, {**own, **{k.replace("_", "-"): v for k, v in headers.items()}})
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
-
-    def sign_in(self, name: str) -> tuple[str, str]:
-        """(cookie, form token) of a new session."""
-        status, headers, _ = self.ask("POST", "/sign-in", f"token={self.tokens[name]}")
-        assert 303 == status
-        cookie = headers["set-cookie"].partition(";")[0]
-        page = self.ask("GET", "/labels/t-1", cookie=cookie)[2]
-        return cookie, page.partition('name="form-token" content="')[2].partition('"')[0]
-
-    def next(self, cookie: str) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.ask("GET", "/labels/t-1/next", cookie=cookie)[2])
+    def next(self, session: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.site.ask("GET", "/labels/t-1/next", cookie=cookie(session)).text)
         return found
 
-    def choose(self, who: tuple[str, str], item: str, word: str) -> tuple[int, str]:
-        body = json.dumps({"item": item, "word": word})
-        status, _, text = self.ask("POST", "/labels/t-1/choice", body, cookie=who[0], x_form_token=who[1])
-        return status, text
+    def say(self, session: str, path: str, body: str, **headers: str) -> Answer:
+        given = {"cookie": cookie(session), "x_form_token": form(session), **headers}
+        return self.site.ask("POST", f"/labels/t-1/{path}", body, **given)
+
+    def choose(self, session: str, item: str, word: str) -> int:
+        return self.say(session, "choice", json.dumps({"item": item, "word": word})).status
+
+
+@contextmanager
+def labelled_site(folder: Path) -> Iterator[Labelled]:
+    file = write_config(folder)
+    sources = Sources(file)
+    trials = OneTrial(sources)
+    with admin_site(file, Dashboard(sources, trials)) as site:
+        for name in ("ann", "bob"):
+            site.user(name, "labeller")
+        yield Labelled(site, trials)
+    sources.close()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labelled]:
+    with labelled_site(tmp_path_factory.mktemp("labels")) as made:
+        yield made
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    (tmp_path / "t-1").mkdir()
-    made = Served(tmp_path / "t-1", [pair("a"), pair("b", 2), pair("c")])
-    try:
-        yield made
-    finally:
-        made.close()
+def served(labelled: Labelled, tmp_path: Path) -> Labelled:
+    labelled.start(tmp_path / "t-1", [pair("a"), pair("b", 2), pair("c")])
+    return labelled
 
 
-def test_a_token_opens_a_session_with_a_cookie_that_scripts_and_other_sites_do_not_get(served: Served) -> None:
-    status, headers, _ = served.ask("POST", "/sign-in", f"token={served.tokens['ann']}")
-    assert 303 == status
-    cookie = headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=strict" in cookie
-    assert 403 == served.ask("POST", "/sign-in", "token=wrong")[0]
-    assert 403 == served.ask("POST", "/sign-in", "")[0]
+@pytest.fixture(scope="module")
+def ann(labelled: Labelled) -> str:
+    return labelled.site.session("ann")
+
+
+@pytest.fixture(scope="module")
+def bob(labelled: Labelled) -> str:
+    return labelled.site.session("bob")
 
 
 @pytest.mark.parametrize("path", ["/labels/t-1", "/labels/t-1/next"])
-def test_without_a_session_there_is_nothing_to_see(served: Served, path: str) -> None:
-    status, headers, body = served.ask("GET", path)
-    assert (303, "/sign-in") == (status, headers["location"]) if path == "/labels/t-1" else 401 == status
-    assert "ask a" not in body
-    assert 401 == served.ask("GET", "/labels/t-1/next", cookie=f"{COOKIE}=made-up")[0]
+def test_without_a_session_there_is_nothing_to_see(served: Labelled, path: str) -> None:
+    answer = served.site.ask("GET", path)
+    assert (303 if path == "/labels/t-1" else 401) == answer.status
+    assert "ask a" not in answer.text
 
 
-def test_a_foreign_host_is_refused_before_anything_else(served: Served) -> None:
-    cookie, _ = served.sign_in("ann")
-    status, _, body = served.ask("GET", "/labels/t-1/next", host="evil.example", cookie=cookie)
-    assert 421 == status
-    assert "ask" not in body
-
-
-def test_a_change_needs_the_sites_own_origin_and_the_sessions_form_token(served: Served) -> None:
-    cookie, form = served.sign_in("ann")
+def test_a_label_needs_the_sites_own_origin_and_the_sessions_form_token(served: Labelled, ann: str, bob: str) -> None:
     body = json.dumps({"item": "a", "word": "left"})
-    foreign = served.ask(
-        "POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form, origin="http://evil.example"
-    )
-    assert 403 == foreign[0]
-    assert 403 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token="guess")[0]
-    assert 403 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie)[0]
+    assert 403 == served.say(ann, "choice", body, origin="http://evil.example").status
+    for guess in ("", "guess", form(bob)):
+        assert 403 == served.say(ann, "choice", body, x_form_token=guess).status
     assert {} == served.book.labels()
-    assert 200 == served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form)[0]
+    assert 200 == served.say(ann, "choice", body).status
 
 
-def test_every_answer_tells_the_browser_to_run_and_keep_nothing(served: Served) -> None:
-    for path in ("/sign-in", "/labels/t-1", "/nowhere", "/static/label.js"):
-        headers = served.ask("GET", path)[1]
-        assert "default-src 'none'" in headers["content-security-policy"]
-        assert "unsafe" not in headers["content-security-policy"]
-        assert "no-store" == headers["cache-control"]
-        assert "nosniff" == headers["x-content-type-options"]
-
-
-def test_a_large_body_is_refused(served: Served) -> None:
-    assert 413 == served.ask("POST", "/sign-in", "token=" + "x" * (1 << 17))[0]
-
-
-def test_after_many_wrong_tokens_nobody_may_try_for_a_while() -> None:
-    clock = [0.0]
-    sessions = Sessions(lambda: clock[0])
-    token = sessions.invite(Person(name="ann", roles=frozenset({"labeller"})))
-    for _ in range(FAILURES_MAX):
-        assert sessions.sign_in("wrong") is None
-    may_try = sessions.patient
-    assert not may_try
-    clock[0] = 61.0
-    assert sessions.patient
-    session = sessions.sign_in(token)
-    assert sessions.of(session) is not None
-    clock[0] += SESSION_S_MAX
-    assert sessions.of(session) is None
-
-
-def test_signing_out_ends_the_session(served: Served) -> None:
-    cookie, _ = served.sign_in("ann")
-    assert 303 == served.ask("POST", "/sign-out", "", cookie=cookie)[0]
-    assert 401 == served.ask("GET", "/labels/t-1/next", cookie=cookie)[0]
-
-
-def test_a_person_sees_two_answers_and_not_whose_they_are(served: Served) -> None:
-    cookie, _ = served.sign_in("ann")
-    state = served.next(cookie)
+def test_a_person_sees_two_answers_and_not_whose_they_are(served: Labelled, ann: str) -> None:
+    state = served.next(ann)
     shown = state["pair"]
     assert isinstance(shown, dict)
     assert {"item", "slice", "request", "left", "right"} == set(shown)
     assert {"OLD " + HOSTILE, "NEW answer"} == {shown["left"], shown["right"]}
-    whole = json.dumps(state) + served.ask("GET", "/labels/t-1", cookie=cookie)[2]
+    whole = json.dumps(state) + served.site.ask("GET", "/labels/t-1", cookie=cookie(ann)).text
     for secret in ("incumbent", "candidate", "r-a"):
         assert secret not in whole
 
 
 @pytest.mark.parametrize(("word", "meant"), [("left", None), ("right", None), ("tie", "tie")])
-def test_a_choice_is_kept_as_the_arm_that_stood_there(served: Served, word: str, meant: str | None) -> None:
-    who = served.sign_in("ann")
-    assert 200 == served.choose(who, "a", word)[0]
+def test_a_choice_is_kept_as_the_arm_that_stood_there(served: Labelled, ann: str, word: str, meant: str | None) -> None:
+    assert 200 == served.choose(ann, "a", word)
     left = "candidate" if candidate_left(SAMPLE, "a", "ann") else "incumbent"
     right = "incumbent" if left == "candidate" else "candidate"
     assert (meant or {"left": left, "right": right}[word]) == served.book.labels()["a"]["ann"].word
 
 
-def test_two_people_get_the_overlap_and_share_the_rest(served: Served) -> None:
-    ann, bob = served.sign_in("ann"), served.sign_in("bob")
-    assert 200 == served.choose(ann, "a", "tie")[0]
-    assert 200 == served.choose(ann, "b", "tie")[0]
-    state = served.next(bob[0])
+def test_two_people_get_the_overlap_and_share_the_rest(served: Labelled, ann: str, bob: str) -> None:
+    assert 200 == served.choose(ann, "a", "tie")
+    assert 200 == served.choose(ann, "b", "tie")
+    state = served.next(bob)
     assert isinstance(state["pair"], dict)
     assert "b" == state["pair"]["item"]
-    assert 409 == served.choose(bob, "a", "tie")[0]
-    assert 200 == served.choose(bob, "b", "left")[0]
-    assert 200 == served.choose(bob, "c", "left")[0]
-    assert served.next(bob[0])["pair"] is None
-    assert served.next(ann[0])["pair"] is None
+    assert 409 == served.choose(bob, "a", "tie")
+    assert 200 == served.choose(bob, "b", "left")
+    assert 200 == served.choose(bob, "c", "left")
+    assert served.next(bob)["pair"] is None
+    assert served.next(ann)["pair"] is None
 
 
-def test_a_person_may_go_back_and_change_their_mind(served: Served) -> None:
-    who = served.sign_in("ann")
-    served.choose(who, "a", "tie")
-    state = json.loads(served.ask("POST", "/labels/t-1/back", "{}", cookie=who[0], x_form_token=who[1])[2])
+def test_a_person_may_go_back_and_change_their_mind(served: Labelled, ann: str) -> None:
+    served.choose(ann, "a", "tie")
+    state = json.loads(served.say(ann, "back", "{}").text)
     assert "a" == state["pair"]["item"]
-    served.choose(who, "a", "left")
+    served.choose(ann, "a", "left")
     assert "tie" != served.book.labels()["a"]["ann"].word
-    assert 1 == served.next(who[0])["done"]
+    assert 1 == served.next(ann)["done"]
 
 
 @pytest.mark.parametrize(
     "body", ['{"item": "a"}', '{"item": "a", "word": "candidate"}', "banana", '{"item": "z", "word": "tie"}']
 )
-def test_a_choice_that_is_none_is_refused(served: Served, body: str) -> None:
-    cookie, form = served.sign_in("ann")
-    assert served.ask("POST", "/labels/t-1/choice", body, cookie=cookie, x_form_token=form)[0] in (400, 409)
+def test_a_choice_that_is_none_is_refused(served: Labelled, ann: str, body: str) -> None:
+    assert served.say(ann, "choice", body).status in (400, 409)
     assert {} == served.book.labels()
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from tests.admin.board import Board, Somebody
+from tests.admin.board import Board, somebody
 from tests.exchanges.loop import Bench
 from tests.ledger.made import NOV_1_NS, PRICES, Books, table
 from tests.ramp.desk import store_in
@@ -97,7 +97,7 @@ def test_a_form_that_makes_no_sense_is_refused_in_words(
 
 
 def test_who_may_not_act_gets_no_form(board: Board) -> None:
-    board.person = Somebody(roles=("viewer",))
+    board.person = somebody("viewer")
     with TestClient(board.app()) as client:
         text = client.get("/routes/assistant").text
     board.sources.close()
@@ -194,7 +194,7 @@ def test_an_exchange_of_another_team_is_not_there(board: Board) -> None:
     identity = bench.request()  # of the team `support`
     bench.close()
     for teams, status in ((("support",), 200), (None, 200), (("search",), 404), ((), 404)):
-        board.person = Somebody(teams=teams)
+        board.person = somebody(teams=teams)
         with TestClient(board.app()) as client:
             assert status == client.get(f"/exchanges/{identity}").status_code
             found = client.get("/exchanges").text

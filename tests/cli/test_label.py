@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -29,29 +30,32 @@ def store(made: Store, tmp_path: Path) -> Store:
     return made.copy(tmp_path / "store")
 
 
+PASSWORD = "a password of five words"
+
+
 @contextmanager
 def pages(store: Store, *more: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """(port, tokens by name) of a running `label serve`."""
+    """(port, paths of one-time links by name) of a running `label serve`."""
     command = store.command("label", "serve", "--labels", "1000", *more)
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=store.environment(), text=True) as process:
         assert process.stdout is not None
-        port, tokens = 0, {}
+        port, links = 0, {}
         for line in process.stdout:
-            if found := re.search(r"at http://127\.0\.0\.1:(\d+)/", line):
+            if found := re.search(r"at http://127\.0\.0\.1:(\d+)/labels/t-", line):
                 port = int(found[1])
-            if found := re.fullmatch(r"token of (\w+) \(labeller\): (\S+)\n", line):
-                tokens[found[1]] = found[2]
+            if found := re.fullmatch(r"(\w+) \(labeller\) chooses a password, .*: http://[^/]+(/welcome/\S+)\n", line):
+                links[found[1]] = found[2]
             if line.startswith("Stop with"):
                 break
         try:
-            yield port, tokens
+            yield port, links
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            assert 0 == process.wait(60)
 
 
-def label_all(port: int, token: str) -> int:
-    """Label everything that one person is shown: whoever says banana is worse. Returns how many."""
+def label_all(port: int, link: str) -> int:
+    """Come in, and label everything that one person is shown: whoever says banana is worse. Returns how many."""
     origin = {"origin": f"http://127.0.0.1:{port}"}
     with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as line:
 
@@ -60,8 +64,9 @@ def label_all(port: int, token: str) -> int:
             answer = line.getresponse()
             return answer.getheader("set-cookie", ""), answer.read().decode()
 
-        form = {"content_type": "application/x-www-form-urlencoded"}
-        cookie = ask("POST", "/sign-in", f"token={token}", **form)[0].partition(";")[0]
+        chosen = urlencode({"password": PASSWORD, "again": PASSWORD})
+        welcome = ask("POST", link, chosen, content_type="application/x-www-form-urlencoded")
+        cookie = welcome[0].partition(";")[0]
         listed = ask("GET", "/labels", cookie=cookie)[1]
         found = re.search(r'href="(/labels/t-[0-9a-f]+)"', listed)
         assert found is not None
@@ -81,9 +86,9 @@ def label_all(port: int, token: str) -> int:
 def test_people_label_and_the_panel_is_corrected_by_them(store: Store, tmp_path: Path) -> None:
     judged_by(store, "quality")
     trial(store, "banana", "--margin", "0.2")
-    with pages(store, "--labeller", "ann", "--labeller", "bob") as (port, tokens):
-        first = label_all(port, tokens["ann"])
-        second = label_all(port, tokens["bob"])
+    with pages(store, "--labeller", "ann", "--labeller", "bob") as (port, links):
+        first = label_all(port, links["ann"])
+        second = label_all(port, links["bob"])
     assert first > 0
     shown = json.loads(store.run("label", "show", "--json"))
     assert {"ann": first, "bob": second} == {name: count for name, count in shown["people"].items() if count} | (

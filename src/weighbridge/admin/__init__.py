@@ -6,7 +6,7 @@
 - `people`: who asks; `keeper`: asking in their name; `passwords`: argon2id
 - `machines`: /metrics and /healthz; `render`: templates and static files
 - `listen`: holding an address; `process`: serving there
-- `pages`: the dashboard; `site`, `sessions`: the same pages for one command, with tokens printed where it was started
+- `pages`: the dashboard; `dashboard`: what its pages read from
 
 The keeper decides who somebody is and what they may; this room only carries secrets to it.
 """

@@ -29,10 +29,6 @@ class Person:
         """May they see what belongs to this team? What belongs to none is seen by those who see every team's."""
         return sees(self.teams, team)
 
-    @property
-    def is_known_to_the_keeper(self) -> bool:
-        return True
-
     def asks(self, request: Asked) -> As:
         """The call to the keeper in their name: it looks up itself who they are."""
         return As(credential=self.credential, request=request)

@@ -1,5 +1,6 @@
 """Listening: one address, no log of requests, an end on SIGTERM or Ctrl-C."""
 
+import signal
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -44,5 +45,16 @@ def server(app: ASGIApp) -> uvicorn.Server:
 
 
 def run(app: ASGIApp, sock: socket.socket) -> None:
-    """Serve until a signal says stop."""
-    server(app).run(sockets=[sock])
+    """Serve until SIGTERM or Ctrl-C, which ends whatever stands around it in order, too."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server(app).run(sockets=[sock])
+    except SystemExit:
+        pass  # the library drains, then raises the signal that it was ended by once more
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(0)

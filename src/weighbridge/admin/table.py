@@ -89,9 +89,11 @@ def _provider(loaded: Loaded, listening: socket.socket) -> Oidc | None:
     return Oidc(oidc, known, (own if url is None else url.rstrip("/")) + CALLBACK)
 
 
-def application(loaded: Loaded, listening: socket.socket, more: Iterable[OpenDoor] = ()) -> Starlette:
-    """more: open doors of whoever runs the process."""
-    board = board_of(loaded.file)
+def application(
+    loaded: Loaded, listening: socket.socket, more: Iterable[OpenDoor] = (), board: Dashboard | None = None
+) -> Starlette:
+    """more: open doors of whoever runs the process. board: what pages read from, where it is not made of the file."""
+    board = board_of(loaded.file) if board is None else board
     keeper, settings = Keeper(Layout(loaded.store_path)), loaded.config.admin
     entrance = Entrance(keeper, lambda: settings, _provider(loaded, listening))
     hosts = {*hosts_of(listening, str(listening.getsockname()[0])), *settings.hosts}

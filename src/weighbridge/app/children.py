@@ -90,11 +90,13 @@ def keeper(
     client_keys: ClientKeys = "all",
     quiet: bool = False,
     log_format: LogFormat = "text",
+    admin: str | None = None,
 ) -> Child:
-    """Start a keeper; `resume` and `for_command` are those of `keeper.main.Options`."""
+    """Start a keeper; `resume`, `for_command` and `admin` are those of `keeper.main.Options`."""
     arguments = ["-m", "weighbridge.app.keeper", "--config", config, "--client-keys", client_keys]
     arguments += ["--resume", str(resume)] if resume is not None else []
     arguments += ["--for-command"] if for_command else []
+    arguments += ["--admin", admin] if admin is not None else []
     arguments += ["--log-format", log_format]
     return spawn([*arguments, *(["--quiet"] if quiet else [])], "--parent-fd")
 

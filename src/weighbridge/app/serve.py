@@ -68,7 +68,9 @@ def _refuse_second(loaded: Loaded) -> None:
 
 
 async def _live(loaded: Loaded, listen: Reservation, admin: Reservation) -> None:
-    supervisor = Supervisor(Settings(loaded, listen, loaded.config.server.workers))
+    lacking = missing()
+    at = admin.listen if lacking is None else None
+    supervisor = Supervisor(Settings(loaded, listen, loaded.config.server.workers, admin=at))
     loop = asyncio.get_running_loop()
     starting = asyncio.create_task(supervisor.start())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,7 +88,6 @@ async def _live(loaded: Loaded, listen: Reservation, admin: Reservation) -> None
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    lacking = missing()
     pages = _Child(supervisor, loaded, admin) if lacking is None else _Pages(supervisor, admin, loop)
     for line in banner(
         loaded, Layout(loaded.store_path), listen.listen, f"{admin.host}:{pages.port}", ready.warnings, lacking

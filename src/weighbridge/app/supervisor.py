@@ -57,6 +57,8 @@ class Settings:
     quiet: bool = False
     plain: bool = False
     """No TLS on its address: it serves one command, on loopback."""
+    admin: str | None = None
+    """HOST:PORT of the dashboard; `None` where there is none."""
 
 
 @dataclass
@@ -129,6 +131,7 @@ class Supervisor:
             client_keys=settings.client_keys,
             quiet=settings.quiet,
             log_format=settings.loaded.config.server.log_format,
+            admin=settings.admin,
         )
 
     # --- traces -------------------------------------------------------------------------------------------------------

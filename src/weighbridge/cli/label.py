@@ -1,7 +1,6 @@
 """`weighbridge label serve | show | export`."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from weighbridge.admin.labels import Labelling
 from weighbridge.app import keeper_of
-from weighbridge.cli.dashboard import serve_dashboard
+from weighbridge.app.looking import can_sign_in
+from weighbridge.cli.dashboard import open_pages
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.config import Loaded, load
 from weighbridge.errors import ExitCode, UsageError, WeighbridgeError
+from weighbridge.records.people import Role
 from weighbridge.store.layout import Layout
 from weighbridge.trials.labelled import LabelledTrial, PairTexts, labelled_trial, sample_of
 from weighbridge.trials.labels import Agreement, Calibration, agreement, calibrate, pair_rows, to_label
@@ -54,34 +54,38 @@ def _trial(loaded: Loaded, name: str) -> LabelledTrial:
 def serve(
     trial: Trial = LATEST,
     labeller: Annotated[
-        list[str] | None, typer.Option("--labeller", metavar="NAME", help="Who will label; repeat for several.")
+        list[str] | None,
+        typer.Option("--labeller", metavar="NAME", help="Let this user in to label, made now if need be; repeat."),
     ] = None,
     labels: Annotated[
         int, typer.Option("--labels", metavar="N", min=1, help="About how many conversations to draw, all slices.")
     ] = 300,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where the pages are served; port 0 takes a free one.")
+        str,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where the pages are, if nothing serves; port 0 takes a free one."
+        ),
     ] = "127.0.0.1:0",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Serve a page on which people compare two answers without knowing whose they are.
 
-    Which pairs they see is drawn once per trial, with a known probability per slice, most dollars first. Each person
-    gets a token, printed here once. Stop with Ctrl-C; the next start goes on where this one ended.
+    Which pairs they see is drawn once per trial, with a known probability per slice, most dollars first. People sign in
+    as users of the store: who has no password yet gets a link to choose one, printed here once. Where `weighbridge
+    serve` runs, this says where its pages are; else it serves them until Ctrl-C, and goes on another day.
     """
-    names = labeller or ["labeller"]
+    names = labeller or []
     if len(set(names)) < len(names):
         raise UsageError(f"--labeller {names}: each name once; labels are counted by it")
     loaded = load(config)
-    found = _trial(loaded, trial)
-    log = TrialLog(loaded)
-    sample = sample_of(found, log, labels)
-    pairs = to_label(sample, found.evidence)
-    labelling = Labelling(sample, pairs, found.book, PairTexts(log, found.evidence.route, pairs), time.time_ns)
-    print(f"{len(pairs)} pairs of trial {found.plan.trial} are drawn.")
-    people = [(name, ("labeller",)) for name in names]
-    trial_path = f"/labels/{found.plan.trial}"
-    serve_dashboard(config, listen, people, first=trial_path, labelling=(found.plan.trial, labelling))
+    with keeper_of(loaded) as control:
+        if not names and not can_sign_in(control, "labeller"):
+            raise UsageError("nobody may label yet; `--labeller NAME` lets somebody in")
+        found = labelled_trial(control, Layout(loaded.store_path), trial)
+        pairs = to_label(sample_of(found, TrialLog(loaded), labels), found.evidence)
+        print(f"{len(pairs)} pairs of trial {found.plan.trial} are drawn.")
+        people: list[tuple[str, Role]] = [(name, "labeller") for name in names]
+        open_pages(loaded, control, listen, people, f"labels/{found.plan.trial}")
 
 
 @app.command()

@@ -113,6 +113,8 @@ class Options:
     for_command: bool = False
     """Publish nothing, and end in order when the command that started this keeper has."""
     client_keys: ClientKeys = "all"
+    admin: str | None = None
+    """HOST:PORT where `serve` has the dashboard, for commands that ask."""
 
 
 class Keeper:
@@ -510,6 +512,7 @@ class Keeper:
             listen=workers[0].listen if workers else None,
             local=workers[0].local if workers else None,
             clients=self._server.clients,
+            admin=self._options.admin,
         )
 
     def _reload(self) -> TableNumber:
@@ -645,6 +648,7 @@ def main(office: OfficeMaker, arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", type=Path, metavar="STORE", help="go on with the configuration accepted last")
     parser.add_argument("--for-command", action="store_true", help="publish no route table")
     parser.add_argument("--client-keys", choices=("all", "present"), default="all")
+    parser.add_argument("--admin", metavar="HOST:PORT", help="where the dashboard is, for commands that ask")
     parser.add_argument("--parent-fd", type=int, help="an inherited socket; the keeper ends when its other end does")
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
@@ -652,8 +656,9 @@ def main(office: OfficeMaker, arguments: list[str] | None = None) -> int:
     log_to_stderr(given.log_format, quiet=given.quiet)
     os.umask(0o077)  # everything in a store is its user's own
     parent = None if given.parent_fd is None else socket.socket(fileno=given.parent_fd)
+    options = Options(given.config, given.resume, given.for_command, given.client_keys, given.admin)
     try:
-        asyncio.run(_live(Options(given.config, given.resume, given.for_command, given.client_keys), parent, office))
+        asyncio.run(_live(options, parent, office))
     except WeighbridgeError as error:
         if parent is None:
             log.error("%s", error)

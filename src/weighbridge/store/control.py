@@ -79,6 +79,8 @@ class Pong(Message, frozen=True, kw_only=True, tag="pong"):
     """HOST:PORT for commands of this machine, where `listen` speaks TLS."""
     clients: int = 0
     """Open connections that are not workers, the asking one included."""
+    admin: str | None = None
+    """HOST:PORT of dashboard and admin API; `None` where nothing serves them."""
 
 
 class TableNumber(Message, frozen=True, kw_only=True, tag="table"):

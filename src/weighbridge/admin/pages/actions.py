@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from weighbridge.admin.pages import handlers
-from weighbridge.admin.pages.shell import Dashboard, Handler, Person
+from weighbridge.admin.pages.shell import Dashboard, Handler
+from weighbridge.admin.people import Person
 from weighbridge.errors import ControlError, UsageError, WeighbridgeError
 from weighbridge.ledger.limits import limit_of
 from weighbridge.records.evidence import Verdict
@@ -91,10 +92,8 @@ def _asked(board: Dashboard, action: RampAction, route: str, person: Person, for
         stage = next((one for one in STAGES if one == text(form, "up_to")), None)
         if stage is None:
             return f"{text(form, 'up_to')!r} is no stage; allowed are {', '.join(STAGES)}"
-        given = form.get("token", "")
-        token = given if isinstance(given, str) and given else None
         accepts = tuple(one[:60] for one in form.getlist("accept") if isinstance(one, str))
-        return RampAct(action=action, route=route, why=why, up_to=stage, accepts=accepts, token=token)
+        return RampAct(action=action, route=route, why=why, up_to=stage, accepts=accepts)
     return RampAct(action=action, route=route, why=why)
 
 

@@ -3,8 +3,8 @@
 import msgspec
 
 from weighbridge.admin.pages import words
-from weighbridge.admin.pages.shell import Person
 from weighbridge.admin.pages.sources import Sources
+from weighbridge.admin.people import Person
 from weighbridge.errors import ControlError, WeighbridgeError
 from weighbridge.exchanges.chain import ObjectEntry
 from weighbridge.ledger.limits import LimitChange

@@ -11,8 +11,9 @@ from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages import alertviews, auditview, budgetviews, exchangeviews, licenceviews, ramps, trialviews
 from weighbridge.admin.pages.live import live
 from weighbridge.admin.pages.overview import overview
-from weighbridge.admin.pages.shell import Dashboard, Person, fragment, nothing, page
+from weighbridge.admin.pages.shell import Dashboard, fragment, nothing, page
 from weighbridge.admin.pages.trialviews import TrialLine, TrialView
+from weighbridge.admin.people import Person
 from weighbridge.errors import WeighbridgeError
 from weighbridge.records.evidence import Pair
 from weighbridge.scan import words as scan_words
@@ -63,10 +64,7 @@ async def route(
     view = await run_in_threadpool(lambda: ramps.route_view(board.sources, name, board.sources.told()))
     if view is None:
         return nothing(request, person, "such route in the route table")
-    context = {
-        "view": view, "may_operate": person.may("operator"), "may_approve": person.may("approver"),
-        "needs_token": bool(board.sources.loaded.config.approver) and not person.is_known_to_the_keeper,
-    }  # fmt: skip
+    context = {"view": view, "may_operate": person.may("operator"), "may_approve": person.may("approver")}
     return page(
         request, person, "route.html.j2", f"Route {name}", context, said=said(request), problem=problem, status=status
     )  # fmt: skip

@@ -11,8 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from weighbridge.admin.labels import Labelling
 from weighbridge.admin.owned import Owned
-from weighbridge.admin.pages.shell import Dashboard, Person, nothing, page
+from weighbridge.admin.pages.shell import Dashboard, nothing, page
 from weighbridge.admin.pages.sources import Sources
+from weighbridge.admin.people import Person
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.records.evidence import Evidence
 from weighbridge.trials.labelbook import LabelBook
@@ -49,10 +50,6 @@ class Labellings:
         self._sources, self._wall_ns, self._labels = sources, wall_ns, labels
         self._open: dict[str, Labelling] = {}
         self._lock = threading.Lock()
-
-    def put(self, trial: str, labelling: Labelling) -> None:
-        with self._lock:
-            self._open[trial] = labelling
 
     def of(self, trial: str) -> Labelling:
         """Raises `WeighbridgeError` where there is no such trial or nothing of it can be labelled."""

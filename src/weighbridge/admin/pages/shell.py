@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import jinja2
 import msgspec
@@ -18,9 +18,8 @@ from weighbridge.admin.pages.charts import Unit
 from weighbridge.admin.pages.scanview import OwnScans
 from weighbridge.admin.pages.sources import Sources
 from weighbridge.admin.pages.trialviews import row_of
+from weighbridge.admin.people import Person
 from weighbridge.records.people import Role
-from weighbridge.store.control import Asked
-from weighbridge.store.lines import Message
 
 if TYPE_CHECKING:
     from weighbridge.admin.pages.labelling import Labellings
@@ -31,29 +30,6 @@ NAVIGATION = (
     ("/licences", "Licences"), ("/exchanges", "Exchanges"), ("/labels", "Labels"), ("/alerts", "Alerts"),
     ("/audit", "Audit"),
 )  # fmt: skip
-
-
-class Person(Protocol):
-    """Who asks, as the guard in front has found out."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def form_token(self) -> str: ...
-    @property
-    def teams(self) -> tuple[str, ...] | None:
-        """Whose things they see; `None`: everybody's."""
-
-    def may(self, role: Role) -> bool: ...
-
-    @property
-    def is_known_to_the_keeper(self) -> bool:
-        """Signed in with the keeper, so that nothing else has to prove who they are."""
-        ...
-
-    def asks(self, request: Asked) -> Message:
-        """The call to the keeper in their name."""
-        ...
 
 
 class Dashboard:
