@@ -45,12 +45,16 @@ def server(app: ASGIApp) -> uvicorn.Server:
 
 
 def run(app: ASGIApp, sock: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C, which ends whatever stands around it in order, too."""
+    """Serve until a signal says stop; the library raises that signal once more when it has drained."""
+    server(app).run(sockets=[sock])
+
+
+@contextmanager
+def ends_in_order() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end what is inside by `SystemExit`, so that whatever stands around it is put away, too."""
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server(app).run(sockets=[sock])
-    except SystemExit:
-        pass  # the library drains, then raises the signal that it was ended by once more
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

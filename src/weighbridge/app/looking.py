@@ -80,7 +80,7 @@ def pages_of(loaded: Loaded, control: ControlClient, listen: str) -> Iterator[Pa
 @contextmanager
 def _own(loaded: Loaded, listen: str) -> Iterator[Pages]:
     try:
-        from weighbridge.admin.process import listening, run  # here: the extra may be missing
+        from weighbridge.admin.process import ends_in_order, listening, run  # here: the extra may be missing
         from weighbridge.admin.table import application
     except ModuleNotFoundError as error:
         raise WeighbridgeError(
@@ -90,7 +90,7 @@ def _own(loaded: Loaded, listen: str) -> Iterator[Pages]:
     # The site's own address and the organisation's accounts lead to where `serve` is; here is neither.
     admin = msgspec.structs.replace(loaded.config.admin, url=None, oidc=None)
     config = msgspec.structs.replace(loaded.config, admin=admin)
-    with listening(host, port) as sock:
+    with ends_in_order(), listening(host, port) as sock:
         app = application(msgspec.structs.replace(loaded, config=config), sock)
 
         class Own(Pages):
