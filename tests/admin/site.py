@@ -45,7 +45,7 @@ class AdminSite:
         end = time.monotonic() + STARTED_S_MAX
         while not self.server.started:
             assert time.monotonic() < end
-            time.sleep(0.01)
+            self._thread.join(0.01)  # a sleep, also beside the browser's event loop
 
     def close(self) -> None:
         self.server.should_exit = True
