@@ -42,6 +42,9 @@ def both(tmp_path: Path, provider: FakeProvider) -> Iterator[Running]:
             shares=(Share(arm="open", basis_points=10_000),),
         ),
     ]
+    routes.append(
+        Route(name="moved", incumbent="claude", candidates=("open",), shares=(Share(arm="open", basis_points=10_000),))
+    )
     with Running(tmp_path, table("", endpoints=[endpoint(provider.url), claude], arms=arms, routes=routes)) as gateway:
         yield gateway
 
@@ -68,6 +71,41 @@ def test_embeddings_stay_with_the_incumbent_whatever_the_shares(both: Running) -
     moved = asked(both, "/v1/chat/completions", {**MESSAGE, "model": "split"})
     stayed = asked(both, "/v1/embeddings", {"model": "split", "input": "a"})
     assert ("open", "closed") == (moved.headers["x-weighbridge-arm"], stayed.headers["x-weighbridge-arm"])
+
+
+SEARCHES = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/messages", SEARCHES), ("/v1/messages/count_tokens", {}), ("/v1/messages", {})]
+)
+def test_a_moved_share_turns_nobody_away_what_the_candidate_cannot_be_asked_stays_with_the_incumbent(
+    both: Running, provider: FakeProvider, path: str, more: dict[str, object]
+) -> None:
+    body = {**MESSAGE, "model": "moved", **more}
+    if path.endswith("count_tokens"):
+        del body["max_tokens"]
+    answer = asked(both, path, body)
+    stays = bool(more) or path.endswith("count_tokens")
+    told = answer.headers["x-weighbridge-arm"], answer.headers["x-weighbridge-fallback"]
+    assert (200, ("claude", "yes") if stays else ("open", "no")) == (answer.status, told)
+    assert [path if stays else "/v1/chat/completions"] == [seen.path for seen in provider.seen]
+    (attempt,) = [row for row in both.frames() if isinstance(row, Attempted)]
+    assert (told[0], stays) == (attempt.arm, attempt.fallback)
+    counted = ("weighbridge_other_attempts_total", {"failure": "not_carried", "fallback": "yes"}, 1)
+    assert stays == (counted in both.on_loop(both.gateway.samples))
+
+
+def test_what_the_incumbent_cannot_be_asked_either_is_refused(both: Running, provider: FakeProvider) -> None:
+    answer = asked(both, "/v1/messages", {**MESSAGE, "model": "split", **SEARCHES})
+    assert (400, "not_carried") == (answer.status, answer.headers["x-weighbridge-error"])
+    assert "not_carried" == answer.error["code"]
+    assert [] == provider.seen
+
+
+def test_a_trial_is_not_answered_by_the_incumbent_in_the_candidates_place(both: Running) -> None:
+    answer = replay(both, token(arm="open"), json.dumps({**MESSAGE, **SEARCHES}).encode(), path="/v1/messages")
+    assert (400, "not_carried") == (answer.status, answer.headers["x-weighbridge-error"])
 
 
 def test_a_fallback_in_another_dialect_answers_in_the_clients(both: Running, provider: FakeProvider) -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,11 @@ from weighbridge.cli import root
 from weighbridge.config import load
 from weighbridge.records.evidence import Evidence, Verdict
 from weighbridge.upstream import Client
+from weighbridge.wire.conversation import Dialect
+from weighbridge.wire.dialects import PATHS
 
 SECRET = "live-test-key"
+NOTHING: Mapping[str, Any] = {}
 TASKS = ("sum", "date")
 
 CONFIG = """
@@ -114,12 +117,19 @@ class Models(FakeProvider):
         script: Script,
         spoken: Spoken = "openai",
     ) -> bool:
-        prompt = request["messages"][-1]["content"]
+        prompt = prompt_of(request)
         self.calls[request["model"], prompt] += 1
         return await super()._answer(reader, writer, request, self.rule(request["model"], prompt), spoken)
 
     def asked(self, model: str) -> int:
         return sum(count for (name, _), count in self.calls.items() if name == model)
+
+
+def prompt_of(request: dict[str, Any]) -> str:
+    """What the user said last, in whichever dialect."""
+    turns = request.get("messages", request.get("input"))
+    said = turns if isinstance(turns, str) else turns[-1]["content"]
+    return str(said if isinstance(said, str) else said[-1]["text"])
 
 
 @dataclass
@@ -164,15 +174,20 @@ class Store:
 
 
 @contextmanager
-def live_store(folder: Path, requests: int, text: str = CONFIG) -> Iterator[Store]:
-    """Traffic of two slices, every third request streamed, sent through a gateway; gold imported."""
+def live_store(
+    folder: Path, requests: int, text: str = CONFIG, dialect: Dialect = "openai", more: Mapping[str, Any] = NOTHING
+) -> Iterator[Store]:
+    """Traffic of two slices, every third request streamed, sent through a gateway; gold imported.
+
+    more: fields of every request.
+    """
     os.environ["LIVE_TEST_KEY"] = SECRET
     with Models() as provider:
         store = Store(folder, provider)
         folder.mkdir(parents=True, exist_ok=True)
         store.config.write_text(text.format(url=provider.url))
         with gateway_of(load(store.config)) as gateway:
-            asyncio.run(send_traffic(gateway.base_url, range(requests)))
+            asyncio.run(send_traffic(gateway.base_url, range(requests), dialect, more))
         lines = [json.dumps({"prompt": prompt(number), "answer": f"# {gold(number)}"}) for number in range(requests)]
         (folder / "gold.jsonl").write_text("\n".join(lines))
         store.run("gold", "import", str(folder / "gold.jsonl"))
@@ -183,11 +198,19 @@ def prompt(number: int) -> str:
     return f"{TASKS[number % 2]}: what is 7 times {number}"
 
 
-async def send_traffic(base_url: str, numbers: range) -> None:
+def request_of(number: int, dialect: Dialect) -> dict[str, Any]:
+    turns = [{"role": "user", "content": prompt(number)}]
+    named, limit = ("input", "max_output_tokens") if dialect == "openai-responses" else ("messages", "max_tokens")
+    return {"model": "assistant", named: turns, limit: 40}
+
+
+async def send_traffic(
+    base_url: str, numbers: range, dialect: Dialect = "openai", more: Mapping[str, Any] = NOTHING
+) -> None:
     async with Client(base_url) as client:
 
         async def one(number: int) -> None:
-            body = {"model": "assistant", "messages": [{"role": "user", "content": prompt(number)}], "max_tokens": 40}
+            body = {**request_of(number, dialect), **more}
             if number % 3 == 0:
                 body["stream"] = True
             headers = [
@@ -195,7 +218,7 @@ async def send_traffic(base_url: str, numbers: range) -> None:
                 (b"authorization", b"Bearer " + SECRET.encode()),
                 (b"x-weighbridge-tag", f"task={TASKS[number % 2]}".encode()),
             ]
-            reply = await client.post("/chat/completions", headers, json.dumps(body).encode(), 30.0)
+            reply = await client.post(PATHS[dialect], headers, json.dumps(body).encode(), 30.0)
             assert reply.status == 200, reply.body
 
         await asyncio.gather(*(one(number) for number in numbers))

@@ -30,6 +30,28 @@ def test_a_host_that_says_the_model_will_not_answer_is_a_refusal(code: str) -> N
     assert read(reply(400, code)) == NoAnswer("refusal")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"object": "error", "message": "This model\'s maximum context length is 8192 tokens.", "code": 400}',
+        b'{"error": {"message": "This model\'s maximum context length is 8192 tokens.", "type": "BadRequestError"}}',
+        b'{"error": {"code": 400, "message": "too large", "type": "exceed_context_size_error", "n_ctx": 4096}}',
+        b'{"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8"}}',
+        b'{"type": "error", "error": {"type": "invalid_request_error", "message": "x", "code": "content_filter"}}',
+    ],
+)
+def test_a_prompt_that_the_model_cannot_read_whole_is_its_own_no_however_its_host_says_so(body: bytes) -> None:
+    assert NoAnswer("refusal") == read(Sent(status=400, body=body, exchange="e"))
+
+
+def test_an_error_of_the_gateway_is_known_by_its_header_in_every_dialect() -> None:
+    body = b'{"type": "error", "error": {"type": "permission_error", "message": "no money"}}'
+    said = read(Sent(status=403, body=body, exchange="e", error="trial_budget_exhausted"))
+    assert isinstance(said, Broke)
+    assert "trial_budget_exhausted" == said.code
+    assert NoAnswer("refusal") == read(Sent(status=400, body=body, exchange=None, error="not_carried"))
+
+
 @pytest.mark.parametrize("status", [429, 503, 529])
 def test_a_busy_host_is_asked_again_when_it_says_so(status: int) -> None:
     reading = read(reply(status, retry_after="7"))

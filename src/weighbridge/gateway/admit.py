@@ -5,7 +5,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from weighbridge.gateway.attempts import Tries
+from weighbridge.gateway.attempts import Tries, tries_of
 from weighbridge.gateway.doors import Door, own_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.idempotency import KEY_CHARS_MAX, token_of
@@ -192,7 +192,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
 ) -> Exchange | Refusal:
     """Let a request in. An exchange comes with its `held` frame appended; the caller of this calls `begin()`."""
     log, lanes, trial, door = gateway.log, gateway.lanes, caller.trial, caller.door
-    purpose = caller.purpose
+    purpose, instead = caller.purpose, False
     if log.state == "full":
         return gateway.log_refusal()
     try:
@@ -216,7 +216,16 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
         slice_name = caller.slices.get(way) or caller.slice_in(way, request)
         if lane.escalation is not None and lane.escalation.straight(request, slice_name):
             lane = lane.escalation.then
-        call = outgoing(lane, door, request, caller.own)
+        try:
+            call = outgoing(lane, door, request, caller.own)
+        except BadRequest as error:
+            if error.code != "not_carried" or trial is not None or lane.arm == way.incumbent.arm:
+                raise
+            # A share that was moved turns nobody away: what the other arm cannot be asked stays with the incumbent.
+            lane, purpose, instead = way.incumbent, "user", True
+            if lane.escalation is not None and lane.escalation.straight(request, slice_name):
+                lane = lane.escalation.then
+            call = outgoing(lane, door, request, caller.own)
     except BadRequest as error:
         return Refusal(status=400, code=error.code, message=str(error), param=error.param)
     held = bound = bound_of(lane, door, call.body, request)
@@ -250,6 +259,9 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
             exchange.tries = Tries(lane, bound, request, caller.own)
     elif lane.escalation is not None and door.moves:
         exchange.tries = Tries(lane, bound, request, caller.own)
+    if instead:
+        tries_of(exchange).instead = True
+        gateway.meter.again("not_carried", fallback=True)
     if caller.idempotency is not None:
         asked = b"%b\0%b" % (exchange.door.path, body)
         exchange.claim = gateway.claim(exchange, caller.key_name, caller.idempotency, asked)

@@ -47,8 +47,8 @@ class Tries:
     """What an exchange remembers once it may take, or has taken, another way than straight to its lane."""
 
     __slots__ = (
-        "asked", "at", "bound", "chain", "closed", "entered", "full", "made", "own", "probe", "request", "slots",
-        "spent",
+        "asked", "at", "bound", "chain", "closed", "entered", "full", "instead", "made", "own", "probe", "request",
+        "slots", "spent",
     )  # fmt: skip
 
     def __init__(self, lane: "Lane", bound: int | None, request: ChatRequest | None, own: bytes = b"") -> None:
@@ -71,13 +71,15 @@ class Tries:
         """Header lines of the client's that go along where the endpoint speaks its dialect."""
         self.full: frozenset[int] = frozenset()
         """Places of the chain where there was no room."""
+        self.instead = False
+        """Already the first lane stands in for another arm, which cannot be asked this (`gateway.admit`)."""
         self.entered = self.probe = False
         """`probe`: its endpoint's circuit let it through, and hears of its end."""
         self.slots: Slots[Exchange] | None = None
 
     def is_fallback(self, lane: "Lane") -> bool:
         """Whether another arm stands in for the chosen one."""
-        return self.at != 0 and lane.arm != self.chain[0].arm
+        return self.instead or (self.at != 0 and lane.arm != self.chain[0].arm)
 
 
 class Failed(NamedTuple):

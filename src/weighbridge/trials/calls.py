@@ -1,6 +1,7 @@
 """One replay: send the captured request, read what came back. What counts as an answer, a retry or a failure."""
 
 import random
+import re
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from time import time
@@ -17,13 +18,21 @@ BACKOFF_S_MAX = 60.0
 AGAIN_STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
 THROTTLED_STATUSES = frozenset((429, 503, 529))
 TIMEOUT_STATUSES = frozenset((408, 504, 524))
+NOT_CARRIED = "not_carried"
+"""The gateway's word: the dialect of the arm's endpoint has no place for what is asked."""
 # Error codes by which a host says that the model will not or cannot answer this request.
 REFUSAL_CODES = frozenset(
     (
         "content_filter", "content_policy_violation", "responsible_ai_policy_violation", "context_length_exceeded",
         "string_above_max_length", "max_tokens_exceeded", "request_too_large", "unsupported_image", "image_parse_error",
+        "exceed_context_size_error", NOT_CARRIED,
     )
 )  # fmt: skip
+_TOO_LONG = re.compile(
+    r"maximum context length|exceeds the available context size|prompt is too long|context (?:window|length) exceeded",
+    re.IGNORECASE,
+)
+"""How hosts that have no code for it (vLLM, llama.cpp, Anthropic) say that a prompt is longer than the model reads."""
 FINAL_CODES = frozenset(("insufficient_quota", "upstream_auth", "upstream_redirect"))
 """Of errors that a later try meets again, whatever their status."""
 
@@ -37,6 +46,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """The replay's own exchange id."""
     cost_nanousd: int | None = None
     retry_after: str | None = None
+    error: str | None = None
+    """The code of an error of the gateway's own: not every dialect has a place for one in its body."""
 
 
 Send = Callable[[Item], Awaitable[Sent]]
@@ -96,6 +107,8 @@ class _Error(msgspec.Struct):
 
 class _ErrorBody(msgspec.Struct):
     error: _Error | str | None = None
+    message: str | None = None
+    """Beside no `error`: vLLM's older form."""
 
 
 def read(sent: Sent) -> Reading:
@@ -107,8 +120,9 @@ def read(sent: Sent) -> Reading:
             return Again(reason=str(error))
         return NoAnswer("refusal") if answer.refusal and not answer.text else Answered(answer)
     code, message = _said(sent.body)
+    code = sent.error or code
     reason = f"HTTP {sent.status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
-    if code in REFUSAL_CODES and sent.status in (400, 403, 413, 422):
+    if sent.status in (400, 403, 413, 422) and (code in REFUSAL_CODES or _TOO_LONG.search(message)):
         return NoAnswer("refusal")
     if sent.status in AGAIN_STATUSES and code not in FINAL_CODES:
         return Again(
@@ -123,13 +137,14 @@ def read(sent: Sent) -> Reading:
 def _said(body: bytes) -> tuple[str | None, str]:
     """Code and first line of an error in OpenAI's shape; providers put prompts into messages, so it is kept short."""
     try:
-        error = msgspec.json.decode(body, type=_ErrorBody).error
+        said = msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None, ""
+    error = said.error
     if isinstance(error, str):
         return None, _line(error)
     if error is None:
-        return None, ""
+        return None, _line(said.message or "")
     code = error.code if isinstance(error.code, str) else None
     return code or error.type, _line(error.message or "")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from weighbridge.records.trial import ITEM_HEADER, TOKEN_HEADER, TrialPurpose
 from weighbridge.store.control import ControlClient, IssueToken, TokenText
-from weighbridge.trials.calls import BodyGone, Lost, NotSent, Sent
+from weighbridge.trials.calls import NOT_CARRIED, BodyGone, Lost, NotSent, Sent
 from weighbridge.trials.frame import Item
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.money import Purse
@@ -18,6 +18,7 @@ from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import PATHS
 
 TAG_HEADER = b"x-weighbridge-tag"
+ERROR_HEADER = b"x-weighbridge-error"
 TOKEN_S = 6 * 3600
 TOKEN_RENEW_S = TOKEN_S - 1800
 
@@ -69,15 +70,18 @@ class GatewaySend:
     ) -> Sent:
         """One request under the token. `key` is how the log names it: the item, or a judge's question about it."""
         reply = await self._post(key, body, tags, dialect)
-        if reply.status == 403 and b"invalid_trial_token" in reply.body and self._renew_due(after_s=1.0):
+        if _text(reply, ERROR_HEADER) == "invalid_trial_token" and self._renew_due(after_s=1.0):
             # It ran out while this replay waited its turn, or the keeper has a new key.
             reply = await self._post(key, body, tags, dialect)
+        error = _text(reply, ERROR_HEADER)
         return Sent(
             status=reply.status,
             body=reply.body,
-            exchange=_text(reply, b"x-weighbridge-id"),
+            # What no dialect of the arm has a place for is refused before it is an exchange: the log has no row of it.
+            exchange=None if error == NOT_CARRIED else _text(reply, b"x-weighbridge-id"),
             cost_nanousd=_cost(reply),
             retry_after=_text(reply, b"retry-after"),
+            error=error,
         )
 
     async def _post(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...], dialect: Dialect) -> Reply:

@@ -100,7 +100,11 @@ def write_failure(dialect: Dialect, failure: Failure) -> bytes:
     """The body of an error answer."""
     openai, anthropic, _ = _TYPES[failure.kind]
     if dialect == "anthropic":
-        body: dict[str, object] = {"type": "error", "error": {"type": anthropic, "message": failure.message}}
+        error = {"type": anthropic, "message": failure.message}
+        # Its errors have a type and a message; what says more than the type is added, not dropped.
+        said = {"code": failure.code, "param": failure.param}
+        error |= {name: value for name, value in said.items() if value is not None and value != str(failure.status)}
+        body: dict[str, object] = {"type": "error", "error": error}
         if failure.request_id is not None:
             body["request_id"] = failure.request_id
         return encode(body)
