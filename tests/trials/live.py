@@ -127,7 +127,7 @@ class Models(FakeProvider):
 
 def prompt_of(request: dict[str, Any]) -> str:
     """What the user said last, in whichever dialect."""
-    turns = request.get("messages", request.get("input"))
+    turns = request["messages"] if "messages" in request else request["input"]
     said = turns if isinstance(turns, str) else turns[-1]["content"]
     return str(said if isinstance(said, str) else said[-1]["text"])
 
