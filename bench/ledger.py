@@ -12,6 +12,7 @@ import os
 import platform
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ USAGE_RAW = b'{"prompt_tokens":312,"completion_tokens":64,"total_tokens":376}'
 ROUNDS = 5
 HELD = 1_200_000
 COST = 900_000
+IN_FLIGHT = 64
+"""Requests that are under way at once, in the log that is recovered."""
 
 
 class Row(msgspec.Struct):
@@ -192,9 +195,15 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int) -> tuple[float, float]:
     for segment in range(-(-exchanges // per_segment)):
         with open(layout.segment(owner, segment + 1), "wb") as file:
             file.write(header(FRAMES_MAGIC))
-            for number in range(segment * per_segment, min(exchanges, (segment + 1) * per_segment)):
-                rows = frames(owner, number, leases)
-                file.write(b"".join(frame(encode(row)) for row in rows[: 2 if number >= exchanges - 10 else 4]))
+            first, last = segment * per_segment, min(exchanges, (segment + 1) * per_segment)
+            waiting: deque[tuple[Held, Attempted, Posted, Finished]] = deque()
+            for number in range(first, last + IN_FLIGHT):
+                if number < last:
+                    begun = frames(owner, number, leases)
+                    waiting.append(begun)
+                    file.write(b"".join(frame(encode(row)) for row in begun[:2]))
+                if number - first >= IN_FLIGHT - 1 and waiting and number - IN_FLIGHT + 1 < exchanges - 10:
+                    file.write(b"".join(frame(encode(row)) for row in waiting.popleft()[2:]))
             file.write(bytes(4096))
     start, busy = time.perf_counter(), time.process_time()
     projector = Projector(layout, store, "bench")

@@ -59,13 +59,17 @@ class WorkerLog:
     def roll(self) -> None:
         """Close the segment in use, go on in a new one."""
         if self._segment:
-            self.add(raw=closed_frame(self._frames))
-            os.truncate(self._path, self._end)
+            self.close()
         self._segment += 1
         self._frames = 0
         self._path = self._layout.segment(self.owner, self._segment)
         self._end = 16
         self._path.write_bytes(header(FRAMES_MAGIC) + bytes(1 << 16))
+
+    def close(self) -> None:
+        """Write the frame that ends a segment; whoever wrote it is still there."""
+        self.add(raw=closed_frame(self._frames))
+        os.truncate(self._path, self._end)
 
     def add(self, frames: Sequence[Frame] = (), raw: bytes = b"") -> None:
         data = b"".join(frame(msgspec.msgpack.encode(one)) for one in frames) + raw

@@ -1,17 +1,24 @@
 """The ledger says what the log says: once, whatever crashes, and at the upper bound where nobody knows."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.ledger.logs import OWNER, T0, WorkerLog, attempted, finished, held, posted, whole
+from weighbridge.exchanges import framing
 from weighbridge.exchanges.chain import Chain, signing_key
 from weighbridge.exchanges.seal import seal_all
 from weighbridge.ledger import projection
-from weighbridge.ledger.leasing import give
+from weighbridge.ledger.leasing import give as given_leases
 from weighbridge.ledger.projection import Projector
+from weighbridge.ledger.reading import Batch, Reading
 from weighbridge.records.budget import Budget
+from weighbridge.records.frames import Frame, Told
 from weighbridge.store.funds import Ask, Want
 from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore, WindowRow
@@ -37,8 +44,8 @@ def store(layout: Layout) -> Iterator[LedgerStore]:
 def leased(store: LedgerStore, nanousd: int = 1_000, owner: str = OWNER) -> int:
     want = Want("support", "", BUDGET.span, "month", "UTC", BUDGET.limit_nanousd, 0, 0)
     with store.sql.transaction():
-        (given,) = give(store, owner, "local", [Ask((want,), nanousd, 1)], T0)
-    return given.grants[0].lease
+        (made,) = given_leases(store, owner, "local", [Ask((want,), nanousd, 1)], T0)
+    return made.grants[0].lease
 
 
 def projected(layout: Layout, store: LedgerStore, projector: Projector | None = None) -> Projector:
@@ -171,6 +178,86 @@ def test_a_log_that_is_damaged_keeps_its_leases_out(layout: Layout, store: Ledge
     assert [OWNER] == list(projector.damaged)
     assert store.lease(lease) is not None
     assert window(store).used_nanousd >= 1_000
+
+
+def test_a_worker_that_closed_its_log_in_order_has_said_all_whenever_that_is_read(
+    layout: Layout, store: LedgerStore
+) -> None:
+    lease, log = leased(store, 1_000), WorkerLog(layout)
+    log.add(whole(1, (lease,), 42))
+    log.close()
+    projector = projected(layout, store)  # its last requests and the closing frame in one reading, the process still up
+    log.die()
+    projected(layout, store, projector)
+    projected(layout, store)
+    assert {} == projector.damaged
+    assert [] == store.leases()
+    assert (42, 42) == (window(store).used_nanousd, window(store).posted_nanousd)
+
+
+def test_an_outcome_that_is_told_before_the_request_has_ended_charges_nothing(
+    layout: Layout, store: LedgerStore
+) -> None:
+    lease, log = leased(store), WorkerLog(layout)
+    told = Told(f"{OWNER}-1", T0, "app", "assistant", "0" * 16, "all", "arm", "resolved", 1.0)
+    log.add([held(1, (lease,)), attempted(1), told])
+    projected(layout, store)
+    log.add([posted(1, 30), finished(1, 30)])
+    projected(layout, store)
+    row = store.lease(lease)
+    assert row is not None
+    assert (30, 1) == (row.posted_nanousd, row.requests)
+
+
+@given(st.data())
+def test_however_requests_overlap_and_readings_are_cut_the_sums_are_those_of_each(
+    data: st.DataObject,
+) -> None:
+    """Costs known and unknown, above what was held, several attempts, parts of arms, budgets by name, held anew."""
+    leases = ((1, 2, 3), (1, 4), (5, "support"))
+    costs, ends, lives = st.one_of(st.none(), st.integers(0, 300)), [], []
+    for number in range(data.draw(st.integers(1, 12))):
+        names = data.draw(st.sampled_from(leases))
+        attempts = data.draw(st.lists(st.tuples(costs, st.one_of(st.none(), st.integers(100, 200))), max_size=3))
+        known = [cost for cost, _ in attempts if cost is not None]
+        cost = sum(known) if attempts and len(known) == len(attempts) else None
+        frames: list[Frame] = [held(number, names, 100)]
+        limit = 100
+        for count, (one, more) in enumerate(attempts, 1):
+            frames += [attempted(number, count, more=more), posted(number, one, count)]
+            limit = limit if more is None else more
+        parts = ((4, 7),) if cost is not None and 4 in names else ()
+        frames.append(msgspec.structs.replace(finished(number, cost), parts=parts))
+        lives.append(iter(frames))
+        for name in names:
+            whole = max(limit, sum(known)) if cost is None else cost
+            charged = dict(parts).get(name, whole) if isinstance(name, int) else whole
+            ends.append((name, charged, charged if cost is None else 0))
+    order = []
+    while lives:
+        life = data.draw(st.sampled_from(lives))
+        next_frame = next(life, None)
+        if next_frame is None:
+            lives.remove(life)
+        else:
+            order.append(framing.frame(msgspec.msgpack.encode(next_frame)))
+    log, reading, at = b"".join(order), Reading(OWNER, 1, 16), 0
+    found: Counter[int | str] = Counter()
+    bounds: Counter[int | str] = Counter()
+    while at < len(log):
+        batch = Batch(OWNER, 1, 16)
+        at += reading.take(log[at:], batch, data.draw(st.integers(1, 20)))
+        reading.cut(batch, at)
+        for lease, sums in batch.leases.items():
+            found[lease] += sums.posted
+            bounds[lease] += sums.bound
+        for budget, _, sums in batch.named:
+            found[budget] += sums.posted
+            bounds[budget] += sums.bound
+    assert {} == reading.open
+    for account in {name for name, _, _ in ends}:
+        assert sum(charged for name, charged, _ in ends if name == account) == found[account]
+        assert sum(bound for name, _, bound in ends if name == account) == bounds[account]
 
 
 def test_what_was_let_through_without_a_lease_is_booked_by_its_name(layout: Layout, store: LedgerStore) -> None:

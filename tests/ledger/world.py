@@ -216,7 +216,8 @@ class World:
                 charged = worker.ends.pop(id(request))
                 assert request.hold is not None
                 for lease in request.hold.names:
-                    if isinstance(lease, int) and self.store.post(lease, Sums(posted=charged, requests=1)):
+                    if isinstance(lease, int):
+                        self.store.post({lease: Sums(posted=charged, requests=1)})
                         leasing.close_if_read(self.store, lease)
 
     def tick(self, ns: int) -> None:

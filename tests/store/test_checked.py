@@ -28,7 +28,7 @@ def ledger(path: Path, windows: int = 200) -> LedgerStore:
             store.open_window(f"budget-{number % 7}", f"user:{number}", "day UTC", number, number + 1, 10**9)
             window = store.window_at(f"budget-{number % 7}", f"user:{number}", "day UTC", number)
             assert window is not None
-            store.post(store.new_lease(window.id, "0" * 16, "here"), Sums(posted=number, requests=1))
+            store.post({store.new_lease(window.id, "0" * 16, "here"): Sums(posted=number, requests=1)})
     with store.sql.transaction():
         for row in store.leases()[: windows // 2]:
             store.close_lease(row)

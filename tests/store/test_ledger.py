@@ -150,7 +150,7 @@ def test_a_lease_that_was_given_back_is_closed_when_the_log_has_shown_all_of_it(
         release(store, "w1", [(grant.lease, 300)])
     assert 300 == used(store)
     with store.sql.transaction():
-        assert store.post(grant.lease, Sums(posted=300, requests=1))
+        store.post({grant.lease: Sums(posted=300, requests=1)})
         release(store, "w1", [(grant.lease, 300)])  # said again after a broken connection
     (window,) = store.windows()
     assert (None, 300, 300, 1) == (
@@ -161,7 +161,7 @@ def test_a_lease_that_was_given_back_is_closed_when_the_log_has_shown_all_of_it(
 def test_a_dead_worker_frees_what_it_did_not_spend(store: LedgerStore) -> None:
     (grant,) = ask(store, 1_000).grants
     with store.sql.transaction():
-        store.post(grant.lease, Sums(posted=250, bound=100, requests=2, orphans=1))
+        store.post({grant.lease: Sums(posted=250, bound=100, requests=2, orphans=1)})
         resolve(store, "w1")
     (window,) = store.windows()
     assert (250, 250, 100, 2, 1) == (

@@ -8,200 +8,40 @@ A worker that is gone, and whose log is read to its end, has no more to say: wha
 bound, marked as that, and the rest of its leases is free again. Nothing else ever frees them.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from itertools import groupby
-from typing import Protocol, cast
-
-import msgspec
 
 from weighbridge.exchanges.chain import Chain
-from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, PREFIX_BYTES, Corrupt, Scan, check_header
+from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header, header
 from weighbridge.exchanges.segments import Segment, View, look
-from weighbridge.ledger.leasing import close_if_read, resolve
-from weighbridge.ledger.life import bound
+from weighbridge.ledger.leasing import resolve
+from weighbridge.ledger.reading import Batch, Open, Reading, ended_in
 from weighbridge.ledger.windows import window_of
 from weighbridge.records.budget import SUBJECT_MARK, Budget
-from weighbridge.records.frames import Attempted, Finished, Held, Posted
 from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore, OpenHold, Sums
 
-FRAMES_PER_BATCH = 40_000
+FRAMES_PER_BATCH = 100_000
 """About a quarter of a second of reading; leases are granted between two batches."""
-REMEMBERED = 1 << 16
-"""Requests that have ended lately: a write that was repeated in a new segment says so again."""
+PIECE_BYTES = 1 << 20
 SINCE_NS = 3600 * 1_000_000_000
 """Logs that were sealed so long before the ledger was first used are not read."""
 OVER = -1
 """In place of a segment number: everything of this worker is read and booked."""
 
-ARRAY_16 = 0xDC
-"""How MessagePack begins an array of 16 to 65,535 elements: of all frames, `held` alone has so many."""
-_HELD, _ATTEMPTED, _POSTED, _FINISHED = 1, 2, 3, 4
+
+_HEADER = header(FRAMES_MAGIC)
 
 
-class _HeldMoney(Protocol):
-    id: str
-    time_ns: int
-    held_nanousd: int | None
-    leases: tuple[int | str, ...]
-
-
-class _FinishedMoney(Protocol):
-    id: str
-    cost_nanousd: int | None
-    charged_nanousd: int | None
-    parts: tuple[tuple[int | str, int], ...]
-
-
-def _only(frame: type[msgspec.Struct], tag: int, *wanted: str) -> type[msgspec.Struct]:
-    """A record of the same layout that leaves every field but the wanted ones as bytes: half the time to decode."""
-    fields: list[tuple[str, object, object] | tuple[str, object]] = []
-    for field in msgspec.structs.fields(frame):
-        kind = field.type if field.name in wanted else msgspec.Raw
-        if field.default is msgspec.NODEFAULT:
-            fields.append((field.name, kind))
-        else:
-            fields.append((field.name, kind, field.default if field.name in wanted else msgspec.Raw(b"\xc0")))
-    return msgspec.defstruct(f"{frame.__name__}Money", fields, array_like=True, tag=tag, gc=False)
-
-
-_held = cast(
-    Callable[[memoryview], _HeldMoney],
-    msgspec.msgpack.Decoder(_only(Held, _HELD, "id", "time_ns", "held_nanousd", "leases")).decode,
-)
-_finished = cast(
-    Callable[[memoryview], _FinishedMoney],
-    msgspec.msgpack.Decoder(_only(Finished, _FINISHED, "id", "cost_nanousd", "charged_nanousd", "parts")).decode,
-)
-_attempted = msgspec.msgpack.Decoder(Attempted).decode
-_posted = msgspec.msgpack.Decoder(Posted).decode
-
-
-class Open:
-    """A request that has begun: what is held of which leases, and the frames of its attempts, undecoded."""
-
-    __slots__ = ("held", "leases", "posted", "rest", "stored", "time_ns")
-
-    def __init__(self, time_ns: int, held: int | None, leases: tuple[int | str, ...], posted: int = 0) -> None:
-        self.time_ns, self.held, self.leases, self.posted = time_ns, held, leases, posted
-        self.rest: list[memoryview] = []
-        self.stored = False
-
-    def read_rest(self) -> None:
-        """What is held by now, and what was posted."""
-        for payload in self.rest:
-            if payload[1] == _ATTEMPTED:
-                more = _attempted(payload).held_nanousd
-                self.held = self.held if more is None else more
-            else:
-                self.posted += _posted(payload).cost_nanousd or 0
-        self.rest.clear()
-
-
-class Batch:
-    """What a piece of one worker's log adds to the ledger."""
-
-    def __init__(self, owner: str, segment: int, at: int) -> None:
-        self.owner, self.segment, self.at = owner, segment, at
-        self.frames = 0
-        self.leases: dict[int, Sums] = {}
-        self.named: list[tuple[str, int, Sums]] = []
-        """Charges to budgets without a lease: name, when the request began, what."""
-        self.open: dict[str, Open] = {}
-        self.ended: list[str] = []
-        """Requests that were stored as open, and are not any more."""
-        self.orphans: dict[str, int] = {}
-        self.over = False
-
-    def charge(
-        self, one: Open, whole: int, *, exact: bool, orphan: bool = False, parts: tuple[tuple[int | str, int], ...] = ()
-    ) -> None:
-        """`parts`: leases that are charged something else than the whole."""
-        excess, charged = 0, whole
-        if one.held is not None and charged > one.held:
-            one.read_rest()
-            excess = max(0, charged - one.held)
-        own = dict(parts) if parts else None
-        for lease in one.leases:
-            if own is not None:
-                charged = own.get(lease, whole)
-                excess = 0 if one.held is None else max(0, charged - one.held)
-            if isinstance(lease, str):
-                sums = Sums()
-                self.named.append((lease, one.time_ns, sums))
-            else:
-                found = self.leases.get(lease)
-                sums = self.leases[lease] = Sums() if found is None else found
-            sums.posted += charged
-            sums.requests += 1
-            sums.excess += excess
-            if not exact:
-                sums.bound += charged
-            if orphan:
-                sums.orphans += 1
-
-
-class Reading:
-    """Where the projection stands in one worker's log, and the requests that are open there."""
-
-    def __init__(self, owner: str, segment: int, at: int) -> None:
-        self.owner, self.segment, self.at = owner, segment, at
-        self.open: dict[str, Open] = {}
-        self.ended: dict[str, None] = {}
-        self.remembers = segment == 0 or at == 0
-        """Whether `ended` knows of what was read by an earlier process too."""
-
-    def end(self, exchange: str) -> None:
-        self.ended[exchange] = None
-        if len(self.ended) > REMEMBERED:
-            for old in list(self.ended)[: REMEMBERED // 2]:
-                del self.ended[old]
-
-    def take(self, payload: memoryview, batch: Batch) -> None:
-        """One frame."""
-        batch.frames += 1
-        tag = payload[3] if payload[0] == ARRAY_16 else payload[1]
-        if tag == _HELD:
-            held = _held(payload)
-            if held.leases and held.id not in self.open and held.id not in self.ended:
-                self.open[held.id] = Open(held.time_ns, held.held_nanousd, held.leases)
-        elif tag == _FINISHED:
-            done = _finished(payload)
-            one = self.open.pop(done.id, None)
-            if one is None:
-                return
-            self.end(done.id)
-            if one.stored:
-                batch.ended.append(done.id)
-            if done.cost_nanousd is not None:
-                batch.charge(one, done.cost_nanousd, exact=True, parts=done.parts)
-            else:
-                one.read_rest()
-                charged = bound(one.held, one.posted) if done.charged_nanousd is None else done.charged_nanousd
-                batch.charge(one, charged, exact=False)
-        else:
-            one = self.open.get(_identity(payload))
-            if one is not None:
-                one.rest.append(payload)
-
-    def expire(self, batch: Batch) -> None:
-        """The worker is gone: nobody will say any more what these requests cost."""
-        for exchange, one in self.open.items():
-            one.read_rest()
-            booked = bound(one.held, one.posted)
-            batch.charge(one, booked, exact=False, orphan=True)
-            batch.orphans[exchange] = booked
-            if one.stored:
-                batch.ended.append(exchange)
-        self.open = {}
-
-
-def _identity(payload: memoryview) -> str:
-    """The id of an `attempted` or `posted` frame: a short string right behind the tag."""
-    length = payload[2] - 0xA0
-    if not 0 <= length <= 31:
-        return ""
-    return str(payload[3 : 3 + length], "ascii")
+def _reader(segment: Segment, growing: bool) -> Callable[[int, int | None], bytes]:
+    """Reads so many bytes from an offset on, or all; what is open in pieces, so that it passes through the caches."""
+    if segment.sealed is None:
+        return lambda at, size: (
+            segment.read_from(at, growing=growing) if size is None else os.pread(segment.fd, size, at)
+        )
+    raw = segment.read()
+    return lambda at, size: raw[at : None if size is None else at + size]
 
 
 class Projector:
@@ -238,7 +78,7 @@ class Projector:
                 reading = self._readings[owner] = Reading(owner, segment, at)
                 for hold in self._store.open_holds(owner):
                     one = Open(hold.time_ns, hold.held_nanousd, hold.leases, hold.posted_nanousd)
-                    one.stored = True
+                    one.stored, one.changed = True, False
                     reading.open[hold.exchange] = one
 
     def batches(self) -> Iterator[Batch]:
@@ -283,31 +123,39 @@ class Projector:
 
     def _of_segment(self, reading: Reading, segment: Segment, live: bool) -> Generator[Batch, None, bool]:
         """Whether it is read to the end that its writer left."""
-        base = reading.at if segment.number == reading.segment else 0
-        data = segment.read_from(base, growing=live and segment.sealed is None)
-        if base == 0 and not check_header(data, FRAMES_MAGIC, segment.path):
-            return not live  # a segment that never got its header holds nothing
-        scan = Scan(data, HEADER_BYTES if base == 0 else 0, None)
-        batch = Batch(reading.owner, segment.number, 0)
-        for offset, payload in scan:
-            reading.take(payload, batch)
+        growing = live and segment.sealed is None
+        read = _reader(segment, growing)
+        at = reading.at if segment.number == reading.segment else 0
+        if at == 0:
+            if read(0, HEADER_BYTES) != _HEADER and not check_header(read(0, None), FRAMES_MAGIC, segment.path):
+                return not live  # a segment that never got its header holds nothing
+            at = HEADER_BYTES
+        batch = Batch(reading.owner, segment.number, at)
+        piece: int | None = PIECE_BYTES
+        while True:
+            data = read(at, piece)
+            done = reading.take(data, batch, FRAMES_PER_BATCH - batch.frames)
+            at += done
             if batch.frames >= FRAMES_PER_BATCH:
-                yield self._cut(reading, batch, base + offset + PREFIX_BYTES + len(payload))
-                batch = Batch(reading.owner, segment.number, 0)
+                yield reading.cut(batch, at)
+                batch = Batch(reading.owner, segment.number, at)
+            if done:
+                piece = PIECE_BYTES
+            elif piece is None:
+                break
+            else:
+                piece = None  # the end, or a frame of more than a piece
         if batch.frames:
-            yield self._cut(reading, batch, base + scan.end)
-        if scan.damage is None:
+            yield reading.cut(batch, at)
+        # A segment's closing frame is not read: it is to be there still when it is looked for again.
+        end = Scan(data, 0, None)
+        for _ in end:
+            pass
+        if end.damage is None:
             return True
-        if live and segment.sealed is None:
+        if growing:
             return False  # a write that is under way looks like damage until it is done
-        raise Corrupt(segment.path, base + scan.damage[0], scan.damage[1])
-
-    def _cut(self, reading: Reading, batch: Batch, at: int) -> Batch:
-        reading.segment, reading.at, batch.at = batch.segment, at, at
-        for one in reading.open.values():
-            one.read_rest()
-        batch.open = dict(reading.open)
-        return batch
+        raise Corrupt(segment.path, at + end.damage[0], end.damage[1])
 
     def _remember(self, reading: Reading, segments: list[Segment]) -> None:
         """After a restart: which requests have ended in what was read before, as far as a repeated write may reach."""
@@ -320,8 +168,9 @@ class Projector:
                 for offset, payload in Scan(data):
                     if segment.number == reading.segment and offset >= reading.at:
                         break
-                    if payload[0] != ARRAY_16 and payload[1] == _FINISHED:
-                        reading.end(_finished(payload).id)
+                    exchange = ended_in(payload)
+                    if exchange is not None:
+                        reading.end(exchange)
 
     def lost(self) -> dict[str, str]:
         """Workers that are gone and have leases, but whose log cannot be read to its end, and why. In a transaction."""
@@ -343,20 +192,24 @@ class Projector:
     def store(self, batch: Batch, now_ns: int) -> None:
         """Make a batch lasting. In a transaction."""
         store = self._store
-        for lease, sums in batch.leases.items():
-            if store.post(lease, sums):
-                close_if_read(store, lease)
+        if batch.leases:
+            store.post(batch.leases)
+            for row in store.leases_read(batch.owner):
+                store.close_lease(row)
         for name, time_ns, sums in batch.named:
             self._charge_by_name(name, time_ns, sums)
-        for exchange in batch.ended:
-            store.drop_open_hold(exchange)
-        for exchange, one in batch.open.items():
-            store.put_open_hold(
+        if batch.ended:
+            store.drop_open_holds(batch.ended)
+        changed = {exchange: one for exchange, one in batch.open.items() if one.changed}
+        if changed:
+            store.put_open_holds(
                 OpenHold(exchange, batch.owner, self._site, one.time_ns, one.held, one.posted, one.leases)
+                for exchange, one in changed.items()
             )
-            one.stored = True
-        for exchange, booked in batch.orphans.items():
-            store.put_orphan(exchange, batch.owner, booked, now_ns)
+            for one in changed.values():
+                one.stored, one.changed = True, False
+        if batch.orphans:
+            store.put_orphans(batch.owner, batch.orphans, now_ns)
         store.set_projected(self._site, batch.owner, batch.segment, batch.at)
         if batch.over:
             resolve(store, batch.owner)

@@ -19,15 +19,14 @@ def write_off(store: LedgerStore, site: str, worker: str, now_ns: int) -> tuple[
     before = {row.id: row for row in store.leases_of(worker)}
     for hold in store.open_holds(worker):
         booked = bound(hold.held_nanousd, hold.posted_nanousd)
-        for lease in hold.leases:
-            if isinstance(lease, int):
-                store.post(lease, Sums(posted=booked, bound=booked, requests=1, orphans=1))
-        store.put_orphan(hold.exchange, worker, booked, now_ns)
-        store.drop_open_hold(hold.exchange)
+        charged = Sums(posted=booked, bound=booked, requests=1, orphans=1)
+        store.post({lease: charged for lease in hold.leases if isinstance(lease, int)})
+        store.put_orphans(worker, {hold.exchange: booked}, now_ns)
+        store.drop_open_holds((hold.exchange,))
     rows = []
     for row in store.leases_of(worker):
         rest = max(0, row.granted_nanousd - row.posted_nanousd)
-        store.post(row.id, Sums(posted=rest, bound=rest))
+        store.post({row.id: Sums(posted=rest, bound=rest)})
         whole = store.lease(row.id)
         window = store.window(row.window_id)
         if whole is None or window is None:

@@ -6,6 +6,8 @@
 - ids come from one counter that starts anew, higher, after a restore: a lease of before a restore names no row
 """
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from weighbridge.errors import StoreError
@@ -328,16 +330,24 @@ class LedgerStore:
         )
         return {str(row[0]) for row in found}
 
-    def post(self, lease: int, sums: "Sums") -> bool:
-        """Add what the log says. False where there is no such lease (any more)."""
-        return bool(
-            self.sql.run(
-                "UPDATE lease SET posted_nanousd = posted_nanousd + ?, bound_nanousd = bound_nanousd + ?, "
-                "requests = requests + ?, orphans = orphans + ?, excess_nanousd = excess_nanousd + ? "
-                "WHERE id = ? RETURNING id",
-                sums.posted, sums.bound, sums.requests, sums.orphans, sums.excess, lease,
-            )
-        )  # fmt: skip
+    def post(self, charges: Mapping[int, "Sums"]) -> None:
+        """Add what the log says to leases, by id; one that is not there (any more) is charged nothing."""
+        self.sql.run_many(
+            "UPDATE lease SET posted_nanousd = posted_nanousd + ?, bound_nanousd = bound_nanousd + ?, "
+            "requests = requests + ?, orphans = orphans + ?, excess_nanousd = excess_nanousd + ? WHERE id = ?",
+            [
+                (sums.posted, sums.bound, sums.requests, sums.orphans, sums.excess, lease)
+                for lease, sums in charges.items()
+            ],
+        )
+
+    def leases_read(self, owner: str) -> list[LeaseRow]:
+        """Leases that a worker gave back, and whose spending the projection has seen all of."""
+        found = self.sql.run(
+            f"SELECT {_LEASE} FROM lease WHERE owner = ? AND released_nanousd = posted_nanousd ORDER BY id",  # noqa: S608 (names of ours)
+            owner,
+        )
+        return [_lease(row) for row in found]
 
     def close_lease(self, row: LeaseRow) -> None:
         """Everything of its worker is read: what was spent stays used, the rest is free again, and the row is gone."""
@@ -382,24 +392,28 @@ class LedgerStore:
             for row in found
         ]  # fmt: skip
 
-    def put_open_hold(self, hold: OpenHold) -> None:
-        self.sql.run(
+    def put_open_holds(self, holds: Iterable[OpenHold]) -> None:
+        self.sql.run_many(
             "INSERT INTO open_hold(exchange, owner, site, time_ns, held_nanousd, posted_nanousd, leases) "
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT(exchange) DO UPDATE SET "
             "held_nanousd = excluded.held_nanousd, posted_nanousd = excluded.posted_nanousd",
-            hold.exchange, hold.owner, hold.site, hold.time_ns, hold.held_nanousd, hold.posted_nanousd,
-            msgspec.json.encode(hold.leases).decode(),
+            [
+                (hold.exchange, hold.owner, hold.site, hold.time_ns, hold.held_nanousd, hold.posted_nanousd,
+                 msgspec.json.encode(hold.leases).decode())
+                for hold in holds
+            ],
         )  # fmt: skip
 
-    def drop_open_hold(self, exchange: str) -> None:
-        self.sql.run("DELETE FROM open_hold WHERE exchange = ?", exchange)
+    def drop_open_holds(self, exchanges: Iterable[str]) -> None:
+        self.sql.run_many("DELETE FROM open_hold WHERE exchange = ?", [(exchange,) for exchange in exchanges])
 
-    def put_orphan(self, exchange: str, owner: str, booked_nanousd: int, now_ns: int) -> None:
-        self.sql.run(
+    def put_orphans(self, owner: str, booked_nanousd: Mapping[str, int], now_ns: int) -> None:
+        """By exchange."""
+        self.sql.run_many(
             "INSERT INTO orphan(exchange, owner, booked_nanousd, resolved_ns) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
-            exchange, owner, booked_nanousd, now_ns,
-        )  # fmt: skip
+            [(exchange, owner, booked, now_ns) for exchange, booked in booked_nanousd.items()],
+        )
 
     def orphans(self) -> dict[str, int]:
         """What each request whose worker died was booked at, its upper bound."""

@@ -7,7 +7,7 @@ sites to call back what lies idle with their workers; if it is lost, a request i
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ class PostgresSql:
     def __init__(self, url: str, site: str) -> None:
         self._url, self._site = url, site
         self._db: psycopg.Connection[Row] | None = None
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, bytes] = {}
         self.place = "PostgreSQL"
         self._connection()
 
@@ -90,12 +90,19 @@ class PostgresSql:
             raise StoreError(f"the ledger in {self.place} cannot be {what}: {first_line(error)}") from error
 
     def run(self, statement: str, *values: SqlValue) -> list[Row]:
+        with self._told("used"):
+            cursor = self._connection().execute(self._text(statement), values or None)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def run_many(self, statement: str, rows: Iterable[Row]) -> None:
+        with self._told("used"), self._connection().cursor() as cursor:
+            cursor.executemany(self._text(statement), rows)  # the driver sends them without waiting for each answer
+
+    def _text(self, statement: str) -> bytes:
         text = self._texts.get(statement)
         if text is None:
-            text = self._texts[statement] = statement.replace("?", "%s").replace("INTEGER", "BIGINT")
-        with self._told("used"):
-            cursor = self._connection().execute(text.encode(), values or None)
-            return cursor.fetchall() if cursor.description is not None else []
+            text = self._texts[statement] = statement.replace("?", "%s").replace("INTEGER", "BIGINT").encode()
+        return text
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

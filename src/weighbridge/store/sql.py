@@ -6,7 +6,7 @@ advisory lock first. So nothing has to be said about isolation, no two of them c
 database is right in the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,10 @@ class Sql(Protocol):
 
     def run(self, statement: str, *values: SqlValue) -> list[Row]:
         """Run one statement and return its rows."""
+        ...
+
+    def run_many(self, statement: str, rows: Iterable[Row]) -> None:
+        """Run one statement for each row of values, in few trips to the database."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -91,6 +95,10 @@ class SqliteSql:
         with self._told("used"):
             rows: list[Row] = self._db.execute(statement, values).fetchall()
             return rows
+
+    def run_many(self, statement: str, rows: Iterable[Row]) -> None:
+        with self._told("used"):
+            self._db.executemany(statement, rows).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
