@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from weighbridge.errors import StoreError
 from weighbridge.keeper.bank import Bank
-from weighbridge.ledger.projection import Batch, Projector
+from weighbridge.ledger.projection import Projector
+from weighbridge.ledger.reading import Batch
 from weighbridge.records.budget import Budget
 from weighbridge.store.layout import Layout
 
