@@ -100,6 +100,21 @@ def test_json_stays_json(before: str, secret: str, after: str) -> None:
     assert {"model", "messages"} == set(json.loads(cleaned))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"run": "{B36}", "key": "-----BEGIN RSA PRIVATE KEY-----"}}',  # JSON in JSON: the quote after it is escaped
+        json.dumps(f'{{"run": "{B36}", "key": "-----BEGIN RSA PRIVATE KEY-----"}}'),
+        "a line\npm_" + "a1" * 18,
+        "a return\rk_live_" + "a1" * 12,
+    ],
+)
+def test_an_escape_is_never_cut_in_two(text: str) -> None:
+    cleaned, _ = redact(SECRETS, body(text))
+    assert cleaned is not None
+    assert {"model", "messages"} == set(json.loads(cleaned))
+
+
 HOSTILE = {
     "spaces after a secret": (b"sk-" + b"a" * 24 + b" key", b" "),
     "values without names": (b"", b"a=" * 8 + b" "),

@@ -6,29 +6,26 @@ decide how the rest is cut into pieces.
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
+from tests.fuzz.answers import ENVELOPE, usage_block, whole
+from tests.fuzz.cutting import pieces
+from tests.fuzz.kept import config, redaction
+from tests.fuzz.provider_side import provider
 from tests.gateway.running import chat, request_bytes
 from tests.gateway.side import Side
 from weighbridge.gateway.client import Client
 from weighbridge.wire import openai
-from weighbridge.wire.conversation import Envelope, Target
-from weighbridge.wire.dialects import DIALECTS, StreamTranslator, read_request, write_request
+from weighbridge.wire.conversation import Dialect, Target
+from weighbridge.wire.dialects import DIALECTS, StreamTranslator, read_request, surface, write_request
+from weighbridge.wire.dialects.following import StreamFollower
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import EventHold, without_usage
 
 BUFFER: Final = 1024
 """An event that is longer passes through a hold in parts."""
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """Up to four cuts, at places that the first four bytes name; the rest is what is cut."""
-    places, rest = data[:4], data[4:]
-    cuts = sorted({0, len(rest), *(place * len(rest) // 256 for place in places)})
-    return [rest[start:end] for start, end in pairwise(cuts)]
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
@@ -58,21 +55,34 @@ def http_after_a_request(data: bytes) -> None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def chat_body(data: bytes) -> None:
-    """Any body: refused as bad, or what goes out is what came in, but for the declared edits."""
-    try:
+def passed_body(data: bytes) -> None:
+    """Any body at an endpoint of its own dialect: refused as bad, or what goes out is what came in, but for the
+    declared edits."""
+    for dialect in DIALECTS:
+        try:
+            sent, edits = _edited(dialect, data)
+        except BadRequest:
+            continue
+        before, after = msgspec.json.decode(data), msgspec.json.decode(sent)
+        changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+        assert changed <= set(edits), (changed, edits)
+        assert "other" == after["model"]
+
+
+def _edited(dialect: Dialect, data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """What a gateway reads of a request on the way, and what it sends."""
+    if dialect == "openai":
         request = openai.parse_request(data)
         openai.first_user_of(request)
-        sent, edits = openai.edited(request, "other", b'"other"', None)
-    except BadRequest:
-        return
-    before, after = msgspec.json.decode(data), msgspec.json.decode(sent)
-    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    assert changed <= set(edits), (changed, edits)
-    assert "other" == after["model"]
+        openai.tools_of(request), openai.response_schema(request)
+        return openai.edited(request, "other", b'"other"', None)
+    request = surface.parse_request(dialect, data)
+    surface.first_user_of(dialect, request)
+    surface.tools_of(request), surface.response_schema(dialect, request)
+    return surface.edited(dialect, request, "other", b'"other"', None)
 
 
-def messages_body(data: bytes) -> None:
+def translated_body(data: bytes) -> None:
     """Any body in any dialect: read and written for each other dialect, or refused as bad."""
     for dialect in DIALECTS:
         try:
@@ -99,46 +109,52 @@ def _held(parts: list[bytes]) -> Iterator[bytes]:
     yield hold.flush()
 
 
-def event_stream(data: bytes) -> None:
-    """Any stream in any pieces comes out as it came in, and whole events stay whole."""
+def passed_stream(data: bytes) -> None:
+    """Any stream in any pieces comes out as it came in, whole events stay whole, and what is read of it does not depend
+    on the pieces."""
     parts = pieces(data)
-    whole = b"".join(parts)
-    assert whole == b"".join(_held(parts))
+    whole_stream = b"".join(parts)
+    assert whole_stream == b"".join(_held(parts))
     hold = EventHold(BUFFER)
     for part in parts:
         _, events = hold.feed(part)
         assert not events or events.endswith((b"\n\n", b"\n\r\n")), events
-
-
-def without_our_usage(data: bytes) -> None:
-    """Taking our usage out of whole events does not depend on how they came."""
-    whole = b"".join(pieces(data))
-    at_once = without_usage(whole)
+    at_once = without_usage(whole_stream)
     assert at_once == without_usage(at_once), "taken out twice is another stream"
-    assert len(at_once) <= len(whole)
+    assert len(at_once) <= len(whole_stream)
+    for dialect in DIALECTS[1:]:
+        cut, uncut = StreamFollower(dialect), StreamFollower(dialect)
+        assert whole_stream == b"".join([*map(cut.feed, parts), cut.end()])
+        assert whole_stream == uncut.feed(whole_stream) + uncut.end()
+        assert cut.facts() == uncut.facts()
 
 
 def translated_stream(data: bytes) -> None:
-    """Any stream of a provider, translated for a client of each other dialect: whole events."""
+    """Any stream of a provider, translated for a client of each other dialect: whole events, the same in any pieces."""
     asked = read_request("openai", chat(stream=True))
     parts = pieces(data)
-    for provider in DIALECTS:
+    for upstream in DIALECTS:
         for client in DIALECTS:
-            if provider == client:
+            if upstream == client:
                 continue
-            stream = StreamTranslator(provider, client, asked, ENVELOPE)
-            written = b"".join([*map(stream.feed, parts), stream.end()])
+            cut, uncut = (StreamTranslator(upstream, client, asked, ENVELOPE) for _ in range(2))
+            written = b"".join([*map(cut.feed, parts), cut.end()])
             assert not written or written.endswith(b"\n\n"), "a client needs whole events"
+            assert written == uncut.feed(b"".join(parts)) + uncut.end()
+            assert cut.facts() == uncut.facts()
+            assert cut.over
 
-
-ENVELOPE = Envelope(id="wb-1", created_s=0)
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "http": http,
     "http_after_a_request": http_after_a_request,
-    "chat_body": chat_body,
-    "messages_body": messages_body,
-    "event_stream": event_stream,
-    "without_our_usage": without_our_usage,
+    "provider": provider,
+    "passed_body": passed_body,
+    "translated_body": translated_body,
+    "passed_stream": passed_stream,
     "translated_stream": translated_stream,
+    "whole_answer": whole,
+    "usage_block": usage_block,
+    "redaction": redaction,
+    "config": config,
 }

@@ -219,6 +219,8 @@ CODINGS = [
         (Script(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"), "upstream_error"),
         (Script(raw=b"HTTP/1.1 200 OK\r\nx: 1\n y\r\n\r\n"), "upstream_error"),
         (Script(raw=b"HTTP/1.1 99 Low\r\n\r\n"), "upstream_error"),
+        (Script(raw=b"HTTP/1.1 0 None\r\nContent-Length: 2\r\n\r\n{}"), "upstream_error"),
+        (Script(raw=b"HTTP/1.1 709 High\r\nContent-Length: 2\r\n\r\n{}"), "upstream_error"),
         (Script(raw=b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"), "upstream_error"),
         (Script(raw=b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), "upstream_error"),
         *((Script(raw=in_coding(coding)), "upstream_error") for coding in CODINGS),
@@ -321,11 +323,15 @@ class ServerThread:
         self._thread.join(10)
 
 
-def test_the_204_of_a_provider_has_no_body_and_no_length(gateway: Running, provider: FakeProvider) -> None:
-    provider.answers["model-a"] = Script(raw=b"HTTP/1.1 204 No Content\r\n\r\n")
-    answer = call(gateway.port, chat())
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_204_of_a_provider_has_no_body_and_no_framing(
+    gateway: Running, provider: FakeProvider, stream: bool
+) -> None:
+    head = b"HTTP/1.1 204 No Content\r\ncontent-type: text/event-stream\r\n\r\n"
+    provider.answers["model-a"] = Script(raw=head)
+    answer = call(gateway.port, chat(stream=stream))
     assert 204 == answer.status
-    assert "content-length" not in answer.headers
+    assert not {"content-length", "transfer-encoding"} & set(answer.headers)
 
 
 def test_an_answer_over_the_limit_is_a_502(tmp_path: Path, provider: FakeProvider) -> None:

@@ -44,7 +44,8 @@ _HARMLESS = frozenset(
 )
 """Long runs that stand in nearly every body of this dialect."""
 
-# A token begins where no letter, digit, `_` or `-` stands before it, or right after a JSON escape such as `\n`.
+# A token begins where no letter, digit, `_` or `-` stands before it, or right after a JSON escape such as `\n`. Those
+# that begin with a letter which is an escape itself (`n`, `r`) do not begin within one.
 _LEFT = rb"(?:(?<![A-Za-z0-9_\-])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
 
 _PREFIXED: tuple[tuple[str, bytes], ...] = (
@@ -56,8 +57,8 @@ _PREFIXED: tuple[tuple[str, bytes], ...] = (
     ("slack_token", rb"xox[abeoprs]-[A-Za-z0-9\-]{11,}"),
     ("google_key", rb"AIza[A-Za-z0-9_\-]{35}"),
     ("google_token", rb"ya29\.[A-Za-z0-9_\-]{20,}"),
-    ("stripe_key", rb"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}"),
-    ("npm_token", rb"npm_[A-Za-z0-9]{36}"),
+    ("stripe_key", rb"(?:sk|(?<!\\)rk)_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}"),
+    ("npm_token", rb"(?<!\\)npm_[A-Za-z0-9]{36}"),
     ("pypi_token", rb"pypi-[A-Za-z0-9_\-]{50,}"),
     ("hf_token", rb"hf_[A-Za-z0-9]{30,}"),
     ("sendgrid_key", rb"SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}"),
@@ -91,6 +92,7 @@ _NAMED_VALUE = re.compile(
 )
 _NAMED_BYTES_MAX = 32
 
+_BACKSLASH = 0x5C
 _KEY_BEGIN = b"-----BEGIN "
 _KEY_HEAD = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -197,6 +199,9 @@ def _private_keys(body: bytes) -> Iterator[_Span]:
         if last < head.end():
             last = _found(body, b"-----END", head.end())
         end = min(quote, last)
+        if end == quote:
+            while body[end - 1] == _BACKSLASH:
+                end -= 1  # the quote is one of a string within the string: its backslashes belong to it
         tail = _KEY_END.match(body, last) if last < quote else None
         if tail is not None:
             end = tail.end()

@@ -192,7 +192,7 @@ class Relay(asyncio.Protocol):
             exchange.upstream_status = self.status
             if self._refused_head(head, end):
                 return False
-            if exchange.streams and 200 <= self.status < 300:
+            if exchange.streams and 200 <= self.status < 300 and self.status != 204:  # which has no body to stream
                 passing = exchange.door.asked == "other" and not self.complete
                 if passing or _EVENT_STREAM.search(head, 0, end + 2):
                     if exchange.race is None:
@@ -232,6 +232,8 @@ class Relay(asyncio.Protocol):
         elif status in (401, 403):
             # Passed on, it would read as if the client's key were wrong; and some hosts repeat the key that they got.
             self.fail("upstream_error", NOT_LET_IN % status, code="upstream_auth")
+        elif not 200 <= status < 600:
+            self.fail("upstream_error", f"the status of its answer is {status}, which HTTP does not have")
         else:
             return False
         return True
