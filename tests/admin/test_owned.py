@@ -61,7 +61,7 @@ def test_what_is_their_own_is_there(site: AdminSite, red: str, blue: str) -> Non
 
 
 def test_what_tells_of_every_team_is_for_who_sees_every_team(site: AdminSite, red: str) -> None:
-    for path in ("/audit", "/alerts", "/api/v1/alerts"):
+    for path in ("/audit", "/alerts", "/people", "/api/v1/alerts", "/api/v1/users", "/api/v1/audit"):
         assert look(site, red, path).status in (403, 404), path
 
 

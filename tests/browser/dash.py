@@ -49,7 +49,7 @@ class Dash:
             "trial-judged": f"/trials/{self.demo.judged}", "budgets": "/budgets", "budget": "/budgets/support",
             "scan": "/scan", "licences": "/licences", "exchanges": "/exchanges?route=letters&purpose=user",
             "labels": "/labels", "label": f"/labels/{self.demo.judged}", "alerts": "/alerts",
-            "runbook": "/alerts/disk-full", "audit": "/audit",
+            "runbook": "/alerts/disk-full", "audit": "/audit", "people": "/people", "account": "/account",
         }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from weighbridge.admin.account import account_doors
 from weighbridge.admin.api.changes import Changes
 from weighbridge.admin.api.openapi import openapi
 from weighbridge.admin.api.people import PeopleCalls
@@ -20,7 +19,7 @@ from weighbridge.admin.entrance import Entrance
 from weighbridge.admin.keeper import Keeper
 from weighbridge.admin.oidc import CALLBACK, Oidc
 from weighbridge.admin.owned import Owned
-from weighbridge.admin.pages.shell import Dashboard, PageDoor, nothing
+from weighbridge.admin.pages.shell import Dashboard, PageDoor, is_about_all, nothing
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.people import Person
 from weighbridge.admin.process import hosts_of
@@ -32,7 +31,7 @@ from weighbridge.store.layout import Layout
 def doors(keeper: Keeper, board: Dashboard) -> tuple[Door, ...]:
     """Every door for people who are known."""
     api = api_doors(keeper, board)
-    return (*account_doors(keeper), *(_page(door, board) for door in PAGES), *api, _description(openapi(api)))
+    return (*(_page(door, board) for door in PAGES), *api, _description(openapi(api)))
 
 
 def api_doors(keeper: Keeper, board: Dashboard) -> tuple[Door, ...]:
@@ -51,13 +50,9 @@ def _description(body: bytes) -> Door:
     return Door(method="GET", path="/api/v1/openapi.json", role=None, handler=handler)
 
 
-ABOUT_ALL = ("/audit", "/alerts", "/alerts/{alert}")
-"""Pages that tell of every team's things at once."""
-
-
 def _is_theirs(board: Dashboard, door: PageDoor, request: Request, person: Person) -> bool:
     """Is what the address names theirs to see? Lists leave out by themselves what is not."""
-    if door.path in ABOUT_ALL:
+    if is_about_all(door.path):
         return False
     owned, named = Owned(board.sources, person.teams), request.path_params
     checks = {"route": owned.route, "budget": owned.budget, "trial": owned.trial}

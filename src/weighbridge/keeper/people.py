@@ -156,7 +156,7 @@ class People:
             case CreateApiToken() | RevokeApiToken():
                 return _token_row(self._token_changed(request, actor))
             case ListApiTokens():
-                mine = [one for one in self._table.tokens() if actor.role == "admin" or one.owner == actor.name]
+                mine = [one for one in self._table.tokens() if _looks_after(actor, one.owner)]
                 return TokenList(rows=tuple(_token_row(one) for one in mine))
             case ShowAudit():
                 rows = self._book.entries(request.before_seq, max(1, min(request.rows_max, AUDIT_ROWS_MAX)))
@@ -307,7 +307,7 @@ class People:
         now_ns = self._clock.wall_ns()
         if isinstance(request, RevokeApiToken):
             found = next((one for one in self._table.tokens() if one.id == request.id), None)
-            if found is None or (actor.role != "admin" and found.owner != actor.name):
+            if found is None or not _looks_after(actor, found.owner):
                 raise NotThereError(
                     f"there is no token {request.id[:NAME_CHARS_MAX]!r}; list them to see which there are"
                 )
@@ -315,8 +315,8 @@ class People:
                 found = msgspec.structs.replace(found, revoked_ns=now_ns)
                 self._table.put_token(found)
             return found
-        if actor.role != "admin" and request.owner != actor.name:
-            raise NotAllowedError("a token in somebody else's name is made by an admin")
+        if not _looks_after(actor, request.owner):
+            raise NotAllowedError("a token in somebody else's name is made by an admin who sees every team's things")
         if actor.via.startswith("token "):
             raise NotAllowedError("a token makes no other token; sign in, or use `weighbridge token create`")
         owner = self._known(request.owner)
@@ -365,6 +365,11 @@ def _token_row(one: StoredToken) -> TokenRow:
         id=one.id, label=one.label, owner=one.owner, role=one.role, teams=one.teams, created_ns=one.created_ns,
         expires_ns=one.expires_ns, revoked_ns=one.revoked_ns,
     )  # fmt: skip
+
+
+def _looks_after(actor: Actor, owner: str) -> bool:
+    """Tokens are their owner's; an admin who is held to no team has everybody's in hand."""
+    return actor.name == owner or (actor.role == "admin" and actor.teams is None)
 
 
 def _is_admin(one: StoredPerson) -> bool:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from weighbridge.admin.pages.labelling import Labellings
 
 
-NAVIGATION = (
-    ("/", "Overview"), ("/routes", "Routes"), ("/trials", "Trials"), ("/budgets", "Budgets"), ("/scan", "Scan"),
-    ("/licences", "Licences"), ("/exchanges", "Exchanges"), ("/labels", "Labels"), ("/alerts", "Alerts"),
-    ("/audit", "Audit"),
+NAVIGATION: tuple[tuple[str, str, Role], ...] = (
+    ("/", "Overview", "viewer"), ("/routes", "Routes", "viewer"), ("/trials", "Trials", "viewer"),
+    ("/budgets", "Budgets", "viewer"), ("/scan", "Scan", "viewer"), ("/licences", "Licences", "viewer"),
+    ("/exchanges", "Exchanges", "viewer"), ("/labels", "Labels", "labeller"), ("/alerts", "Alerts", "viewer"),
+    ("/audit", "Audit", "viewer"), ("/people", "People", "admin"),
 )  # fmt: skip
+"""Address, name, and the role whose page it is; nobody is led to a door that is shut for them."""
+ABOUT_ALL = ("/audit", "/alerts", "/people")
 
 
 class Dashboard:
@@ -51,7 +54,8 @@ class PageDoor(msgspec.Struct, frozen=True, kw_only=True):
 
     method: Literal["GET", "POST"]
     path: str
-    role: Role
+    role: Role | None
+    """What it takes; `None`: anybody who is signed in."""
     handler: Handler
     changes: bool = False
     page: bool = True
@@ -79,9 +83,14 @@ def page(
     status: int = 200, said: str = "", problem: str = "",
 ) -> HTMLResponse:  # fmt: skip
     """A whole page. said: what was just done; problem: what could not be."""
-    here = next((path for path, _ in reversed(NAVIGATION) if _under(request.url.path, path)), "")
+    shown = [
+        (path, name)
+        for path, name, role in NAVIGATION
+        if person.may(role) and (person.teams is None or not is_about_all(path))
+    ]
+    here = next((path for path, _ in reversed(shown) if _under(request.url.path, path)), "")
     whole = {
-        "title": title, "person": person, "form_token": person.form_token, "navigation": NAVIGATION, "here": here,
+        "title": title, "person": person, "form_token": person.form_token, "navigation": shown, "here": here,
         "said": said, "problem": problem, **context,
     }  # fmt: skip
     return HTMLResponse(fragment(template, whole), status)
@@ -89,6 +98,11 @@ def page(
 
 def _under(path: str, place: str) -> bool:
     return path == place or (place != "/" and path.startswith(place + "/"))
+
+
+def is_about_all(path: str) -> bool:
+    """A page that tells of every team's things at once, or of everybody's."""
+    return any(_under(path, place) for place in ABOUT_ALL)
 
 
 def nothing(request: Request, person: Person, what: str) -> HTMLResponse:

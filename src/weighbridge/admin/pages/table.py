@@ -1,6 +1,6 @@
 """Every page and every form's target, with the role that it takes."""
 
-from weighbridge.admin.pages import handlers, labelling
+from weighbridge.admin.pages import handlers, labelling, peopleviews
 from weighbridge.admin.pages.actions import NEEDS, limit_action, ramp_action
 from weighbridge.admin.pages.shell import PageDoor
 
@@ -37,6 +37,18 @@ PAGES: tuple[PageDoor, ...] = (
             method="POST", path=f"/routes/{{route}}/{action}", role=role, handler=ramp_action(action), changes=True
         )
         for action, role in NEEDS.items()
+    ),
+    PageDoor(method="GET", path="/account", role=None, handler=peopleviews.account),
+    PageDoor(method="POST", path="/account/tokens", role=None, handler=peopleviews.make_token, changes=True),
+    PageDoor(
+        method="POST", path="/account/tokens/{token}/revoke", role=None, handler=peopleviews.revoke_own, changes=True
+    ),
+    PageDoor(method="GET", path="/people", role="admin", handler=peopleviews.listed),
+    PageDoor(method="POST", path="/people", role="admin", handler=peopleviews.add, changes=True),
+    PageDoor(method="POST", path="/people/{user}", role="admin", handler=peopleviews.change, changes=True),
+    PageDoor(method="POST", path="/people/{user}/link", role="admin", handler=peopleviews.new_link, changes=True),
+    PageDoor(
+        method="POST", path="/people/tokens/{token}/revoke", role="admin", handler=peopleviews.revoke_any, changes=True
     ),
     PageDoor(method="POST", path="/budgets/{budget}/limit", role="approver", handler=limit_action(clear=False),
              changes=True),
