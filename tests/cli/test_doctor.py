@@ -137,6 +137,40 @@ def test_an_endpoint_that_refuses_the_key_is_said(file: Path, provider: FakeProv
     assert "401" in check.says
 
 
+@pytest.mark.parametrize("dialect", ["anthropic", "openai-responses", "azure"])
+def test_a_refused_key_is_said_whatever_the_endpoints_dialect(
+    dialect: str, file: Path, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WB_TEST_KEY", "canary-key")
+    edit(file, 'name = "provider"\n', f'name = "provider"\ndialect = "{dialect}"\napi_key = "env:WB_TEST_KEY"\n')
+    with refusing_server() as url:
+        edit(file, provider.url, url)
+        check = found(file, "endpoint provider")
+    assert ("fail", "check env:WB_TEST_KEY") == (check.status, check.next_step)
+    assert "the key is not accepted" in check.says
+
+
+def test_the_call_that_a_request_becomes_is_said_without_its_secret(
+    file: Path, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WB_TEST_KEY", "canary-key")
+    edit(file, 'name = "provider"\n', 'name = "provider"\ndialect = "anthropic"\napi_key = "env:WB_TEST_KEY"\n')
+    says = f"messages: POST {provider.url}/messages; x-api-key from env:WB_TEST_KEY"
+    assert ("ok", says) == (found(file, "call provider").status, found(file, "call provider").says)
+    assert "ok" == found(file, "endpoint provider").status
+    assert ("canary-key", "2023-06-01") == (
+        provider.seen[-1].header("x-api-key"), provider.seen[-1].header("anthropic-version"),
+    )  # fmt: skip
+
+
+def test_credentials_that_cannot_be_had_are_said(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "robot.json").write_text("{}")
+    edit(file, 'name = "provider"\n', 'name = "provider"\ndialect = "vertex"\ncredentials = "robot.json"\n')
+    check = found(file, "endpoint provider")
+    assert "fail" == check.status
+    assert "no access token could be had" in check.says
+
+
 def test_a_key_that_others_can_read_is_said(file: Path) -> None:
     layout = Layout(file.parent / "weighbridge-data")
     layout.create()

@@ -71,6 +71,37 @@ def refused_by_anthropic(headers: Sequence[tuple[str, str]], request: Row, *, co
     return "the last turn's calls have no results" if waiting else None
 
 
+_VERTEX = re.compile(r".*/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)")
+
+
+def refused_by_vertex(path: str, headers: Sequence[tuple[str, str]], request: Row) -> str | None:
+    """Claude at Google: the model and whether it streams stand in the path, the version of the API in the body."""
+    found = _VERTEX.fullmatch(path)
+    if found is None:
+        return f"{path}: no such method"
+    given = {name.lower(): value for name, value in headers}
+    if not given.get("authorization", "").startswith("Bearer "):
+        return "Request is missing required authentication credential."
+    if request.get("anthropic_version") not in ("vertex-2023-10-16", "2026-10-21"):
+        return "anthropic_version: Field required"
+    counts = found[1] == "count-tokens"
+    if counts != ("model" in request):
+        return "model: Field required" if counts else "model: Extra inputs are not permitted"
+    if (found[2] == "streamRawPredict") != bool(request.get("stream")):
+        return "stream: does not fit the method"
+    return None
+
+
+def as_anthropics_own(path: str, request: Row) -> str:
+    """The same call at Anthropic itself. `request` becomes the body that it has there."""
+    found = _VERTEX.fullmatch(path)
+    request.pop("anthropic_version", None)
+    if found is None or found[1] == "count-tokens":
+        return "/v1/messages/count_tokens"
+    request["model"] = found[1].replace("%40", "@")
+    return "/v1/messages"
+
+
 def anthropic_usage(tokens: "Tokens") -> Row:
     usage: Row = {
         "input_tokens": tokens.input,

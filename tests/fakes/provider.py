@@ -225,11 +225,16 @@ class FakeProvider:
             await self._send(writer, status, [("Content-Type", kind)], content)
             return True
         request = json.loads(body)
+        refused = None
+        if "/publishers/anthropic/models/" in path:
+            refused = dialects.refused_by_vertex(path, headers, request)
+            path = dialects.as_anthropics_own(path, request)
+            seen = Seen(method, path, [*headers, ("anthropic-version", "2023-06-01")], body, number)
         script = self.answers.get(request["model"], Script())
         spoken: Spoken = {"/v1/messages": "anthropic", "/v1/responses": "openai-responses"}.get(
             path.removeprefix("/openai").removeprefix("/anthropic"), "openai"
         )  # type: ignore[assignment]
-        refused = self._refused(seen, request, script, spoken)
+        refused = refused or self._refused(seen, request, script, spoken)
         if refused is not None:
             await self._send(writer, 400, [], _refusal_body(spoken, refused))
             return True

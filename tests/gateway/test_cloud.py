@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import msgspec
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -16,8 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.fakes.provider import FakeProvider, Script, Seen
-from tests.gateway.running import Running, call, chat, table
-from weighbridge.records.table import Endpoint
+from tests.gateway.running import KEY, Running, call, chat, table
+from weighbridge.records.frames import Attempted
+from weighbridge.records.table import Endpoint, RouteTable
 from weighbridge.upstream.proof import Token, TokenProof
 
 ACCESS, SECRET_KEY, SESSION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token"
@@ -255,6 +258,79 @@ def test_a_file_that_is_no_credential_is_said_without_its_content(tmp_path: Path
         answer = call(gateway.port, chat())
     assert 502 == answer.status
     assert "canary-key" not in answer.body.decode()
+    assert [] == provider.seen
+
+
+CLAUDE = "claude-sonnet-4-5@20250929"
+PROJECT = "/v1/projects/p/locations/eu"
+WEATHER = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+def at_vertex(provider: FakeProvider, folder: Path) -> RouteTable:
+    (folder / "token").write_text("ya29.token")
+    vertex = endpoint(provider, "vertex", PROJECT, speaks="anthropic", token=f"file:{folder / 'token'}")
+    made = table("", endpoints=[vertex])
+    return msgspec.structs.replace(made, arms=tuple(msgspec.structs.replace(arm, model=CLAUDE) for arm in made.arms))
+
+
+def file_of(reference: str) -> str:
+    return Path(reference.removeprefix("file:")).read_text()
+
+
+def test_claude_at_vertex_is_called_as_its_makers_own_client_calls_it(tmp_path: Path, provider: FakeProvider) -> None:
+    """Path, body and betas of each call beside those of Anthropic's client for Vertex."""
+    asked: Any = {
+        "max_tokens": 50, "tools": [WEATHER], "messages": [{"role": "user", "content": "Wetter in Köln?"}],
+        "system": [{"type": "text", "text": "Rules. " * 50, "cache_control": {"type": "ephemeral"}}],
+    }  # fmt: skip
+    counted = {name: value for name, value in asked.items() if name != "max_tokens"}
+    betas = {"anthropic-beta": "context-1m-2025-08-07"}
+    with Running(tmp_path / "store", at_vertex(provider, tmp_path), secret=file_of) as gateway:
+        url = f"http://127.0.0.1:{gateway.port}"
+        ours = anthropic.Anthropic(base_url=url, api_key=KEY, max_retries=0)
+        theirs = anthropic.AnthropicVertex(
+            base_url=provider.url, region="eu", project_id="p", access_token="ya29.token", max_retries=0
+        )
+        for client, model in ((ours, "assistant"), (theirs, CLAUDE)):
+            said = client.messages.create(model=model, **asked, extra_headers=betas)
+            assert ("Hello from the fake.", CLAUDE) == (said.content[0].text, said.model)  # type: ignore[union-attr]
+            with client.messages.stream(model=model, **asked) as stream:
+                assert "Hello from the fake." == stream.get_final_text()
+            assert 0 < client.messages.count_tokens(model=model, **counted).input_tokens
+        charges = [(row.tokens.input, row.tokens.output) for row in provider.bill]
+        posted = [row.usage for row in gateway.posted()][:2]
+    assert charges[:2] == [(usage.input, usage.output) for usage in posted if usage is not None]
+    own, makers = provider.seen[:3], provider.seen[3:]
+    assert [row.path for row in makers] == [row.path for row in own]
+    assert [json.loads(row.body) for row in makers] == [json.loads(row.body) for row in own]
+    for name in ("authorization", "anthropic-beta"):
+        assert [row.header(name) for row in makers] == [row.header(name) for row in own]
+    assert f"{PROJECT}/publishers/anthropic/models/{CLAUDE}:streamRawPredict" == own[1].path
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_client_reaches_claude_at_vertex_translated_and_metered(
+    tmp_path: Path, provider: FakeProvider, stream: bool
+) -> None:
+    with Running(tmp_path / "store", at_vertex(provider, tmp_path), secret=file_of) as gateway:
+        answer = call(gateway.port, chat(stream=stream))
+        assert (200, True) == (answer.status, b"Hello" in answer.body)
+        (posted,) = gateway.posted()
+        (attempt,) = [row for row in gateway.frames() if isinstance(row, Attempted)]
+    assert posted.usage is not None
+    assert provider.bill[0].prompt_tokens == posted.usage.input
+    assert {"model", "dialect", "anthropic_version"} <= set(attempt.edits)
+    assert "vertex-2023-10-16" == json.loads(provider.seen[0].body)["anthropic_version"]
+    assert provider.seen[0].path.endswith(":streamRawPredict" if stream else ":rawPredict")
+
+
+def test_what_claude_at_vertex_has_no_path_for_is_refused_before_anything_is_sent(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    with Running(tmp_path / "store", at_vertex(provider, tmp_path), secret=file_of) as gateway:
+        for path in ("/v1/files", "/v1/messages/batches", "/v1/embeddings"):
+            answer = call(gateway.port, b'{"model":"assistant","input":"x"}', path=path)
+            assert (400, "not_carried") == (answer.status, answer.headers["x-weighbridge-error"])
     assert [] == provider.seen
 
 

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
+from weighbridge.app.check import Check, Diagnosis, Status
+from weighbridge.app.doctor_endpoints import calls, reached
 from weighbridge.app.reach import keeper_of
 from weighbridge.config import Loaded, load, secret
-from weighbridge.config.proxies import proxy_for
-from weighbridge.config.tree import EndpointSection
 from weighbridge.errors import ConfigError, ControlError, StoreError, WeighbridgeError
 from weighbridge.keeper.compile import ClientKeys, Compiled, World, compile_table, fallback_problems
 from weighbridge.keeper.plausible import implausible_prices
@@ -27,26 +24,7 @@ from weighbridge.store.control import ControlClient, KeyList, ListKeys, Ping, Po
 from weighbridge.store.database import damage, sqlite_problem, sqlite_version
 from weighbridge.store.layout import Layout
 
-Status = Literal["ok", "warn", "fail"]
-
 SPACE_FAIL = 256 << 20
-REACH_S_MAX = 10.0
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table. `next_step` is empty where there is nothing to do."""
-
-    name: str
-    status: Status
-    says: str
-    next_step: str = ""
-
-
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """The JSON of `doctor --json`. `status` is that of the worst check."""
-
-    status: Status
-    checks: tuple[Check, ...]
 
 
 def examine(file: str | Path, *, reach: bool = True) -> Diagnosis:
@@ -82,7 +60,10 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
     yield from _prices(loaded, {} if compiled is None else implausible_prices(compiled.table))
     yield _capture(loaded)
     yield from _traces(loaded)
-    yield from asyncio.run(_endpoints(loaded, reach))
+    table = None if compiled is None else compiled.table
+    if table is not None:
+        yield from calls(loaded, table)
+    yield from asyncio.run(reached(loaded, table, reach))
 
 
 def _sqlite() -> Check:
@@ -286,59 +267,3 @@ def _traces(loaded: Loaded) -> Iterator[Check]:
         yield Check(name="traces", status="fail", says=str(error.args[0]), next_step="set it, or no span is exported")
         return
     yield Check(name="traces", status="ok", says=f"exported to {traces.otlp}; no prompt or answer is in them")
-
-
-async def _endpoints(loaded: Loaded, reach: bool) -> list[Check]:
-    return list(await asyncio.gather(*(_endpoint(loaded, row, reach) for row in loaded.config.endpoint)))
-
-
-async def _endpoint(loaded: Loaded, row: EndpointSection, reach: bool) -> Check:
-    from weighbridge.upstream import Broken, Client, Proxy, TlsFiles, Unreachable
-
-    name = f"endpoint {row.name}"
-    headers: list[tuple[bytes, bytes]] = [(b"accept", b"application/json")]
-    if row.api_key is not None:
-        try:
-            headers.append((b"authorization", b"Bearer " + secret(row.api_key, loaded.folder).encode()))
-        except LookupError as error:
-            return Check(
-                name=name,
-                status="fail",
-                says=str(error.args[0]),
-                next_step="set it before `serve`, or requests get 503",
-            )
-    if not reach:
-        return Check(name=name, status="ok", says="its key is there; not asked")
-    ca_file, cert, key = (
-        None if path is None else str(loaded.path(path)) for path in (row.ca_file, row.client_cert, row.client_key)
-    )
-    try:
-        named = proxy_for(row.base_url)
-        proxy = None if named is None else Proxy.parse(named)
-        async with Client(row.base_url, tls=TlsFiles(ca_file, cert, key), proxy=proxy) as client:
-            reply = await client.get("/models", headers, REACH_S_MAX)
-    except TimeoutError:
-        return _unreachable(name, row, f"no answer within {REACH_S_MAX:.0f} s")
-    except (Unreachable, Broken, OSError, ValueError) as error:
-        return _unreachable(name, row, str(error))
-    through = "" if proxy is None else f" through the proxy {proxy!r}"
-    if row.dialect != "openai":
-        says = f"{row.base_url} answers{through}; its credentials are tried with the first request only"
-        return Check(name=name, status="ok", says=says)
-    if reply.status in (401, 403):
-        return Check(
-            name=name,
-            status="fail",
-            says=f"answers {reply.status} to GET /models: the key is not accepted",
-            next_step=f"check {row.api_key or 'api_key, which is not set'}",
-        )
-    if reply.status >= 500:
-        return Check(
-            name=name, status="warn", says=f"answers {reply.status} to GET /models", next_step="ask its operator"
-        )
-    note = "" if reply.status == 200 else f" (GET /models answers {reply.status}; not every server has it)"
-    return Check(name=name, status="ok", says=f"{row.base_url} answers{through}{note}")
-
-
-def _unreachable(name: str, row: EndpointSection, why: str) -> Check:
-    return Check(name=name, status="fail", says=f"{row.base_url}: {why}", next_step="is the server up, the URL right?")

@@ -212,11 +212,15 @@ def _check_capture(file: str, capture: CaptureSection) -> None:
 
 def _check_endpoint(file: str, endpoint: EndpointSection, workers: int) -> None:
     where = f"endpoint[{endpoint.name}]"
-    if endpoint.speaks != "openai" and endpoint.dialect not in ("azure", "bedrock"):
+    if endpoint.speaks != "openai" and endpoint.dialect not in ("azure", "bedrock", "vertex"):
         raise ConfigError(
             file, f"{where}.speaks", f"means nothing for dialect {endpoint.dialect!r}", value=endpoint.speaks,
-            allowed="only with dialect azure or bedrock; else set dialect itself",
+            allowed="only with dialect azure, bedrock or vertex; else set dialect itself",
         )  # fmt: skip
+    if endpoint.dialect == "vertex" and endpoint.speaks == "openai-responses":
+        raise ConfigError(
+            file, f"{where}.speaks", "is no API of Vertex", value=endpoint.speaks, allowed="openai, anthropic"
+        )
     if endpoint.speaks != "openai" and endpoint.api_version is not None:
         raise ConfigError(
             file, f"{where}.api_version", f"has no {endpoint.speaks!r} API; leave it out for the undated one"

@@ -117,8 +117,10 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     credentials.
     """
     speaks: Speaks = "openai"
-    """Only `azure`, `bedrock`: which of the host's APIs is called. `openai`: chat completions. `openai-responses`.
-    `anthropic`: the Messages API, as Claude has it there (`azure`: `https://NAME.services.ai.azure.com`).
+    """Only `azure`, `bedrock`, `vertex`: which of the host's APIs is called. `openai`: chat completions.
+    `openai-responses` (not `vertex`). `anthropic`: the Messages API, as Claude has it there (`azure`:
+    `https://NAME.services.ai.azure.com`; `vertex`: the arm's `model` is then the name in the URL, e.g.
+    `claude-sonnet-4-5@20250929`).
     """
     api_version: str | None = None
     """Only `azure`: a dated API version, e.g. `2024-10-21`; the arm's `model` is then the deployment in the URL.

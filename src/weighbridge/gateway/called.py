@@ -9,10 +9,12 @@
 | azure, v1 | /openai/v1/chat/completions, .../responses, /anthropic/v1/messages | the same |
 | bedrock | the same paths | a Bedrock API key, or AWS Signature Version 4 |
 | vertex | /endpoints/openapi/chat/completions | an access token of Google Cloud |
+| vertex, Claude | /publishers/anthropic/models/MODEL:rawPredict, :streamRawPredict | the same |
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -32,9 +34,13 @@ class Call(msgspec.Struct, frozen=True):
     """Static lines, each with its end."""
     proof: Proof | None = None
     query: str = ""
+    paths: Mapping[str, str] | None = None
+    """Of a host that has no more than these, each under a path of its own."""
 
     def target(self, tail: str) -> str:
         """Path and query of what stands below the base URL, e.g. `/chat/completions`."""
+        if self.paths is not None:
+            return self.before + self.paths[tail]
         if not self.query:
             return self.before + tail
         return f"{self.before}{tail}{'&' if '?' in tail else '?'}{self.query}"
@@ -43,10 +49,13 @@ class Call(msgspec.Struct, frozen=True):
 def wire_dialect(endpoint: Endpoint) -> Spoken:
     """What bodies are written in for an endpoint: at cloud hosts that of which API there it is."""
     dialect = endpoint.dialect
-    if dialect in ("azure", "bedrock"):
+    if dialect in ("azure", "bedrock", "vertex"):
         return endpoint.speaks
     return dialect if dialect in ("openai-responses", "anthropic") else "openai"
 
+
+STREAMED: Final = "/messages:stream"
+"""A stream of messages, where it has a path of its own."""
 
 _API: dict[Spoken, str] = {"openai": "/openai/v1", "openai-responses": "/openai/v1", "anthropic": "/anthropic/v1"}
 """Where each API begins at Azure and Bedrock."""
@@ -68,11 +77,24 @@ def called(endpoint: Endpoint, base: BaseUrl, model: str, secret: Callable[[str]
         case "vertex":
             kept = endpoint.token
             asked = ProofOf("google", endpoint.credentials) if kept is None else ProofOf("token", kept)
-            return Call(f"{base.prefix}/endpoints/openapi", "", proof_of(asked, secret))
+            proof = proof_of(asked, secret)
+            if endpoint.speaks == "anthropic":
+                return Call(f"{base.prefix}/publishers/anthropic/models", "", proof, paths=_claude_at_vertex(model))
+            return Call(f"{base.prefix}/endpoints/openapi", "", proof)
         case "anthropic":
             return Call(base.prefix, "" if key is None else f"x-api-key: {key}\r\n")
         case _:
             return Call(base.prefix, bearer)
+
+
+def _claude_at_vertex(model: str) -> dict[str, str]:
+    """The model stands in the path, and so does whether it streams."""
+    named = quote(model, safe="@")
+    return {
+        "/messages": f"/{named}:rawPredict",
+        STREAMED: f"/{named}:streamRawPredict",
+        "/messages/count_tokens": "/count-tokens:rawPredict",
+    }
 
 
 def _azure(endpoint: Endpoint, base: BaseUrl, model: str, key: str | None, secret: Callable[[str], str]) -> Call:

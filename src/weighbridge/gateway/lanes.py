@@ -78,8 +78,8 @@ class Lane:
         "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
         "bound_output", "dialect", "drains", "endpoint", "escalation", "failed_calls", "fallback_tag", "form", "guard",
         "head", "hedge_s", "later", "max_tokens_default", "model", "model_json",
-        "others", "plan", "price", "price_version", "proof", "refusal", "route", "route_budget", "system_prompt",
-        "table_number", "tag", "target", "unusable",
+        "others", "plan", "price", "price_version", "proof", "raw_predict", "refusal", "route", "route_budget",
+        "system_prompt", "table_number", "tag", "target", "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -105,6 +105,8 @@ class Lane:
         """For endpoints whose authentication is not a static key."""
         self.dialect: Dialect = wire_dialect(endpoint)
         """What its endpoint is written to in."""
+        self.raw_predict = endpoint.dialect == "vertex" and self.dialect == "anthropic"
+        """Claude as Vertex has it: the model stands in the path, and in its place the body names a version."""
         self.form = target_of(endpoint.provider, arm.model)
         """How a request in another dialect is written for it."""
         self._call, self._lines = Call("", ""), ""
@@ -173,7 +175,7 @@ class Lane:
 
     def head_of(self, method: str, tail: str, own: bytes, kind: str) -> bytes:
         """The same for any method and content type; none where it is empty."""
-        if self.dialect == "anthropic" and b"anthropic-version:" not in own:
+        if self.dialect == "anthropic" and b"anthropic-version:" not in own and not self.raw_predict:
             own = b"anthropic-version: %b\r\n%b" % (ANTHROPIC_VERSION, own)
         content = f"content-type: {kind}\r\n" if kind else ""
         head = f"{method} {self._call.target(tail)}{self._lines}".encode() + own

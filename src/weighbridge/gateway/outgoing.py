@@ -8,15 +8,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from weighbridge.gateway.doors import Door
+from weighbridge.gateway.called import STREAMED
+from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, Door
+from weighbridge.gateway.lanes import ANTHROPIC_VERSION as FIRST_VERSION
 from weighbridge.gateway.lanes import Lane
 from weighbridge.wire.carried import BY_NAME, HEADER, header_value, refused
 from weighbridge.wire.chat import ChatRequest
 from weighbridge.wire.conversation import Conversation, Loss, Text, Turn
-from weighbridge.wire.dialects import read_request, write_request
+from weighbridge.wire.dialects import PATHS, read_request, write_request
+from weighbridge.wire.raw import RawObject
 from weighbridge.wire.refusal import BadRequest
 
 EDITS_LOST_MAX = 32
+VERTEX_VERSION = b"vertex-2023-10-16"
+"""What Vertex calls the API of 2023-06-01: https://docs.anthropic.com/en/api/claude-on-vertex-ai (read 2026-11-25). The
+later versions have one name at both, which Anthropic's own client for Vertex puts into the body."""
 
 
 class Outgoing(NamedTuple):
@@ -35,6 +41,8 @@ def outgoing(lane: Lane, door: Door, request: ChatRequest, own: bytes = b"") -> 
     dialect = lane.dialect
     if door.dialect == dialect:
         body, edits = door.edited(request, lane.model, lane.model_json, lane.system_prompt)
+        if lane.raw_predict:
+            return _raw_predict(lane, Outgoing(lane.head, body, edits), request.stream, door.tail, own)
         if door.translates and not own:
             return Outgoing(lane.head, body, edits)
         return Outgoing(lane.head_for(door.tail, own), body, edits)
@@ -68,7 +76,25 @@ def _translated(lane: Lane, door: Door, request: ChatRequest, own: bytes) -> Out
     if stopped:
         raise _not_carried(lane, stopped)
     names = dict.fromkeys(f"lost:{loss.feature}" for loss in losses)
-    return Outgoing(lane.head, body, (*edits, *list(names)[:EDITS_LOST_MAX]), asked, losses)
+    made = Outgoing(lane.head, body, (*edits, *list(names)[:EDITS_LOST_MAX]), asked, losses)
+    return _raw_predict(lane, made, asked.stream) if lane.raw_predict else made
+
+
+def _raw_predict(
+    lane: Lane, made: Outgoing, stream: bool, tail: str = PATHS["anthropic"], own: bytes = b""
+) -> Outgoing:
+    """A call of Messages as Vertex wants it. Each value of the body stays as it was written."""
+    said = {name: value.strip() for name, _, value in (line.partition(b":") for line in own.splitlines())}
+    version = said.get(ANTHROPIC_VERSION, FIRST_VERSION)
+    more = {"anthropic_version": b'"%b"' % (VERTEX_VERSION if version == FIRST_VERSION else version)}
+    without = frozenset[str]()
+    if tail == PATHS["anthropic"]:  # tokens are counted under a path without the model
+        without = frozenset(("model",))
+        tail = STREAMED if stream else tail
+    body = RawObject(made.body).rewritten(more, without)
+    betas = b"" if ANTHROPIC_BETA not in said else b"%b: %b\r\n" % (ANTHROPIC_BETA, said[ANTHROPIC_BETA])
+    edits = ("model", "anthropic_version", *(edit for edit in made.edits if edit != "model"))
+    return made._replace(head=lane.head_for(tail, betas), body=body, edits=edits)
 
 
 def _not_carried(lane: Lane, losses: tuple[Loss, ...]) -> BadRequest:

@@ -70,6 +70,9 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
     if lane.proof is not None and (call.method, call.kind) != (b"POST", b"application/json"):
         message = f"calls to endpoint {lane.endpoint!r} are signed as POST of JSON, so nothing else passes to it"
         return Refusal(status=400, code="not_carried", message=message)
+    if lane.raw_predict:
+        message = f"endpoint {lane.endpoint!r} has messages and count_tokens of Claude, and nothing else passes to it"
+        return Refusal(status=400, code="not_carried", message=message)
     refusal = (gate(lane) or unusable(lane)) if lane.refusal is not None or lane.target is None else None
     hold = waits = rated = None
     if caller.rate is not None and refusal is None:

@@ -52,6 +52,13 @@ class RawObject:
             at = start + len(value) + 1
         raise KeyError(name)
 
+    def rewritten(self, more: Mapping[str, bytes], without: frozenset[str]) -> bytes:
+        """The object with fewer fields, and with more where it has none of that name. Values keep their bytes; what
+        stood between fields does not."""
+        kept = [(name, bytes(value)) for name, value in self.fields.items() if name not in without]
+        added = [(name, value) for name, value in more.items() if name not in self.fields]
+        return b"{%b}" % b",".join(b"%b:%b" % (_encode(name), value) for name, value in (*added, *kept))
+
     def spliced(self, edits: Mapping[str, bytes]) -> bytes:
         """The body with these values put in; a name that is not there yet is added at the end. The rest stays."""
         body, at = self.body, 0
