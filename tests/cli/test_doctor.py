@@ -12,7 +12,8 @@ import pytest
 
 from tests.app.serving import serving, write_config
 from tests.fakes.provider import FakeProvider
-from weighbridge.app.doctor import Check, examine
+from weighbridge.app.check import Check
+from weighbridge.app.doctor import examine
 from weighbridge.cli.root import run
 from weighbridge.store.layout import Layout
 

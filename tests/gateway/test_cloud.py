@@ -293,7 +293,7 @@ def test_claude_at_vertex_is_called_as_its_makers_own_client_calls_it(tmp_path: 
         )
         for client, model in ((ours, "assistant"), (theirs, CLAUDE)):
             said = client.messages.create(model=model, **asked, extra_headers=betas)
-            assert ("Hello from the fake.", CLAUDE) == (said.content[0].text, said.model)  # type: ignore[union-attr]
+            assert ("Hello from the fake.", CLAUDE) == (said.content[0].text, said.model)
             with client.messages.stream(model=model, **asked) as stream:
                 assert "Hello from the fake." == stream.get_final_text()
             assert 0 < client.messages.count_tokens(model=model, **counted).input_tokens
