@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import peers as peer
+from bench.harness import sequential as peer
 from weighbridge.stats.batch import decide_arrays
 from weighbridge.stats.bets import FloatArray, log_path, second_moments
 from weighbridge.stats.clusters import cluster_means, order

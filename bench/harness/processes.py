@@ -1,0 +1,100 @@
+"""Processes of a benchmark: ports, start and end, CPU time and memory of a whole tree, from /proc.
+
+CPU time stays meaningful on a busy machine, where requests per second do not.
+"""
+
+import os
+import resource
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class NotMeasuredError(Exception):
+    """What was to be measured did not happen; the message says what did."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(port: int) -> None:
+    for _ in range(200):
+        if listens(port):
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system lets us have; what is started afterwards may have as many."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def tree(pid: int) -> Iterator[int]:
+    """A process, its children, theirs and so on."""
+    yield pid
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                yield from tree(int(child))
+    except OSError:
+        return
+
+
+def cpu_ns(pid: int) -> int:
+    """Nanoseconds on a CPU of a process tree, over the threads that live."""
+    total = 0
+    for member in tree(pid):
+        try:
+            for task in os.listdir(f"/proc/{member}/task"):
+                total += int(Path(f"/proc/{member}/task/{task}/schedstat").read_text().split()[0])
+        except OSError:
+            continue  # it ended while we looked
+    return total
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process tree in MB of 10^6 bytes. Pages that two processes share count twice."""
+    kib = 0
+    for member in tree(pid):
+        for line in Path(f"/proc/{member}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                kib += int(line.split()[1])
+    return kib * 1024 / 1e6
+
+
+def end(process: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def running(
+    arguments: Sequence[str], port: int, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that listens on `port`."""
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+    )
+    try:
+        wait_for(port)
+        yield process
+    finally:
+        end(process)
