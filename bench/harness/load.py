@@ -13,7 +13,7 @@ import httptools
 import uvloop
 
 from bench.harness.processes import NotMeasuredError, cpu_ns, rss_mb
-from bench.harness.providers import CHUNKS, HELD, paced
+from bench.harness.providers import CHUNKS, CONTENT, HELD, paced
 
 KEY = "sk-bench-0500"
 SYSTEM = "You are a helpful assistant that answers briefly, in the tone of the brand and by the policy of the company."
@@ -146,12 +146,12 @@ class _StreamReader(_Stream):
         self._tail, self._got = b"", 0
 
     def data_received(self, data: bytes) -> None:
-        # An event may be cut anywhere; what is counted is at most 16 bytes long.
+        # An event may be cut anywhere: what is kept is too short to be counted twice.
         joined = self._tail + data
-        here = joined.count(b'"content":" word"') - self._tail.count(b'"content":" word"')
+        here = joined.count(CONTENT)
         self._counts[0] += here
         self._got += here
-        self._tail = joined[-16:]
+        self._tail = joined[-(len(CONTENT) - 1) :]
         if here:
             self._start()
         if joined.endswith(b"0\r\n\r\n"):
@@ -165,7 +165,7 @@ class _HeldStream(_Stream):
     """A client that has the first chunk of its stream and waits for more."""
 
     def data_received(self, data: bytes) -> None:
-        if b'"content":" word"' in data:
+        if CONTENT in data:
             self._start()
 
 

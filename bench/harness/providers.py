@@ -33,10 +33,14 @@ JSON_ANSWER = json.dumps(
     },
     separators=(",", ":"),
 )
-CHUNK = (
+CHUNKS_OF = tuple(
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1732000000,"model":"mock",'
-    b'"choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}]}\n\n'
+    b'"choices":[{"index":0,"delta":{"content":" %b"},"logprobs":null,"finish_reason":null}]}\n\n' % word
+    for word in (b"some", b"word")
 )
+"""By turns: a proxy may take a hundred equal ones for a model that has lost its way."""
+CONTENT = b'"content":" '
+"""Stands in every chunk once, however a proxy writes it."""
 USAGE_EVENT = (
     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1732000000,"model":"mock","choices":[],'
     b'"usage":{"prompt_tokens":120,"completion_tokens":200,"total_tokens":320}}\n\n'
@@ -56,6 +60,13 @@ _USAGE = re.compile(rb'"include_usage": ?true')
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 _MODELS = json.dumps({"object": "list", "data": [{"id": "assistant", "object": "model"}]}).encode()
+
+
+def _piece(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_PIECES = tuple(map(_piece, CHUNKS_OF))
 
 
 class MockStreams(asyncio.Protocol):
@@ -85,14 +96,14 @@ class MockStreams(asyncio.Protocol):
         self._asked = _USAGE.search(body) is not None
         self._transport.write(_HEAD)
         if HELD.encode() in body:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(CHUNK), CHUNK))
+            self._transport.write(_PIECES[0])
         else:
             self._loop.call_later(self._every_s / 2, self._send)
 
     def _send(self) -> None:
         if self._transport.is_closing():
             return
-        self._transport.write(b"%x\r\n%b\r\n" % (len(CHUNK), CHUNK))
+        self._transport.write(_PIECES[self._left & 1])
         self._left -= 1
         if self._left:
             self._loop.call_later(self._every_s, self._send)
