@@ -20,7 +20,9 @@ from tests.faults.test_kill import PAUSE_S_MAX, Load, audited, free_port, kept_s
 from weighbridge.app import keeper_of
 from weighbridge.config import load as load_config
 from weighbridge.exchanges.reader import read
+from weighbridge.ledger.agreement import agree
 from weighbridge.ledger.life import bound, charge
+from weighbridge.store.books import sqlite_books
 from weighbridge.store.control import ShowBudgets, Standings
 from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore
@@ -96,6 +98,11 @@ def survives(tmp_path: Path, kills: int, seed: int) -> Survived:
         assert window.orphans == len(orphans_booked(layout))
     assert 2 == len(store.windows())
     store.close()
+    site = layout.site.read_text().strip()
+    books = sqlite_books(layout.ledger, site)
+    assert books is not None
+    agreement = agree(layout, books, site)
+    assert ([], 2, 2 * requests) == (agreement.differences, agreement.windows, agreement.requests)
     return Survived(kills + 1, requests, len(orphans_booked(layout)), resolved_s)
 
 

@@ -9,8 +9,8 @@ import typer
 
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
-from weighbridge.config import load, secret
-from weighbridge.errors import ExitCode, StoreError
+from weighbridge.config import Loaded, load, secret
+from weighbridge.errors import ConfigError, ExitCode, StoreError
 from weighbridge.exchanges.archive import read_archive
 from weighbridge.exchanges.chain import fingerprint, is_signed_by
 from weighbridge.exchanges.framing import Corrupt
@@ -18,6 +18,8 @@ from weighbridge.exchanges.keys import find_master_key
 from weighbridge.exchanges.verify import Counts, Problem, VerifyReport
 from weighbridge.exchanges.verify import verify as verify_store
 from weighbridge.keeper.audit import problems
+from weighbridge.keeper.ledger import books_of
+from weighbridge.ledger.agreement import Agreement, agree
 from weighbridge.ramp.custody import Custody
 from weighbridge.ramp.custody import check as check_custody
 from weighbridge.store.database import Remembered, remembered, stored_audit, stored_tables
@@ -42,6 +44,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """Stored route tables whose shares were held against the change that they name."""
     audit_entries: int
     """Entries of the book of changes, each held against its signature and the entry before."""
+    budget_windows: int
+    """Windows of budgets whose sums were counted again from the log."""
+    budget_charges: int
+    """What was charged to them: one for each request and budget."""
     notes: tuple[str, ...]
 
 
@@ -66,7 +72,8 @@ def verify(
 ) -> None:
     """Check that the store is what was written: log, signatures, bodies, and each verdict down to its exchanges.
 
-    One changed byte, a cut tail or a missing file is named, and so is a figure of a verdict that its pairs do not give.
+    One changed byte, a cut tail or a missing file is named, and so is a figure of a verdict that its pairs do not give,
+    and a sum of a budget that is not what the log charged to it.
     It may run while the gateway serves. The newest head and the signing key are compared with what the keeper's
     database remembers. Exit code 1 if anything is wrong. What it cannot prove is that the world was as recorded.
     """
@@ -89,16 +96,18 @@ def verify(
     derived = rederive(layout) if report.ok else Rederived(verdicts=0, disagreements=())
     custody = _custody(layout, notes) if report.ok else None
     book = _book(layout, report.signing_key, notes)
+    sums = _sums(layout, loaded, notes) if report.ok else Agreement()
     broken = (
         *(Problem(where=one.where, what=f"does not follow: {one.what}") for one in derived.disagreements),
         *(Problem(where=one.where, what=one.what) for one in (() if custody is None else custody.broken)),
         *book[1],
+        *(Problem(where=one.where, what=one.what) for one in sums.differences),
     )
     shape = Verified(
         ok=report.ok and not broken,
         summary=report.summary
         if not broken
-        else f"NOT intact: {len(broken)} figures, shares or entries do not follow from what they name",
+        else f"NOT intact: {len(broken)} figures, shares, entries or sums do not follow from what they name",
         problems=(*report.problems, *broken),
         signing_key=None if report.signing_key is None else fingerprint(report.signing_key),
         counts=report.counts,
@@ -106,6 +115,8 @@ def verify(
         ramp_changes=0 if custody is None else custody.changes,
         route_tables=0 if custody is None else custody.tables,
         audit_entries=book[0],
+        budget_windows=sums.windows,
+        budget_charges=sums.requests,
         notes=(*notes, *report.notes),
     )
     if json:
@@ -161,6 +172,18 @@ def _book(layout: Layout, signing_key: str | None, notes: list[str]) -> tuple[in
     return len(rows), tuple(Problem(where=f"book of changes, entry {seq}", what=what) for seq, what in found)
 
 
+def _sums(layout: Layout, loaded: Loaded, notes: list[str]) -> Agreement:
+    """Do the budgets say what the log says?"""
+    try:
+        found = books_of(layout, loaded)
+        agreement = Agreement() if found is None else agree(layout, found[1], found[0])
+    except (StoreError, ConfigError, OSError, ValueError) as error:
+        notes.append(f"sums of budgets were not counted again: {error}")
+        return Agreement()
+    notes += agreement.notes
+    return agreement
+
+
 def _known(layout: Layout, notes: list[str]) -> Remembered | None:
     """What the keeper remembers outside the log's own files: a log that was put back or signed anew is found by it."""
     try:
@@ -196,6 +219,11 @@ def _print(report: VerifyReport, shape: Verified) -> None:
         )
     if shape.audit_entries and shape.ok:
         print(f"{shape.audit_entries:,} entries of the book of changes are signed and follow each other")
+    if shape.budget_windows and shape.ok:
+        print(
+            f"{shape.budget_windows:,} windows of budgets hold what the log charges to them, {shape.budget_charges:,} "
+            "charges in all"
+        )
     if counts.exchanges_lost:
         print(f"{counts.exchanges_lost:,} exchanges have no end: their worker was gone before it")
     if counts.unsigned_bytes:

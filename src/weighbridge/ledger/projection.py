@@ -197,7 +197,7 @@ class Projector:
             for row in store.leases_read(batch.owner):
                 store.close_lease(row)
         for name, time_ns, sums in batch.named:
-            self._charge_by_name(name, time_ns, sums)
+            self._charge_by_name(batch.owner, name, time_ns, sums)
         if batch.ended:
             store.drop_open_holds(batch.ended)
         changed = {exchange: one for exchange, one in batch.open.items() if one.changed}
@@ -214,7 +214,7 @@ class Projector:
         if batch.over:
             resolve(store, batch.owner)
 
-    def _charge_by_name(self, name: str, time_ns: int, sums: Sums) -> None:
+    def _charge_by_name(self, owner: str, name: str, time_ns: int, sums: Sums) -> None:
         """Let through while the ledger was gone: it belongs to the window in which the request began."""
         budget_name, _, subject = name.partition(SUBJECT_MARK)
         budget = self._budget(budget_name)
@@ -227,4 +227,4 @@ class Projector:
         )
         window = self._store.window_at(budget.name, subject, budget.span, span.start_ns)
         if window is not None:
-            self._store.post_window(window.id, sums)
+            self._store.post_window(window.id, owner, self._site, sums)

@@ -1,7 +1,8 @@
 """The tables of the ledger: windows of budgets, leases on them, how far the log is projected. Decides nothing.
 
 - a *window* is one budget (or one user of it) over one span of time: its cap, and how much of that is out in leases
-- a *lease* is what one worker may spend of one window. Closed ones are added up in their window and forgotten
+- a *lease* is what one worker may spend of one window. Closed ones are added up in their window; what each
+  was charged stays known, so that the sum can be held against the log (`ledger.agreement`)
 - `used_nanousd` of a window = the grants of its open leases + what closed ones spent. No grant lifts it over the cap
 - ids come from one counter that starts anew, higher, after a restore: a lease of before a restore names no row
 """
@@ -74,6 +75,34 @@ SCHEMA: tuple[str, ...] = (
         booked_nanousd INTEGER NOT NULL,
         resolved_ns INTEGER NOT NULL
     );
+    """,
+    # 2: what a window was charged for which lease stays known, so that it can be held against the log
+    """
+    CREATE TABLE closed_lease(
+        id INTEGER PRIMARY KEY,
+        window_id INTEGER NOT NULL REFERENCES budget_window(id),
+        owner TEXT NOT NULL,
+        site TEXT NOT NULL,
+        posted_nanousd INTEGER NOT NULL,
+        bound_nanousd INTEGER NOT NULL,
+        requests INTEGER NOT NULL,
+        orphans INTEGER NOT NULL,
+        excess_nanousd INTEGER NOT NULL
+    );
+    CREATE TABLE charged_by_name(
+        window_id INTEGER NOT NULL REFERENCES budget_window(id),
+        owner TEXT NOT NULL,
+        site TEXT NOT NULL,
+        posted_nanousd INTEGER NOT NULL,
+        bound_nanousd INTEGER NOT NULL,
+        requests INTEGER NOT NULL,
+        orphans INTEGER NOT NULL,
+        excess_nanousd INTEGER NOT NULL,
+        PRIMARY KEY(window_id, owner)
+    );
+    INSERT INTO closed_lease
+        SELECT id, id, '', '', posted_nanousd, bound_nanousd, requests, orphans, excess_nanousd FROM budget_window
+        WHERE posted_nanousd > 0 OR requests > 0;
     """,
 )
 """Entry N brings schema N to N + 1, in one transaction with its number. Entries are only ever added."""
@@ -242,8 +271,18 @@ class LedgerStore:
     def add_used(self, window: int, nanousd: int) -> None:
         self.sql.run("UPDATE budget_window SET used_nanousd = used_nanousd + ? WHERE id = ?", nanousd, window)
 
-    def post_window(self, window: int, sums: "Sums") -> None:
+    def post_window(self, window: int, owner: str, site: str, sums: "Sums") -> None:
         """Spending without a lease: it is used as well as posted."""
+        self.sql.run(
+            "INSERT INTO charged_by_name(window_id, owner, site, posted_nanousd, bound_nanousd, requests, orphans, "
+            "excess_nanousd) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(window_id, owner) DO UPDATE SET "
+            "posted_nanousd = charged_by_name.posted_nanousd + excluded.posted_nanousd, "
+            "bound_nanousd = charged_by_name.bound_nanousd + excluded.bound_nanousd, "
+            "requests = charged_by_name.requests + excluded.requests, "
+            "orphans = charged_by_name.orphans + excluded.orphans, "
+            "excess_nanousd = charged_by_name.excess_nanousd + excluded.excess_nanousd",
+            window, owner, site, sums.posted, sums.bound, sums.requests, sums.orphans, sums.excess,
+        )  # fmt: skip
         self.sql.run(
             "UPDATE budget_window SET used_nanousd = used_nanousd + ?, posted_nanousd = posted_nanousd + ?, "
             "bound_nanousd = bound_nanousd + ?, requests = requests + ?, orphans = orphans + ?, "
@@ -350,7 +389,13 @@ class LedgerStore:
         return [_lease(row) for row in found]
 
     def close_lease(self, row: LeaseRow) -> None:
-        """Everything of its worker is read: what was spent stays used, the rest is free again, and the row is gone."""
+        """Everything of its worker is read: what was spent stays used, the rest is free again."""
+        self.sql.run(
+            "INSERT INTO closed_lease(id, window_id, owner, site, posted_nanousd, bound_nanousd, requests, orphans, "
+            "excess_nanousd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            row.id, row.window_id, row.owner, row.site, row.posted_nanousd, row.bound_nanousd, row.requests,
+            row.orphans, row.excess_nanousd,
+        )  # fmt: skip
         self.sql.run(
             "UPDATE budget_window SET used_nanousd = used_nanousd + ?, posted_nanousd = posted_nanousd + ?, "
             "bound_nanousd = bound_nanousd + ?, requests = requests + ?, orphans = orphans + ?, "
