@@ -15,7 +15,7 @@ import pytest
 
 from tests.app.serving import Serving, ask, gone, serving
 from tests.fakes import postgres
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Script
 from tests.keeper.processes import running_keeper, write_config
 from tests.ramp.desk import RAMP, climb_to
 from weighbridge.errors import ControlError
@@ -122,6 +122,38 @@ def test_both_serve_one_table_and_the_same_keys_and_a_rollback_said_on_the_follo
         assert before < table(a)
         assert {"incumbent"} == arms(a) == arms(b)
         becomes("no override is left", lambda: over(b) and "[]" in b.layout.table_override.read_text())
+        sound(a, b)
+
+
+def test_a_candidate_that_fails_on_the_host_that_follows_alone_is_taken_back_by_the_leader(
+    tmp_path: Path, provider: FakeProvider, server: postgres.Running
+) -> None:
+    url = server.database()
+    with (
+        serving(at_half(member(tmp_path / "a", provider, url))) as a,
+        serving(member(tmp_path / "b", provider, url)) as b,
+    ):
+        becomes("numbers agree", lambda: table(a) == table(b))
+        for number in range(20):
+            ask(b.listen, conversation=f"good-{number}")
+        provider.answers["model-b"] = Script(status=500)
+        asked = 0
+
+        def taken_back() -> bool:
+            nonlocal asked
+            ask(b.listen, conversation=f"bad-{asked}")
+            asked += 1
+            return over(a)
+
+        took_s = becomes("the leader takes it back", taken_back)
+        print(f"faults on the other host alone: back after {asked} requests there and {took_s:.2f} s")
+        becomes("one table everywhere", lambda: table(a) == table(b))
+        with a.control() as control:
+            state = control.call(RampShow(), RampAnswer).ramps[0].state
+        assert "controller" == state.by
+        assert "errors rose" in state.reasons[0]
+        provider.answers.clear()
+        assert {"incumbent"} == arms(a) == arms(b)
         sound(a, b)
 
 

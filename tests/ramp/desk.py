@@ -33,6 +33,7 @@ from weighbridge.store.control import ObjectKind, RampAct, RampAction, RampShow
 from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import RampChange
+from weighbridge.store.sightings import SharedSightings
 
 RAMP = """
 [[ramp]]
@@ -53,6 +54,8 @@ class Store:
     file: Path
     clock: JumpingClock = field(default_factory=JumpingClock)
     serving: bool = True
+    leader: str | None = None
+    sharing: SharedSightings | None = None
     alerts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class Store:
         self.loaded: Loaded = load(self.file)
         self.database = Database(self.layout.database)
         self.publisher = Publisher(self.layout, self.database, self.clock, self.key.public)
-        self.desk = Desk(self.layout, self.database, self.clock, self)
+        self.desk = Desk(self.layout, self.database, self.clock, self, self.sharing)
         self.office = RampOffice(self.desk)
 
     def again(self) -> None:

@@ -5,7 +5,8 @@ import json
 import msgspec
 import pytest
 
-from weighbridge.ramp.observe import RECENT_MIN, Observer
+from weighbridge.ramp.observe import RECENT_MIN, Observer, look_at
+from weighbridge.ramp.sightings import Look
 from weighbridge.ramp.streams import SLOW, Sight
 from weighbridge.records.exchange import Attempt, BodyState, Exchange
 from weighbridge.records.frames import BodyRef, Outcome
@@ -43,7 +44,14 @@ def seen(
     def body(reference: BodyRef) -> BodyState:
         return None if bodies is None else bodies.get(reference.commitment)
 
-    return Observer("old", "new").sight(one, {}, watched, body)
+    look = look_at(one, "old", "new", watched, body)
+    return None if look is None else Observer().sight(look, {})
+
+
+def looked(one: Exchange) -> Look:
+    look = look_at(one, "old", "new", WATCHED, None)
+    assert look is not None
+    return look
 
 
 def bad(one: Exchange) -> tuple[Guardrail, ...]:
@@ -91,13 +99,21 @@ def test_a_provider_that_states_nothing_is_unknown_and_not_good() -> None:
 
 
 def test_percentiles_come_from_the_incumbent_alone_and_not_from_a_handful() -> None:
-    observer = Observer("old", "new")
+    observer = Observer()
     for number in range(RECENT_MIN - 1):
-        observer.learn(exchange(attempt("old"), duration_ns=number))
-        observer.learn(exchange(attempt("new"), duration_ns=10**12))
+        observer.learn(looked(exchange(attempt("old"), duration_ns=number)))
+        observer.learn(looked(exchange(attempt("new"), duration_ns=10**12)))
     assert "latency" not in observer.percentiles(SLOW)
-    observer.learn(exchange(attempt("old"), duration_ns=RECENT_MIN - 1))
+    observer.learn(looked(exchange(attempt("old"), duration_ns=RECENT_MIN - 1)))
     assert 0.9 * RECENT_MIN == observer.percentiles(SLOW)["latency"]
+
+
+def test_what_another_arm_answered_in_its_place_says_nothing_of_what_is_usual_for_the_incumbent() -> None:
+    observer = Observer()
+    for number in range(RECENT_MIN):
+        stood_in = exchange(attempt("old", status=500, error="x"), attempt("new", 2, fallback=True), duration_ns=number)
+        observer.learn(looked(stood_in))
+    assert {} == observer.percentiles(SLOW)
 
 
 def answer(content: str | None, calls: list[tuple[str, str]] | None = None) -> bytes:

@@ -14,7 +14,7 @@ from weighbridge.ramp.custody import check, past_of
 from weighbridge.ramp.stages import LADDER
 from weighbridge.records.canonical import canonical
 from weighbridge.records.ramp import RampState, Stage
-from weighbridge.store.control import RampAct, RampAction
+from weighbridge.store.control import RampAct, RampAction, RampShow
 from weighbridge.store.database import stored_tables
 
 
@@ -394,3 +394,35 @@ def test_nothing_moves_while_nothing_serves_but_a_rollback_is_on_record_for_the_
     store.serving = False
     with pytest.raises(ControlError, match="nothing serves"):
         asyncio.run(store.act("advance"))
+
+
+def test_a_pause_counts_no_copy_twice(store: Store) -> None:
+    async def live() -> None:
+        await store.begin("few")
+        await store.until("canary")
+        held = store.office._watching.of("assistant")
+        assert held is not None
+        assert held.watch is not None
+        held.watch.copies_nanousd = 700
+        for action in ("pause", "resume", "pause"):
+            await store.act(action)
+            assert 700 == store.state.copies_spent_nanousd
+        await store.act("resume")
+        await store.until("few")
+        assert (700, 0) == (store.state.copies_spent_nanousd, store.state.copies_of_stage_nanousd)
+
+    asyncio.run(live())
+
+
+def test_a_keeper_that_follows_watches_and_decides_nothing(store: Store) -> None:
+    async def live() -> None:
+        await store.begin("few")
+        store.leader = "host a (site x)"
+        await ticks(store)
+        answer = await store.office.show(RampShow())
+        assert ("shadow", 300.0) == (answer.ramps[0].state.stage, answer.ramps[0].held_s)
+        assert "host a (site x) leads and decides" in answer.notes[0]
+        store.leader = None
+        await store.until("canary", ticks=2)
+
+    asyncio.run(live())

@@ -11,6 +11,7 @@ from weighbridge.config import load
 from weighbridge.exchanges.framing import new_incarnation
 from weighbridge.exchanges.telling import tell
 from weighbridge.exchanges.writer import LogWriter
+from weighbridge.ramp.gathering import Gathering
 from weighbridge.ramp.watch import LEARN_EVERY, Watch
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
 from weighbridge.records.ramp import Guardrail, StreamView
@@ -74,10 +75,10 @@ def test_outcomes_count_for_the_arm_that_the_conversation_had_whenever_and_by_wh
         [outcome(0, 0.0, 3000), outcome(1, 1.0, 3000), outcome(11, 0.0, 3000), outcome(99, 0.0, 3000)],
         "process",
     )
-    watch = Watch(layout, loaded, state, TABLE, None)
+    watch, gathering = Watch(state, TABLE, None), Gathering(layout, loaded, state, TABLE, None)
 
     def told() -> StreamView:
-        watch.poll()
+        gathering.own(watch, TABLE)
         return next(one for one in watch.monitor.evidence(0.0).streams if one.name == "outcomes")
 
     view = told()
@@ -96,7 +97,7 @@ def test_looking_for_percentiles_that_there_is_no_traffic_for_takes_no_longer_wi
         incumbent="incumbent", candidate="candidate", time_ns=1000,
     )  # fmt: skip
     written(layout, [frame for number in range(1200) for frame in request(number, "incumbent", 2000 + number)])
-    watch = Watch(layout, loaded, state, TABLE, None)
+    watch, gathering = Watch(state, TABLE, None), Gathering(layout, loaded, state, TABLE, None)
     asked: list[tuple[str, ...]] = []
     observer = watch._observer
     real = observer.percentiles
@@ -106,7 +107,7 @@ def test_looking_for_percentiles_that_there_is_no_traffic_for_takes_no_longer_wi
         return real(names)
 
     observer.percentiles = counted  # type: ignore[method-assign,assignment]
-    watch.poll()
+    gathering.own(watch, TABLE)
     assert 1200 == watch.requests
     assert len(asked) <= 1200 // LEARN_EVERY
     assert ("first_byte", "turns") == asked[0]
@@ -120,12 +121,12 @@ def test_what_the_candidate_costs_is_known_from_copies_before_it_answers_a_user(
     state = msgspec.structs.replace(
         at("shadow"), incumbent="incumbent", candidate="candidate", time_ns=1000,
     )  # fmt: skip
-    watch = Watch(layout, loaded, state, TABLE, None)
-    watch.poll()
+    watch, gathering = Watch(state, TABLE, None), Gathering(layout, loaded, state, TABLE, None)
+    gathering.own(watch, TABLE)
     assert watch.cost_nanousd() is None
     held, *rest = request(2, "candidate", 3000)
     assert isinstance(held, Held)
     copy = msgspec.structs.replace(held, purpose="shadow", item=f"{'0' * 16}-1")
     written(layout, [*request(1, "incumbent", 2000), copy, *rest])
-    watch.poll()
+    gathering.own(watch, TABLE)
     assert 5 == watch.cost_nanousd()

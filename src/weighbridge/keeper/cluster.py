@@ -101,6 +101,11 @@ class Cluster:
         self._hinted = asyncio.Event()
         database.witnessed_by(self.share)
 
+    @property
+    def leader(self) -> str:
+        """Who leads, for people."""
+        return self._leader or "another keeper"
+
     def close(self) -> None:
         self._shared.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -255,7 +260,7 @@ class Cluster:
     def share(self) -> None:
         """Write what this store has for all, within the transaction that changes it here. Raises `StoreError`."""
         if self.role == "follows":
-            leader = self._leader or "another keeper"
+            leader = self.leader
             raise StoreError(f"{leader} leads the gateways that share the database, and hears of it within a second")
         stored = self._database.last_table()
         if stored is None:

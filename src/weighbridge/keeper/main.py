@@ -98,6 +98,7 @@ from weighbridge.store.database import Database
 from weighbridge.store.layout import Layout
 from weighbridge.store.people_calls import PeopleRequest
 from weighbridge.store.ramps import RampChange
+from weighbridge.store.sightings import SharedSightings
 
 log = logging.getLogger("keeper")
 
@@ -156,13 +157,15 @@ class Keeper:
         )
         self._shares = ledger.url is not None
         self._cluster: Cluster | None = None
+        sightings: SharedSightings | None = None
         if ledger.url is not None and self.serving and options.client_keys == "all":
             from weighbridge.store.shared import SharedStore  # an extra: only where it is named
 
             shared = SharedStore(ledger.url, ledger.site, host())
             self._cluster = Cluster(self._layout, self._database, self._publisher, shared, self)
+            sightings = SharedSightings(ledger.url, ledger.site, host())
         self._usual = UsualOutputs(self._layout, self._database, lambda: self._publish(self._source))
-        self._desk = Desk(self._layout, self._database, clock, self)
+        self._desk = Desk(self._layout, self._database, clock, self, sightings)
         self._office = office(self._desk)
         self._finding = Finding(self._layout)
         book = AuditBook(self._database.people, clock, self._chores.signing_key.sign)
@@ -296,7 +299,7 @@ class Keeper:
         except (WeighbridgeError, OSError) as error:
             log.error("keeping the exchange log failed, it is tried again: %s", error)
 
-        if self.decides and not self._outside:
+        if self.serving and not self._outside:
             try:
                 await self._office.tick()
             except (WeighbridgeError, OSError) as error:
@@ -316,6 +319,10 @@ class Keeper:
     def _outside(self) -> bool:
         """Of a store that shares with others, but for a command or a trial only."""
         return self._shares and self._cluster is None
+
+    @property
+    def leader(self) -> str | None:
+        return None if self._cluster is None or self._cluster.role != "follows" else self._cluster.leader
 
     @property
     def decides(self) -> bool:

@@ -27,6 +27,7 @@ from weighbridge.store.database import Database
 from weighbridge.store.files import write_durably
 from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import RampChange, StoredRamp
+from weighbridge.store.sightings import SharedSightings
 
 Ramps = Mapping[str, tuple[RampState, str]]
 """Route -> the state of its newest ramp, and the digest of that state's object."""
@@ -141,7 +142,7 @@ class Office(Protocol):
     """Who decides about ramps."""
 
     async def tick(self) -> None:
-        """Look at the evidence and act on it; called each second."""
+        """Look at the evidence, and act on it where this keeper decides; called each second."""
         ...
 
     async def act(self, asked: RampAct, person: str | None = None) -> RampAnswer:
@@ -173,6 +174,11 @@ class Keeping(Protocol):
     @property
     def serving(self) -> bool: ...
 
+    @property
+    def leader(self) -> str | None:
+        """Who decides about ramps where it is not this keeper."""
+        ...
+
     async def put(self, kind: ObjectKind, label: str, body: bytes) -> str:
         """Into the signed log; the digest."""
         ...
@@ -195,8 +201,12 @@ class Keeping(Protocol):
 class Desk:
     """What the keeper does for the office. Not thread-safe: the event loop's."""
 
-    def __init__(self, layout: Layout, database: Database, clock: Clock, keeping: Keeping) -> None:
-        self.layout, self.clock = layout, clock
+    def __init__(
+        self, layout: Layout, database: Database, clock: Clock, keeping: Keeping,
+        sharing: SharedSightings | None = None,
+    ) -> None:  # fmt: skip
+        """`sharing`: where other gateways serve the same routes."""
+        self.layout, self.clock, self.sharing = layout, clock, sharing
         self._database, self._keeping = database, keeping
         self._alerts = Alerts(layout)
         self._chain = Chain(layout)
@@ -211,6 +221,11 @@ class Desk:
     def serving(self) -> bool:
         """Is there somebody to publish for?"""
         return self._keeping.serving
+
+    @property
+    def leader(self) -> str | None:
+        """Who decides about ramps where it is not this keeper."""
+        return self._keeping.leader
 
     @property
     def table(self) -> RouteTable | None:

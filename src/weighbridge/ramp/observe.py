@@ -1,4 +1,4 @@
-"""From the exchange log to sights: what went wrong with a request, as far as the log can tell. Pure but for bodies."""
+"""What went wrong with a request, as far as the log can tell: by itself, then beside others. Pure but for bodies."""
 
 from collections import deque
 from collections.abc import Callable, Collection
@@ -7,6 +7,7 @@ import msgspec
 
 from weighbridge.grading.answers import answer_of
 from weighbridge.grading.asked import asked_of, calls_fit
+from weighbridge.ramp.sightings import Look
 from weighbridge.ramp.streams import Sight
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
@@ -28,28 +29,53 @@ def first_arm(exchange: Exchange) -> str | None:
     return min(exchange.attempts, key=lambda one: one.attempt).arm if exchange.attempts else exchange.arm
 
 
+def look_at(
+    exchange: Exchange, incumbent: str, candidate: str, asked_for: Collection[Guardrail], body: Body | None
+) -> Look | None:
+    """What one request tells; `None` for what says nothing of an arm (refused by us, the client left, lost). `body`:
+    needed for `schema` and `tools` alone."""
+    arm = first_arm(exchange)
+    if arm not in (incumbent, candidate) or not exchange.attempts:
+        return None
+    # Another arm stood in: the one that was asked first could not. A second try of the same arm that went well is
+    # no failure: a kept connection that was closed is replaced like that, most often where little is asked.
+    failed = exchange.outcome in FAILED or exchange.attempts[-1].arm != arm
+    if not failed and exchange.outcome != "ok":
+        return None
+    mine, conversation = arm == candidate, int(exchange.conversation, 16)
+    if failed:
+        # A failure has no latency, cost or text to be judged by: it is one event, not eight.
+        unknown = tuple(name for name in asked_for if name != "errors")
+        return Look(conversation, mine, exchange.slice, True, ("errors",), unknown)
+    bad: list[Guardrail] = []
+    missing: list[Guardrail] = []
+    _finish(exchange, bad, missing)
+    if "schema" in asked_for or "tools" in asked_for:
+        _obedience(exchange, body, bad, missing)
+    return Look(conversation, mine, exchange.slice, False, tuple(bad), tuple(missing), _figures(exchange))
+
+
+def _figures(exchange: Exchange) -> dict[Guardrail, float | None]:
+    found: dict[Guardrail, float | None] = {"latency": exchange.duration_ns, "cost": exchange.cost_nanousd}
+    if exchange.stream:
+        found["first_byte"] = exchange.first_byte_ns
+    usage = exchange.usage
+    found["tokens"] = None if usage is None else float(usage.output + usage.reasoning)
+    return found
+
+
 class Observer:
     """Keeps what takes more than one request to tell: turns of conversations, and the incumbent's recent figures."""
 
-    def __init__(self, incumbent: str, candidate: str) -> None:
-        self._incumbent, self._candidate = incumbent, candidate
+    def __init__(self) -> None:
         self._turns: dict[tuple[bool, int], int] = {}
         self._recent: dict[Guardrail, deque[float]] = {}
 
-    def figures(self, exchange: Exchange) -> dict[Guardrail, float | None]:
-        """What lies on a scale; `None` is unknown, and a figure that does not apply is absent."""
-        found: dict[Guardrail, float | None] = {"latency": exchange.duration_ns, "cost": exchange.cost_nanousd}
-        if exchange.stream:
-            found["first_byte"] = exchange.first_byte_ns
-        usage = exchange.usage
-        found["tokens"] = None if usage is None else float(usage.output + usage.reasoning)
-        return found
-
-    def learn(self, exchange: Exchange) -> None:
-        """An exchange of the incumbent: its figures count among the recent ones."""
-        if not exchange.attempts or first_arm(exchange) != self._incumbent or exchange.outcome != "ok":
+    def learn(self, look: Look) -> None:
+        """One of the incumbent that went well: its figures count among the recent ones."""
+        if look.candidate or look.failed:
             return
-        for name, value in self.figures(exchange).items():
+        for name, value in look.figures.items():
             if value is not None:
                 self._recent.setdefault(name, deque(maxlen=RECENT_MAX)).append(value)
 
@@ -67,42 +93,18 @@ class Observer:
             found["turns"] = float(turns[int(0.9 * len(turns))])
         return found
 
-    def sight(
-        self, exchange: Exchange, above: dict[str, float], asked_for: tuple[Guardrail, ...], body: Body | None
-    ) -> Sight | None:
-        """What guardrails are told; `None` for what says nothing of an arm (refused by us, the client left, lost)."""
-        arm = first_arm(exchange)
-        if arm not in (self._incumbent, self._candidate) or not exchange.attempts:
-            return None
-        # Another arm stood in: the one that was asked first could not. A second try of the same arm that went well is
-        # no failure: a kept connection that was closed is replaced like that, most often where little is asked.
-        failed = exchange.outcome in FAILED or exchange.attempts[-1].arm != arm
-        if not failed and exchange.outcome != "ok":
-            return None
-        candidate, conversation = arm == self._candidate, int(exchange.conversation, 16)
-        turn = self._turn(conversation, candidate=candidate)
-        bad: list[Guardrail] = []
-        unknown: list[Guardrail] = []
-        if failed:
-            bad.append("errors")
-            # A failure has no latency, cost or text to be judged by: it is one event, not eight.
-            unknown += [name for name in asked_for if name != "errors"]
-            return Sight(conversation, candidate, exchange.slice, tuple(bad), tuple(unknown))
-        _finish(exchange, bad, unknown)
-        for name, value in self.figures(exchange).items():
-            limit = above.get(name)
-            if value is None or limit is None:
-                unknown.append(name)
-            elif value > limit:
-                bad.append(name)
-        limit = above.get("turns")
-        if limit is None:
-            unknown.append("turns")
-        elif turn > limit:
-            bad.append("turns")
-        if "schema" in asked_for or "tools" in asked_for:
-            _obedience(exchange, body, bad, unknown)
-        return Sight(conversation, candidate, exchange.slice, tuple(bad), tuple(unknown))
+    def sight(self, look: Look, above: dict[str, float]) -> Sight:
+        """What guardrails are told, held against the incumbent's percentiles."""
+        turn = self._turn(look.conversation, candidate=look.candidate)
+        bad, unknown = list(look.bad), list(look.unknown)
+        if not look.failed:
+            for name, value in (*look.figures.items(), ("turns", float(turn))):
+                limit = above.get(name)
+                if value is None or limit is None:
+                    unknown.append(name)
+                elif value > limit:
+                    bad.append(name)
+        return Sight(look.conversation, look.candidate, look.slice, tuple(bad), tuple(unknown))
 
     def _turn(self, conversation: int, *, candidate: bool) -> int:
         key = (candidate, conversation)

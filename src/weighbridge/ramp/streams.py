@@ -164,14 +164,15 @@ class Monitor:
             elif isinstance(stream.alarm, RateAlarm) and first and sight.candidate:
                 stream.alarm.unit(bad=bad)
 
-    def outcome(self, conversation: int, *, failed: bool) -> None:
-        """What the application told first of a conversation of this stage; of any other it says nothing here."""
+    def outcome(self, conversation: int, *, failed: bool) -> bool:
+        """What the application told first of a conversation of this stage. False where none of it was seen: it is of
+        another stage, or still to come."""
         stream = self._guards.get("outcomes")
         if stream is None or conversation in stream.seen:
-            return
-        candidate = conversation in self._candidates
-        if candidate == (conversation in self._controls):
-            return  # of another stage, or both arms had a part in it
+            return True
+        candidate, control = conversation in self._candidates, conversation in self._controls
+        if candidate == control:
+            return candidate  # both arms had a part in it: it says nothing of either
         stream.seen.add(conversation)
         stream.counts.add(failed, candidate=candidate)
         if isinstance(stream.alarm, ControlAlarm):
@@ -179,6 +180,7 @@ class Monitor:
                 stream.alarm.event(candidate=candidate)
         elif isinstance(stream.alarm, RateAlarm) and candidate:
             stream.alarm.unit(bad=failed)
+        return True
 
     def judged_pair(self, slice_name: str, candidate: float, incumbent: float) -> None:
         """Both arms answered the same request."""

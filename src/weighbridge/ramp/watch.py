@@ -1,51 +1,40 @@
-"""One stage of one ramp, watched: the exchange log, followed from the stage's first route table on.
+"""One stage of one ramp, watched: sightings of all hosts are counted, from the stage's first route table on.
 
-Everything here is a function of the log, so a keeper that starts again reads it again and knows the same. Works in a
-thread; the office reads its results between two calls of `poll`.
+A function of what it is given, so whoever gets the same sightings knows the same.
 """
 
-import time
-from collections import OrderedDict, deque
+from collections import deque
 
-import msgspec
-
-from weighbridge.config import Loaded
-from weighbridge.exchanges.reader import Follower, read
 from weighbridge.ramp.controller import Evidence
-from weighbridge.ramp.judging import Judge
-from weighbridge.ramp.observe import Observer, first_arm
-from weighbridge.ramp.streams import FAILED_BELOW, SLOW, Monitor
-from weighbridge.records.exchange import Exchange
-from weighbridge.records.frames import Told
+from weighbridge.ramp.observe import Observer
+from weighbridge.ramp.sightings import Asked, Copied, Outcome, Paired, Sighting
+from weighbridge.ramp.streams import SLOW, Monitor
 from weighbridge.records.ramp import RampState
-from weighbridge.store.layout import Layout
 
-BEFORE_NS = 86_400 * 1_000_000_000
-"""How far before a stage its percentiles may come from."""
-WAITING_MAX = 5000
-"""Requests of users whose copy has not come yet."""
-POLL_NS = 500_000_000
-"""The longest that one look takes before somebody decides; the rest waits for the next."""
-PILE = 500
-"""Behind by so many requests, every second conversation is judged; by twice as many every third, and so on."""
 MINUTE_NS = 60 * 1_000_000_000
 LEARN_EVERY = 50
 LIMIT_MINUTES = 10
 """What an arm answered with 429 or 503 longer ago says nothing about its limit now."""
+OUTCOMES_MAX = 5000
+"""Outcomes that wait for their conversation: it may have been on another host, which has not told of it yet."""
 
 
 class _Limits:
     """Of one arm: how many of its answers of the last minutes said that it is at its limit."""
 
     def __init__(self) -> None:
-        self._minutes: OrderedDict[int, list[int]] = OrderedDict()
+        self._minutes: dict[int, list[int]] = {}
 
-    def add(self, minute: int, *, limited: bool) -> None:
-        counts = self._minutes.setdefault(minute, [0, 0])
-        counts[0] += limited
-        counts[1] += 1
-        while minute - next(iter(self._minutes)) >= LIMIT_MINUTES:
-            self._minutes.popitem(last=False)
+    def add(self, minute: int, limited: int, answers: int) -> None:
+        if minute not in self._minutes:
+            self._minutes[minute] = [0, 0]
+            newest = max(self._minutes)  # hosts do not tell in one order
+            for old in [one for one in self._minutes if newest - one >= LIMIT_MINUTES]:
+                del self._minutes[old]
+        counts = self._minutes.get(minute)
+        if counts is not None:
+            counts[0] += limited
+            counts[1] += answers
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -56,30 +45,20 @@ class _Limits:
 class Watch:
     def __init__(
         self,
-        layout: Layout,
-        loaded: Loaded,
         state: RampState,
         table_from: int,
         trial_failures: tuple[int, int] | None,
         before: "Watch | None" = None,
     ) -> None:
-        """`before` is the watch of the stage before, which goes on with reading where that one is."""
-        self._layout, self._route, self._table_from = layout, state.route, table_from
+        """`before` is the watch of the stage before: what is usual goes on from what was usual there."""
+        self._table_from = table_from
         self._stage, self._plan = state.standing, state.plan
         self._incumbent, self._candidate = state.incumbent, state.candidate
-        self._since_ns = max(0, state.time_ns - BEFORE_NS)
         self._above = dict(state.slow_above)
         self._live = state.standing not in ("proposed", "shadow")
-        self._observer: Observer = Observer(state.incumbent, state.candidate) if before is None else before._observer
+        self._observer: Observer = Observer() if before is None else before._observer
+        self._untold: deque[Outcome] = deque(maxlen=OUTCOMES_MAX)
         self.monitor = Monitor(state, trial_failures)
-        self._judge = Judge(layout, loaded, state.route)
-        self._follower: Follower | None = before._follower if before is not None else None
-        self._told: list[Told] = [] if before is None else before._told
-        self._early: set[str] = set()
-        self._asked: OrderedDict[str, Exchange] = OrderedDict()
-        self._copies: OrderedDict[str, Exchange] = OrderedDict()
-        self._pending: deque[Exchange] = deque() if before is None else before._pending
-        self._stride = 1
         self._learned = 0
         self._minutes: dict[int, int] = {}
         self._limits = {state.incumbent: _Limits(), state.candidate: _Limits()}
@@ -91,49 +70,35 @@ class Watch:
         self.requests = 0
         """Of users, since the stage began."""
 
-    def poll(self) -> None:
-        """Take in what is new. Raises `Corrupt` or `OSError` where the log cannot be read; the next call goes on."""
-        if self._follower is None:
-            follower = Follower(self._layout, told=self._hear)
-            self._early.clear()
-            for exchange in read(self._layout, route=self._route, since_ns=self._since_ns, told=self._hear):
-                self._early.add(exchange.id)
-                if exchange.table >= self._table_from:
-                    self._pending.append(exchange)
-                else:
-                    self._take(exchange)
-            self._follower = follower
-        new = [one for one in self._follower.poll() if one.route == self._route and one.id not in self._early]
-        self._pending += new
-        self._early.clear()
-        # Judging takes longest. What is judged of a pile is chosen by conversation, never by what came out.
-        self._stride = 1 + len(self._pending) // PILE
-        until_ns = time.monotonic_ns() + POLL_NS
-        while self._pending and time.monotonic_ns() < until_ns and not self.monitor.alarmed:
-            self._take(self._pending.popleft())
-        if not self._pending:
-            for told in self._told:
-                self.monitor.outcome(int(told.conversation, 16), failed=told.score < FAILED_BELOW)
-            self._told.clear()
+    def take(self, sighting: Sighting) -> None:
+        """In the order of each host's log. After an alarm nothing is counted any more."""
+        if self.monitor.alarmed:
+            return
+        match sighting:
+            case Asked():
+                if sighting.table >= self._table_from:
+                    self._user(sighting)
+                if sighting.look is not None:
+                    self._observer.learn(sighting.look)
+                self._complete()
+            case Copied() if sighting.table >= self._table_from:
+                self._copy(sighting)
+            case Paired() if sighting.table >= self._table_from:
+                for look in sighting.looks:
+                    self.monitor.take(self._observer.sight(look, self._above))
+                if sighting.scores is not None:
+                    self.monitor.judged_pair(sighting.slice, *sighting.scores)
+            case Outcome():
+                self._untold.append(sighting)
+            case _:
+                pass  # a copy of an earlier stage
 
-    def _hear(self, told: Told) -> None:
-        """Kept until the exchanges that were read with it are taken in: they say whose conversation it is."""
-        if told.route == self._route and told.time_ns >= self._since_ns:
-            self._told.append(told)
-
-    @property
-    def behind(self) -> int:
-        """Requests that were read and not looked at yet."""
-        return len(self._pending)
-
-    def _take(self, exchange: Exchange) -> None:
-        if exchange.purpose == "user":
-            if exchange.table >= self._table_from:
-                self._user(exchange)
-            self._observer.learn(exchange)
-            self._complete()
-        elif exchange.purpose == "shadow" and exchange.table >= self._table_from:
-            self._copy(exchange)
+    def hear(self) -> None:
+        """Outcomes, once the requests that were told with them have been counted: those say whose they are."""
+        for _ in range(len(self._untold)):
+            one = self._untold.popleft()
+            if not self.monitor.outcome(one.conversation, failed=one.failed):
+                self._untold.append(one)
 
     def _complete(self) -> None:
         """What there was too little of when the stage began counts from when there is enough, on both arms. Percentiles
@@ -144,82 +109,42 @@ class Watch:
             if missing:
                 self._above = self._observer.percentiles(missing) | self._above
 
-    def _user(self, exchange: Exchange) -> None:
+    def _user(self, asked: Asked) -> None:
         self.requests += 1
-        if exchange.outcome == "ok":
-            self.slices[exchange.slice] = self.slices.get(exchange.slice, 0) + 1
-        minute = exchange.time_ns // MINUTE_NS
+        if asked.ok:
+            self.slices[asked.slice] = self.slices.get(asked.slice, 0) + 1
+        minute = asked.time_ns // MINUTE_NS
         self._minutes[minute] = self._minutes.get(minute, 0) + 1
-        arm = first_arm(exchange)
-        for attempt in exchange.attempts:
-            if attempt.arm in self._limits:
-                self._limits[attempt.arm].add(minute, limited=attempt.status in (429, 503))
-        if arm == self._candidate and exchange.cost_nanousd is not None:
-            self._cost += exchange.cost_nanousd
+        for arm, counts in ((self._candidate, asked.limits[:2]), (self._incumbent, asked.limits[2:])):
+            if counts[1]:
+                self._limits[arm].add(minute, *counts)
+        if asked.candidate and asked.cost_nanousd is not None:
+            self._cost += asked.cost_nanousd
             self._cost_known += 1
-        if self._live:
-            sight = self._observer.sight(exchange, self._above, self._plan.guardrails, self._judge.body)
-            if sight is not None:
-                self.monitor.take(sight)
-                chosen = sight.conversation % self._stride == 0
-                if chosen and self._plan.quality == "answers" and self._judge.why_not is None:
-                    score = self._judge.score(exchange)
-                    if score is not None:
-                        self.monitor.judged_answer(exchange.slice, score, candidate=sight.candidate)
-        copy = self._copies.pop(exchange.id, None)
-        if copy is not None:
-            self._both(exchange, copy)
-        else:
-            self._asked[exchange.id] = exchange
-            while len(self._asked) > WAITING_MAX:
-                self._asked.popitem(last=False)
+        if self._live and asked.look is not None:
+            self.monitor.take(self._observer.sight(asked.look, self._above))
+            if asked.score is not None:
+                self.monitor.judged_answer(asked.slice, asked.score, candidate=asked.look.candidate)
 
-    def _copy(self, exchange: Exchange) -> None:
-        if exchange.cost_nanousd is None:
+    def _copy(self, copied: Copied) -> None:
+        if copied.cost_nanousd is None:
             self.copies_unknown += 1
-        else:
-            self.copies_nanousd += exchange.cost_nanousd
-            if first_arm(exchange) == self._candidate:  # what it costs is known before it answers a user
-                self._cost += exchange.cost_nanousd
-                self._cost_known += 1
-        original = self._asked.pop(exchange.item or "", None)
-        if original is not None:
-            self._both(original, exchange)
-        elif exchange.item is not None:
-            self._copies[exchange.item] = exchange  # the log of another worker is read later
-            while len(self._copies) > WAITING_MAX:
-                self._copies.popitem(last=False)
-
-    def _both(self, original: Exchange, copy: Exchange) -> None:
-        """A user's request and its copy: both arms answered the same."""
-        ours, theirs = (copy, original) if first_arm(copy) == self._candidate else (original, copy)
-        if (first_arm(ours), first_arm(theirs)) != (self._candidate, self._incumbent):
             return
-        if not self._live:
-            for one in (theirs, ours):
-                sight = self._observer.sight(one, self._above, self._plan.guardrails, self._judge.body)
-                if sight is not None:
-                    self.monitor.take(sight)
-        if self._plan.quality != "pairs" and self._live:
-            return
-        candidate, incumbent = self._judge.score(ours, theirs), self._judge.score(theirs, theirs)
-        if candidate is not None and incumbent is not None:
-            self.monitor.judged_pair(original.slice, candidate, incumbent)
+        self.copies_nanousd += copied.cost_nanousd
+        if copied.candidate:  # what it costs is known before it answers a user
+            self._cost += copied.cost_nanousd
+            self._cost_known += 1
 
     # --- what is to be said -------------------------------------------------------------------------------------------
 
-    def evidence(self, held_s: float, missing: tuple[str, ...]) -> Evidence:
+    def evidence(self, held_s: float, missing: tuple[str, ...], why_not_judged: str | None = None) -> Evidence:
         """What was seen; what should have been and was not is named."""
         found = list(missing)
         terms = self._plan.terms(self._stage)
-        if terms is not None and terms.pairs_min and self._judge.why_not is not None:
-            found.append(
-                f"{self._judge.why_not}; quality is not watched. Add a [[grader]], or propose with pairs_min = 0"
-            )
+        if terms is not None and terms.pairs_min and why_not_judged is not None:
+            found.append(f"{why_not_judged}; quality is not watched. Add a [[grader]], or propose with pairs_min = 0")
         if self.copies_unknown and self._plan.copies_nanousd is not None:
             found.append(f"what {self.copies_unknown:,} copies cost is unknown, so their budget cannot be kept")
-        if self.behind > PILE:
-            found.append(f"{self.behind:,} requests of the log are still to be looked at")
         return self.monitor.evidence(held_s, tuple(found))
 
     def percentiles(self) -> dict[str, float]:
@@ -238,11 +163,3 @@ class Watch:
     def cost_nanousd(self) -> float | None:
         """The candidate's mean cost per request, of users or copied; `None` where it is unknown."""
         return self._cost / self._cost_known if self._cost_known else None
-
-
-class Key(msgspec.Struct, frozen=True):
-    """What makes two watches the same."""
-
-    ramp: str
-    table_from: int
-    config: str

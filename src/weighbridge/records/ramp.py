@@ -116,6 +116,8 @@ class RampState(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, int] = {}
     """Units that each stream had seen when the stage began."""
     copies_spent_nanousd: int = 0
+    copies_of_stage_nanousd: int = 0
+    """How much of it was spent since the stage began: whoever watches the stage counts it out of the log."""
     assignment: int = 0
     """Goes up whenever a share goes down: remembered assignments of before do not hold any more."""
     prev: str | None = None
