@@ -9,6 +9,7 @@ As a program: `python -m tests.fakes.provider [--port 0]` prints its base URL; `
 import argparse
 import asyncio
 import json
+import re
 import ssl
 import threading
 import time
@@ -76,6 +77,8 @@ class Script:
     wants_reasoning: bool = False
     """As DeepSeek does: an assistant turn with calls and no `reasoning_content` is a 400."""
     close_after: bool = False
+    bills_sent: bool = False
+    """A stream that is cut, or left, is charged at what was written of it until then."""
     first: list["Script"] = field(default_factory=list)
     """How to answer the first requests, one each, before all others."""
 
@@ -370,7 +373,7 @@ class FakeProvider:
         writer.write(
             (head + ("Transfer-Encoding: chunked\r\n" if chunked else "Connection: close\r\n") + "\r\n").encode()
         )
-        sent = 0
+        sent, said = 0, bytearray()
         stop_at = script.cut_after if script.cut_after is not None else script.hang_after
         async for piece in _pieces(events, script):
             if stop_at is not None:
@@ -378,6 +381,9 @@ class FakeProvider:
             if piece:
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 sent += len(piece)
+                if script.bills_sent:
+                    said += piece
+                    charge.completion_tokens = _written(said)
                 try:
                     await writer.drain()
                 except ConnectionError:
@@ -398,6 +404,8 @@ class FakeProvider:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
         charge.whole = True
+        if script.bills_sent:
+            charge.completion_tokens = charge.tokens.output + charge.tokens.reasoning
         return chunked and not script.close_after
 
     def stream_bytes(self, request: dict[str, Any], script: Script, usage: dict[str, Any] | None = None) -> list[bytes]:
@@ -498,6 +506,12 @@ class FakeProvider:
             "choices": [{"index": 0, "message": message, "finish_reason": _finish(script)}],
         }
         return answer if script.usage_style == "never" else {**answer, "usage": usage}
+
+
+def _written(said: bytes | bytearray) -> int:
+    """Tokens of the text in these events, as a provider counts that stops when it is left."""
+    texts = re.findall(rb'"(?:content|text|reasoning_content)":"((?:[^"\\]|\\.)*)', bytes(said))
+    return len(b"".join(texts)) // 4 + 1
 
 
 def _dump(value: object, script: Script) -> bytes:

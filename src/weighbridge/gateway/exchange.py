@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from weighbridge.gateway.attempts import Failed, Tries, again, enter, left, no_place, place_given, sign
+from weighbridge.gateway.cut import cut_nanousd
 from weighbridge.gateway.doors import Door
 from weighbridge.gateway.idempotency import Held as Claim
 from weighbridge.gateway.idempotency import marked
@@ -53,8 +54,8 @@ class Exchange:
     __slots__ = (
         "_cost", "_parts", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits",
         "ended", "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "race",
-        "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_ns", "started_ns", "streams", "strip",
-        "team", "tries", "upstream_status", "wall_ns",
+        "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_bytes", "sent_ns", "stalled",
+        "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -82,11 +83,13 @@ class Exchange:
         self.wall_ns = gateway.wall_ns()
         self.seen_tick = gateway.tick
         self.attempt = 0
-        self.done = self.sent = False
+        self.done = self.sent = self.stalled = False
+        """`stalled`: its client did not read any more when it left."""
         self.relay: Relay | None = None
         self.upstream_status: int | None = None
         self.first_ns: int | None = None
-        self.response_bytes = 0
+        self.response_bytes = self.sent_bytes = 0
+        """`sent_bytes`: of the request whose answer is a stream that has begun."""
         self.reply: tuple[bytes, bool] = (b"", False)
         self._cost: int | None = 0
         self._parts: dict[str | None, int] | None = None
@@ -286,7 +289,8 @@ class Exchange:
 
         Where the provider bills on, its answer is read to its end instead, for as long as the limits allow.
         """
-        self.client = None
+        client, self.client = self.client, None
+        self.stalled = client is not None and client.paused
         if self.race is not None:
             self.race.end()
         relay = self.relay
@@ -344,7 +348,7 @@ class Exchange:
             left(self, sign(outcome, self.upstream_status))
         cost: int | None = 0
         if self.attempt != (0 if tries is None else tries.closed):  # else it ended between two attempts, or before one
-            cost, estimated = self.attempt_cost(billed, facts)
+            cost, estimated = self.attempt_cost(billed, facts, body)
             log.append(self._posted(facts, error, cost, estimated=estimated))
         total = None if cost is None or self._cost is None else self._cost + cost
         hold = self.hold
@@ -384,7 +388,7 @@ class Exchange:
         tries = self.tries
         return self.attempt if tries is None else max(self.attempt, tries.made)
 
-    def attempt_cost(self, outcome: Outcome, facts: AnswerFacts) -> tuple[int | None, bool]:
+    def attempt_cost(self, outcome: Outcome, facts: AnswerFacts, body: bytes = b"") -> tuple[int | None, bool]:
         """What this attempt cost, and whether that is an upper bound in place of a statement."""
         if not self.sent or self.door.free:
             return 0, False
@@ -393,7 +397,7 @@ class Exchange:
             price = self.lane.priced(self.wall_ns)[0]
             return None if price is None else cost_nanousd(facts.usage, price), False
         if cut:
-            return self.held if self.tries is None else self.tries.bound, True
+            return cut_nanousd(self, outcome, facts, body, self.held if self.tries is None else self.tries.bound), True
         status = self.upstream_status
         if status is not None and status >= 400 and self.lane.unbilled(status):
             return 0, False

@@ -75,11 +75,44 @@ class Lane:
     """A route with one of its arms: everything about it that does not change per request."""
 
     __slots__ = (
-        "_call", "_heads", "_lines", "arm", "arm_budget", "bound_asked", "bound_input", "bound_long",
-        "bound_output", "dialect", "drains", "endpoint", "escalation", "failed_calls", "fallback_tag", "form", "guard",
-        "head", "hedge_s", "later", "max_tokens_default", "model", "model_json",
-        "others", "plan", "price", "price_version", "proof", "raw_predict", "refusal", "route", "route_budget",
-        "system_prompt", "table_number", "tag", "target", "unusable",
+        "_call",
+        "_heads",
+        "_lines",
+        "arm",
+        "arm_budget",
+        "bound_asked",
+        "bound_input",
+        "bound_long",
+        "bound_output",
+        "dialect",
+        "drains",
+        "endpoint",
+        "escalation",
+        "failed_calls",
+        "fallback_tag",
+        "form",
+        "guard",
+        "head",
+        "hedge_s",
+        "later",
+        "max_tokens_default",
+        "model",
+        "model_json",
+        "others",
+        "plan",
+        "price",
+        "price_version",
+        "proof",
+        "raw_predict",
+        "refusal",
+        "route",
+        "route_budget",
+        "shows_all",
+        "system_prompt",
+        "table_number",
+        "tag",
+        "target",
+        "unusable",
     )  # fmt: skip
 
     def __init__(self, table: RouteTable, route: Route, arm: Arm, endpoint: Endpoint, secret: Secret) -> None:
@@ -127,6 +160,8 @@ class Lane:
         )
         self.drains = endpoint.cancel_stops_billing is False
         """It bills a cancelled answer in full: one whose client left is read to its end, and its bill known."""
+        self.shows_all = arm.weights == "open" and endpoint.cancel_stops_billing is True
+        """What was written of a cut answer can be seen in the stream, and nothing more is billed (`gateway.cut`)."""
         usual = next((one.tokens for one in route.usual_output if one.arm == arm.name), None)
         self.max_tokens_default = route.max_tokens_default or usual
         """Held for a request that names no limit."""

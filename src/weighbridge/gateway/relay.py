@@ -334,7 +334,7 @@ class Relay(asyncio.Protocol):
 
     def _begin_stream(self, exchange: Exchange) -> None:
         self.stream = True
-        exchange.body = b""  # nobody will send it again
+        exchange.sent_bytes, exchange.body = len(exchange.body), b""  # nobody will send it again
         if exchange.tries is not None:
             exchange.tries.request = None
         self._parts: list[bytes] = []

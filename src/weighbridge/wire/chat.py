@@ -50,6 +50,8 @@ class AnswerFacts(msgspec.Struct, frozen=True, gc=False):
     neither. Never its message: providers put prompts and keys there."""
     partial: bool = False
     """The usage stood on an event with choices: in a stream that was cut it may not be the last word."""
+    grows: bool = False
+    """The provider runs tools of its own within the answer: what it says to have read is not the last word either."""
 
 
 NOTHING_SAID = AnswerFacts()

@@ -29,11 +29,12 @@ CONTENT = (TextPiece, RefusalPiece, ReasoningPiece, ReasoningSealed, CallBegan, 
 """What an answer says; a gateway that passes it on needs none of it."""
 
 _TELLING = {
-    "anthropic": re.compile(rb'"(?:message_(?:start|delta|stop)|error)"'),
+    "anthropic": re.compile(rb'"(?:message_(?:start|delta|stop)|error|server_tool_use)"'),
     "openai-responses": re.compile(
         rb'"(?:response\.(?:created|output_item\.added|completed|incomplete|failed)|error)"'
     ),
 }
+_OWN_TOOL = b'"server_tool_use"'
 
 
 class StreamFollower:
@@ -48,7 +49,7 @@ class StreamFollower:
         self._telling = _TELLING[dialect]
         self._said = Gathered()
         self._events = 0
-        self.over = self.whole = False
+        self.over = self.whole = self._grows = False
 
     def feed(self, piece: bytes) -> bytes:
         passing, whole = self._hold.feed(piece)
@@ -80,15 +81,17 @@ class StreamFollower:
         reason = STOP_OF[said.finish.reason].openai if said.finish is not None else None
         failure = said.failure
         error = None if failure is None else word(failure.code) or failure.kind
-        return AnswerFacts(said.usage, said.usage_raw, reason, error, partial=not self.whole)
+        return AnswerFacts(said.usage, said.usage_raw, reason, error, partial=not self.whole, grows=self._grows)
 
     def _look(self, whole: bytes) -> None:
         self._events += whole.count(b"data:")
         if self._telling.search(whole) is None:
             return
         for data in events_of(whole):
-            if self._telling.search(data) is None:
+            found = self._telling.search(data)
+            if found is None:
                 continue
+            self._grows = self._grows or found[0] == _OWN_TOOL
             try:
                 for event in self._reader.read(data):
                     if not isinstance(event, CONTENT):
