@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.exchanges.loop import Bench, held, store
 from weighbridge.clock import JumpingClock
 from weighbridge.errors import StoreError
-from weighbridge.exchanges.bodies import BodySealer, commitment_of
+from weighbridge.exchanges.blocks import commitment_of
+from weighbridge.exchanges.bodies import BodySealer
 from weighbridge.exchanges.framing import Corrupt
 from weighbridge.exchanges.keys import DataKeys, find_master_key, master_key, team_folder, team_of
 from weighbridge.exchanges.reader import BodyReader, read

@@ -9,7 +9,7 @@ import zstandard
 
 from tests.exchanges.loop import Bench, held, store
 from tests.exchanges.stores import NOW_NS, Keeper, put_verdict
-from weighbridge.exchanges.bodies import open_block
+from weighbridge.exchanges.blocks import open_block
 from weighbridge.exchanges.bodystore import object_records, open_record
 from weighbridge.exchanges.chain import Chain, signing_key
 from weighbridge.exchanges.erase import Erased, erase

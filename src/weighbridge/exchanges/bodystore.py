@@ -14,7 +14,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from weighbridge.exchanges.bodies import COMMITMENT_BYTES, StoredBody, block_head, commitment_of, open_block
+from weighbridge.exchanges.blocks import COMMITMENT_BYTES, StoredBody, block_head, commitment_of, open_block
 from weighbridge.exchanges.chain import Chain
 from weighbridge.exchanges.framing import (
     BODIES_MAGIC,

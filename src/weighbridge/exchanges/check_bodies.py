@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from weighbridge.errors import StoreError
-from weighbridge.exchanges.bodies import COMMITMENT_BYTES, StoredBody, block_head, commitment_of, open_block
+from weighbridge.exchanges.blocks import COMMITMENT_BYTES, StoredBody, block_head, commitment_of, open_block
 from weighbridge.exchanges.bodystore import object_records, open_record, record_commitment
 from weighbridge.exchanges.chain import Snapshot
 from weighbridge.exchanges.check_log import LogFacts, read_checked

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from typing import Literal
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from weighbridge.errors import StoreError
 

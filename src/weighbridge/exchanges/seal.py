@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
-from weighbridge.exchanges.bodies import block_head, open_block
+from weighbridge.exchanges.blocks import block_head, open_block
 from weighbridge.exchanges.bodystore import OBJECT_SUFFIX, BodyReader, object_bytes, seal_record
 from weighbridge.exchanges.chain import Chain, OpenPrefix, SealedFile, SigningKey, Snapshot, Tombstone
 from weighbridge.exchanges.files import nothing, sync_folder, write_new

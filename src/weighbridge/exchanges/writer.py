@@ -12,9 +12,9 @@ import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from weighbridge.errors import StoreError
 from weighbridge.exchanges.bodies import Captured

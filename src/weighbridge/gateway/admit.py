@@ -3,7 +3,8 @@
 from hashlib import blake2b, sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from weighbridge.gateway.attempts import Tries, tries_of
 from weighbridge.gateway.doors import Door, own_lines
@@ -249,7 +250,7 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     )
     gateway.sequence += 1
     exchange = Exchange(
-        gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, purpose, caller.team,
+        gateway, client, f"{gateway.incarnation}-{hex(gateway.sequence)[2:]}", lane, purpose, caller.team,
         hold, held, keep, call, door, request.stream, not request.wants_usage,
     )  # fmt: skip
     exchange.rated = rated
@@ -268,7 +269,8 @@ def admit(  # noqa: C901 (the path of every request: a call costs as much as a b
     gateway.active.add(exchange)
     frame = Held(
         exchange.id, exchange.wall_ns, purpose, way.name, lanes.number, caller.key_name, caller.team, user,
-        caller.tags, slice_name, f"{conversation:016x}", request.stream, len(body), request.max_tokens, held, None,
+        caller.tags, slice_name, conversation.to_bytes(8, "big").hex(), request.stream, len(body), request.max_tokens,
+        held, None,
         None if trial is None else trial.token.trial, caller.item, False, () if hold is None else hold.names,
         caller.traceparent,
         door.asked,

@@ -147,16 +147,17 @@ def cost_nanousd(usage: Usage, price: Price) -> int | None:
         return None
     price = holds
     total = usage.input * price.input + usage.output * price.output
-    for tokens, rate in (
-        (usage.cache_read, price.cache_read),
-        (usage.cache_write, price.cache_write),
-        (usage.cache_write_1h, price.cache_write_1h),
-        (usage.reasoning, price.reasoning),
-    ):
-        if tokens:
-            if rate is None:
-                return None
-            total += tokens * rate
+    if usage.cache_read or usage.cache_write or usage.cache_write_1h or usage.reasoning:
+        for tokens, rate in (
+            (usage.cache_read, price.cache_read),
+            (usage.cache_write, price.cache_write),
+            (usage.cache_write_1h, price.cache_write_1h),
+            (usage.reasoning, price.reasoning),
+        ):
+            if tokens:
+                if rate is None:
+                    return None
+                total += tokens * rate
     fees = price.per_request_nanousd
     if usage.audio_input or usage.audio_output or usage.image_input or usage.image_output or usage.web_searches:
         more = _more(usage, price)

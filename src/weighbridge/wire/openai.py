@@ -72,18 +72,21 @@ def parse_request(body: bytes) -> ChatRequest:
         except UnicodeDecodeError as error:
             raise BadRequest(f"the body is not UTF-8: byte {error.start} is wrong", code="invalid_json") from None
     raw = RawObject(body)
-    get = raw.fields.get
+    fields = raw.fields
     try:
-        model = _text(get("model", _NULL))
-        stream = _flag_or_null(get("stream", _NULL)) is True
-        limit = _count_or_null(get("max_completion_tokens", _NULL)) or _count_or_null(get("max_tokens", _NULL))
-        choices = _count_or_null(get("n", _NULL))
-        user = _text_or_null(get("user", _NULL))
-        wants_usage = not stream or _asks_usage(get("stream_options"))
+        model = _text(fields.get("model", _NULL))
+        stream = "stream" in fields and _flag_or_null(fields["stream"]) is True
+        # Most requests lack most of these, and looking is cheaper than decoding.
+        limit = _count_or_null(fields["max_completion_tokens"]) if "max_completion_tokens" in fields else None
+        if not limit and "max_tokens" in fields:
+            limit = _count_or_null(fields["max_tokens"])
+        choices = _count_or_null(fields["n"]) if "n" in fields else None
+        user = _text_or_null(fields["user"]) if "user" in fields else None
+        wants_usage = not stream or _asks_usage(fields.get("stream_options"))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _wrong_type(raw.fields) from None
+        raise _wrong_type(fields) from None
     if (limit is not None and not 0 < limit <= TOKENS_MAX) or (choices is not None and not 0 < choices <= CHOICES_MAX):
-        raise _out_of_range(raw.fields, limit, choices)
+        raise _out_of_range(fields, limit, choices)
     return ChatRequest(raw, model, stream, wants_usage, limit, choices or 1, user)
 
 
