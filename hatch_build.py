@@ -19,7 +19,7 @@ HOT = (
     "gateway/admit", "gateway/attempts", "gateway/client", "gateway/door", "gateway/doors", "gateway/drains",
     "gateway/exchange", "gateway/gateway", "gateway/meter", "gateway/outgoing", "gateway/outliers",
     "gateway/passed", "gateway/plan", "gateway/relay", "gateway/seen", "gateway/slots", "gateway/translated",
-    "exchanges/bodies", "exchanges/redact", "exchanges/writer", "wire/raw",
+    "exchanges/bodies", "exchanges/redact", "exchanges/writer", "wire/openai", "wire/raw", "wire/usage",
 )  # fmt: skip
 """What a request goes through, but for modules that mypyc cannot do as they are: it drops the arguments of a metaclass
 (`Struct`), and what it made cannot be copied (`Lanes`)."""

@@ -4,7 +4,7 @@ from hashlib import blake2b, sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from zlib_ng.zlib_ng import crc32
+from zlib_ng.zlib_ng import adler32, crc32
 
 from weighbridge.gateway.attempts import Tries, tries_of
 from weighbridge.gateway.doors import Door, own_lines
@@ -43,7 +43,7 @@ USER_CHARS_MAX = 256
 MODEL_CHARS_SHOWN = 100
 BYTES_A_TOKEN = 4
 """Taken from a key's tokens per minute before the provider has counted; what it was in fact is settled after."""
-LONG_TURN_BYTES, ENDS_BYTES = 2048, 256
+LONG_TURN_BYTES, ENDS_BYTES = 256, 64
 
 Headers = dict[bytes, bytes]
 
@@ -318,15 +318,15 @@ def fund(
 def conversation_of(caller: Caller, request: ChatRequest) -> int:
     """Sixty-four bits that stand for a conversation: of the header, else of the key and the first user turn.
 
-    Of a very long turn the two ends, the length and a checksum are hashed: that tells turns apart as well, at a
-    fraction of the cost. It does not withstand somebody who wants two of their own conversations to look like one.
+    Of a long turn the two ends, the length and two checksums are hashed: that tells turns apart as well, at a fraction
+    of the cost. It does not withstand somebody who wants two of their own conversations to look like one.
     """
     spoken = caller.conversation
     if spoken is None:
         spoken = caller.door.first_user_of(request)
     size = len(spoken)
     if size > LONG_TURN_BYTES:
-        spoken = b"%b%b%d,%d" % (spoken[:ENDS_BYTES], spoken[-ENDS_BYTES:], size, crc32(spoken))
+        spoken = b"%b%b%d,%d,%d" % (spoken[:ENDS_BYTES], spoken[-ENDS_BYTES:], size, crc32(spoken), adler32(spoken))
     return int.from_bytes(sha256(b"%b\0%b" % (caller.key_bytes, spoken)).digest()[:8], "little")
 
 

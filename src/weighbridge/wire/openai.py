@@ -9,6 +9,7 @@ import msgspec
 
 from weighbridge.wire.assembly import ToolCall, answer_text, assemble, tool_calls
 from weighbridge.wire.chat import NOTHING_SAID, AnswerFacts, ChatRequest, Turns, word
+from weighbridge.wire.openai_answer import ABSENT, Answer, Loose, answer_of, error_of, loose_of
 from weighbridge.wire.raw import RawObject
 from weighbridge.wire.refusal import BadRequest
 from weighbridge.wire.sse import last_events
@@ -34,9 +35,8 @@ SYSTEM_TURNS_MAX = 1024
 """How many leading system and developer turns are read: each takes some microseconds of the gateway's loop."""
 
 _NULL = msgspec.Raw(b"null")
-_ABSENT = msgspec.Raw(b"")
 _MODEL_EDITED = ("model",)
-_NOTHING = (_ABSENT, _NULL)
+_NOTHING = (ABSENT, _NULL)
 _USER = msgspec.Raw(b'"user"')
 _SYSTEM = (msgspec.Raw(b'"system"'), msgspec.Raw(b'"developer"'))
 
@@ -143,7 +143,7 @@ def turns_of(request: ChatRequest) -> Turns:
     """
     turns = request.turns
     if turns is None:
-        messages = request.raw.fields.get("messages", _ABSENT)
+        messages = request.raw.fields.get("messages", ABSENT)
         turns = _plain_turns(bytes(messages)) if len(messages) > MESSAGES_AT_ONCE_BYTES_MAX else None
         turns = request.turns = turns or _read_turns(messages)
     return turns
@@ -156,7 +156,7 @@ def first_user_of(request: ChatRequest) -> bytes:
     text comes next, that is the turn.
     """
     if request.turns is None:
-        messages = bytes(request.raw.fields.get("messages", _ABSENT))
+        messages = bytes(request.raw.fields.get("messages", ABSENT))
         at = messages.find(b'"user"')
         found = _USER_TEXT.match(messages, at) if at > 0 else None
         if found is not None and messages[at - 8 : at].rstrip().endswith(b'"role":'):
@@ -210,9 +210,9 @@ def _read_turns(messages: msgspec.Raw) -> Turns:
     for fields in islice(_leading(messages), SYSTEM_TURNS_MAX + 1):
         role = fields.get("role")
         if role == _USER:
-            return Turns(b"\n".join(system) if system else None, bytes(fields.get("content", _ABSENT)))
+            return Turns(b"\n".join(system) if system else None, bytes(fields.get("content", ABSENT)))
         if role in _SYSTEM:
-            system.append(bytes(fields.get("content", _ABSENT)))
+            system.append(bytes(fields.get("content", ABSENT)))
     return Turns(b"\n".join(system) if system else None, bytes(messages))
 
 
@@ -319,43 +319,16 @@ def _with_system_prompt(messages: bytes, system_prompt: str) -> bytes:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class _Choice(msgspec.Struct, gc=False):
-    finish_reason: str | None = None
-
-
-class _Answer(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = _ABSENT
-    choices: list[_Choice] | None = None
-    error: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
-
-
-class _Loose(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
-
-
-class _Error(msgspec.Struct, gc=False):
-    code: str | int | float | None = None
-    type: str | None = None
-
-
-_answer = msgspec.json.Decoder(_Answer).decode
-_loose = msgspec.json.Decoder(_Loose).decode
-_error = msgspec.json.Decoder(_Error).decode
-
-
 def read_answer(body: bytes) -> AnswerFacts:
     """Usage, finish reason and a possible error of a JSON answer, or of the data of one stream event."""
     finish, partial = None, False
     try:
-        answer: _Answer | _Loose = _answer(body)
-        if isinstance(answer, _Answer) and answer.choices:
+        answer: Answer | Loose = answer_of(body)
+        if isinstance(answer, Answer) and answer.choices:
             finish, partial = answer.choices[0].finish_reason, True
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         try:
-            answer = _loose(body)
+            answer = loose_of(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return NOTHING_SAID
     raw = answer.usage
@@ -369,7 +342,7 @@ def read_answer(body: bytes) -> AnswerFacts:
 
 def _error_name(raw: msgspec.Raw) -> str:
     try:
-        error = _error(raw)
+        error = error_of(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return "error"
     return word(None if error.code is None else str(error.code)) or word(error.type) or "error"

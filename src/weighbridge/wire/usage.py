@@ -23,8 +23,7 @@ import re
 import msgspec
 
 from weighbridge.records.usage import Usage
-
-Count = int | None
+from weighbridge.wire.usage_block import NO_COMPLETION, NO_PROMPT, Block, Completion, Prompt, block_of
 
 TOKENS_COUNTED_MAX = 1 << 40
 """A count past this is no count: no call has used a million million tokens, and a log row holds 64 bits."""
@@ -34,59 +33,6 @@ _TIER = re.compile("[A-Za-z0-9][A-Za-z0-9_.:+-]*")
 _NOT_SAID = (msgspec.Raw(b""), msgspec.Raw(b"null"))
 
 UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-
-
-class Created(msgspec.Struct, gc=False, omit_defaults=True):
-    """Cache writes by lifetime, in Anthropic's words; Qwen says them within a chat block."""
-
-    ephemeral_5m_input_tokens: Count = None
-    ephemeral_1h_input_tokens: Count = None
-
-
-class Searches(msgspec.Struct, gc=False, omit_defaults=True):
-    web_search_requests: Count = None
-
-
-class _Prompt(msgspec.Struct, gc=False):
-    cached_tokens: Count = None
-    cache_write_tokens: Count = None
-    cache_creation_input_tokens: Count = None
-    cache_creation_tokens: Count = None
-    cache_creation: Created | None = None
-    audio_tokens: Count = None
-    image_tokens: Count = None
-    video_tokens: Count = None
-
-
-class _Completion(msgspec.Struct, gc=False):
-    reasoning_tokens: Count = None
-    audio_tokens: Count = None
-    image_tokens: Count = None
-    video_tokens: Count = None
-
-
-class _Block(msgspec.Struct, gc=False):
-    prompt_tokens: Count = None
-    completion_tokens: Count = None
-    total_tokens: Count = None
-    prompt_tokens_details: _Prompt | None = None
-    completion_tokens_details: _Completion | None = None
-    prompt_cache_hit_tokens: Count = None
-    prompt_cache_miss_tokens: Count = None
-    cached_tokens: Count = None
-    num_cached_tokens: Count = None
-    cache_read_input_tokens: Count = None
-    cache_creation_input_tokens: Count = None
-    reasoning_tokens: Count = None
-    citation_tokens: Count = None
-    num_search_queries: Count = None
-    num_server_side_tools_used: Count = None
-    search_context_size: str | None = None
-    server_tool_use: Searches | None = None
-
-
-_block = msgspec.json.Decoder(_Block).decode
-_NO_PROMPT, _NO_COMPLETION = _Prompt(), _Completion()
 
 
 def usage_of(raw: bytes | msgspec.Raw, service_tier: str | None = None) -> Usage | None:
@@ -106,7 +52,7 @@ def tier_of(said: msgspec.Raw) -> str | None:
 def counted(raw: bytes | msgspec.Raw, service_tier: str | None = None) -> Usage | str:
     """The token classes of a usage block, or why it has none. `service_tier`: what the answer says beside the block."""
     try:
-        block = _block(raw)
+        block = block_of(raw)
     except UNREADABLE:
         return "the block is no JSON object with whole numbers where counts stand"
     prompt, completion, total = block.prompt_tokens, block.completion_tokens, block.total_tokens
@@ -116,8 +62,8 @@ def counted(raw: bytes | msgspec.Raw, service_tier: str | None = None) -> Usage 
         if total is None:
             return "it says neither completion_tokens nor total_tokens"
         completion = total - prompt
-    given = block.prompt_tokens_details or _NO_PROMPT
-    made = block.completion_tokens_details or _NO_COMPLETION
+    given = block.prompt_tokens_details or NO_PROMPT
+    made = block.completion_tokens_details or NO_COMPLETION
     cached = _cached(block, given)
     written, hour = _written(block, given)
     if cached is None or written is None:
@@ -136,7 +82,7 @@ def counted(raw: bytes | msgspec.Raw, service_tier: str | None = None) -> Usage 
             return "total_tokens is more than prompt and completion, and reasoning does not explain it"
         reasoning, output = beside, completion
     if (
-        given is not _NO_PROMPT or made is not _NO_COMPLETION or block.server_tool_use is not None
+        given is not NO_PROMPT or made is not NO_COMPLETION or block.server_tool_use is not None
         or block.num_search_queries or block.num_server_side_tools_used or block.search_context_size
         or block.citation_tokens
     ):  # fmt: skip
@@ -145,7 +91,7 @@ def counted(raw: bytes | msgspec.Raw, service_tier: str | None = None) -> Usage 
                          service_tier))  # fmt: skip
 
 
-def _cached(block: _Block, given: _Prompt) -> int | None:
+def _cached(block: Block, given: Prompt) -> int | None:
     """Cache reads within the prompt; `None` where only a count stands that may be within or beside it."""
     for count in (given.cached_tokens, block.prompt_cache_hit_tokens, block.cached_tokens, block.num_cached_tokens):
         if count is not None:
@@ -153,7 +99,7 @@ def _cached(block: _Block, given: _Prompt) -> int | None:
     return None if block.cache_read_input_tokens else 0
 
 
-def _written(block: _Block, given: _Prompt) -> tuple[int | None, int]:
+def _written(block: Block, given: Prompt) -> tuple[int | None, int]:
     """Cache writes within the prompt, and how many of them for an hour; as for reads."""
     created = given.cache_creation
     hour = 0 if created is None else created.ephemeral_1h_input_tokens or 0
@@ -166,9 +112,9 @@ def _written(block: _Block, given: _Prompt) -> tuple[int | None, int]:
 
 
 def _with_extras(
-    block: _Block,
-    given: _Prompt,
-    made: _Completion,
+    block: Block,
+    given: Prompt,
+    made: Completion,
     plain: tuple[int, int, int, int, int, int],
     service_tier: str | None,
 ) -> Usage | str:

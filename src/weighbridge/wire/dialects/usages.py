@@ -7,7 +7,8 @@ hour among the cache writes, reasoning within the output. Unknown usage stays un
 import msgspec
 
 from weighbridge.records.usage import STANDARD_TIERS, Usage
-from weighbridge.wire.usage import UNREADABLE, Count, Created, Searches, checked
+from weighbridge.wire.usage import UNREADABLE, checked
+from weighbridge.wire.usage_block import Count, Created, Searches
 
 Json = dict[str, object]
 
