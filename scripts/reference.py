@@ -1,5 +1,6 @@
 """Writes docs/reference from the code: the configuration keys, the command line, and what dialects carry. Also
-docs/runbooks and the rules for Prometheus, from the table of alerts.
+docs/runbooks and the rules for Prometheus, from the table of alerts, and docs/evidence/promises.md from the marks of
+tests.
 
 `scripts/docs` writes the pages, `scripts/docs --check` only says which of them are out of date (exit 1).
 A key, command or option without a description is an error: whoever adds one says what it means.
@@ -22,6 +23,8 @@ import typer.main
 from scripts.alert_rules import rules_file
 from scripts.dialects import page as dialects
 from scripts.grafana_board import board
+from scripts.promises import NoFigureError
+from scripts.promises import page as promises
 from scripts.runbooks import runbook_pages
 from weighbridge.admin.table import described
 from weighbridge.cli.root import root
@@ -217,6 +220,7 @@ def admin_api() -> str:
 
 WRITERS = {
     "config.md": config_page, "cli.md": cli_page, "dialects.md": dialects_page, "openapi.json": admin_api,
+    "../evidence/promises.md": promises,
 }  # fmt: skip
 
 
@@ -239,7 +243,7 @@ def main(arguments: list[str]) -> int:
     check = parser.parse_args(arguments).check
     try:
         pages = stale()
-    except UndescribedError as error:
+    except (UndescribedError, NoFigureError) as error:
         print(f"scripts/docs: {error}", file=sys.stderr)
         return 1
     for name, text in pages.items():

@@ -25,10 +25,12 @@ settings.register_profile("long", deadline=None, max_examples=2_000)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes or hours")
+    parser.addoption("--promise", type=int, help="only the tests that keep this promise (docs/evidence/promises.md)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "usual")
+    config.addinivalue_line("markers", "promise(*numbers): keeps these promises (docs/evidence/promises.md)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,6 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in set(long)]
+    promise = config.getoption("--promise")
+    if promise is not None:
+        kept = [item for item in items if any(promise in mark.args for mark in item.iter_markers("promise"))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     if not RECORDED.is_dir():
         for item in items:
             if item.get_closest_marker("recorded"):

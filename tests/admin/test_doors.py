@@ -43,6 +43,7 @@ def test_every_address_that_the_site_answers_is_in_the_table_or_named_here_as_op
     assert {(door.method, door.path) for door in table_of(site)} | OPEN == answered
 
 
+@pytest.mark.promise(29)
 def test_each_role_gets_through_the_doors_of_its_own_and_lower_roles_and_through_no_other(
     site: AdminSite, sessions: dict[Role, str]
 ) -> None:

@@ -81,6 +81,7 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> int:
     return exchange.held_nanousd
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_of_500_at_once_exactly_the_37_that_fit_are_let_in(tmp_path: Path, workers: int, bound: int) -> None:
     limit = FITS * bound + bound - 1
@@ -101,6 +102,7 @@ def test_of_500_at_once_exactly_the_37_that_fit_are_let_in(tmp_path: Path, worke
     assert (FITS, True) == (len(held), sum(held) <= limit)
 
 
+@pytest.mark.promise(2)
 def test_two_gateways_on_one_postgresql_share_a_cap_exactly(tmp_path: Path, bound: int) -> None:
     limit = FITS * bound + bound - 1
     with postgres.server() as server, FakeProvider() as provider, ExitStack() as running:
@@ -157,6 +159,7 @@ def test_what_was_held_and_not_used_can_be_spent_by_any_worker(tmp_path: Path, b
         assert 3 * bound - sum(costs) < bound
 
 
+@pytest.mark.promise(2)
 def test_a_cap_holds_over_a_restart(tmp_path: Path, bound: int) -> None:
     with FakeProvider() as provider:
         provider.answers["model-a"] = Script(usage_style="never")  # so that each is charged all that was held
@@ -169,6 +172,7 @@ def test_a_cap_holds_over_a_restart(tmp_path: Path, bound: int) -> None:
     assert 2 == len(provider.seen)
 
 
+@pytest.mark.promise(3)
 def test_a_model_without_a_price_is_refused_under_a_hard_cap(tmp_path: Path) -> None:
     with FakeProvider() as provider:
         file = configured(tmp_path, provider.url, budget("support", 10**12))

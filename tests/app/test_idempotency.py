@@ -64,6 +64,7 @@ def together(listen: str, token: str, count: int, *, stream: bool = False) -> li
     return said
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_hundred_before_during_and_after_are_one_call_one_charge_and_one_answer(
     file: Path, provider: FakeProvider, stream: bool
@@ -90,6 +91,7 @@ def test_a_hundred_before_during_and_after_are_one_call_one_charge_and_one_answe
         assert {0} == {row.cost_nanousd for row in rows if row.outcome != "ok"}
 
 
+@pytest.mark.promise(7)
 def test_an_answer_is_replayed_after_kill_and_restart(file: Path, provider: FakeProvider) -> None:
     with serving(file) as served:
         first = ask(served.listen, "order")
@@ -102,6 +104,7 @@ def test_an_answer_is_replayed_after_kill_and_restart(file: Path, provider: Fake
         assert 1 == len(provider.bill)
 
 
+@pytest.mark.promise(7)
 def test_the_keeper_is_killed_while_a_request_runs_and_its_answer_is_kept_all_the_same(
     file: Path, provider: FakeProvider
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_keeper_is_killed_while_a_request_runs_and_its_answer_is_kept_all_th
         assert 1 == len({row[1] for row in said}) == len(provider.bill)
 
 
+@pytest.mark.promise(7)
 def test_what_a_killed_worker_had_sent_is_not_sent_again(file: Path, provider: FakeProvider) -> None:
     provider.answers["model-a"] = Script(first=[Script(hang=True)])
     with serving(file) as served:

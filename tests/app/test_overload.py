@@ -11,6 +11,8 @@ import pytest
 from tests.app.serving import CLIENT_KEY, Serving, serving, write_config
 from tests.fakes.provider import FakeProvider, Script
 
+pytestmark = pytest.mark.promise(23)
+
 PLACES, ANSWER_S = 10, 0.2
 CAPACITY = PLACES / ANSWER_S
 """Requests a second that the endpoint can answer."""

@@ -16,6 +16,8 @@ from weighbridge.ramp.custody import check
 from weighbridge.store.control import RampAct, RampAnswer
 from weighbridge.store.database import stored_tables
 
+pytestmark = pytest.mark.promise(27)
+
 WORKERS = 2
 PROMISED_S = 5.0
 

@@ -7,6 +7,8 @@ import pytest
 
 from bench.bill import Part, run
 
+pytestmark = pytest.mark.promise(10)
+
 GOOD = Part(
     name="answered", asked=2, attempts=2, known=2, input_tokens=10, output_tokens=4, cost_nanousd=65_000, estimated=0,
     estimated_nanousd=0, failed=0,

@@ -15,6 +15,8 @@ from bench.harness.processes import NotMeasuredError, free_port
 from bench.harness.promised import LARGE, SMALL, Run, expected
 from bench.harness.providers import mock_streams
 
+pytestmark = pytest.mark.promise(22)
+
 PEER = PEERS[0].title
 LITELLM = PEERS[-1].title
 

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.app.serving import serving
 from tests.fakes.provider import FakeProvider, Script
+
+pytestmark = pytest.mark.promise(28)
 
 PROVIDER_KEY = "sk-canary-provider-7f3a9c"
 WRONG_KEY = "wb-canary-wrong-51d20e"

@@ -74,10 +74,12 @@ def flips(tmp_path: Path, count: int, seed: int) -> None:
     read_archive(made)
 
 
+@pytest.mark.promise(12)
 def test_each_of_many_changed_bytes_is_found(tmp_path: Path) -> None:
     flips(tmp_path, 300, seed=1)
 
 
+@pytest.mark.promise(12)
 @pytest.mark.long
 def test_each_of_a_thousand_changed_bytes_is_found(tmp_path: Path) -> None:
     flips(tmp_path, 1_000, seed=2)

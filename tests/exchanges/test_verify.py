@@ -75,10 +75,12 @@ def _place(sizes: list[tuple[Path, int]], at: int) -> tuple[Path, int]:
     raise IndexError(at)
 
 
+@pytest.mark.promise(12)
 def test_each_of_many_changed_bytes_is_found_and_its_file_named(tmp_path: Path) -> None:
     flips(tmp_path, 250, seed=1)
 
 
+@pytest.mark.promise(12)
 @pytest.mark.long
 def test_each_of_a_thousand_changed_bytes_is_found_and_its_file_named(tmp_path: Path) -> None:
     flips(tmp_path, 1000, seed=2)

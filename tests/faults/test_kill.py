@@ -168,10 +168,12 @@ def survives(tmp_path: Path, kills: int, seed: int) -> None:
     )
 
 
+@pytest.mark.promise(5)
 def test_nine_kills_lose_no_finished_exchange(tmp_path: Path) -> None:
     survives(tmp_path, 9, seed=1)
 
 
+@pytest.mark.promise(5)
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_fifty_kills_lose_no_finished_exchange(tmp_path: Path, seed: int) -> None:

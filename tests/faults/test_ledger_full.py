@@ -19,6 +19,8 @@ from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore
 from weighbridge.store.sql import Row, SqliteSql
 
+pytestmark = pytest.mark.promise(13)
+
 LIMIT = 10_000
 BUDGETS = ("company", "support")
 WANTS = tuple(Want(name, "", "month UTC", "month", "UTC", LIMIT, 0, 0) for name in BUDGETS)

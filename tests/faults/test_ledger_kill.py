@@ -125,10 +125,12 @@ def orphans_booked(layout: Layout) -> dict[str, int]:
         db.close()
 
 
+@pytest.mark.promise(5, 6)
 def test_ten_kills_leave_a_ledger_that_says_what_the_log_says(tmp_path: Path) -> None:
     survives(tmp_path, 9, seed=3)
 
 
+@pytest.mark.promise(5, 6)
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_fifty_kills_leave_a_ledger_that_says_what_the_log_says(tmp_path: Path, seed: int) -> None:

@@ -13,6 +13,8 @@ from weighbridge.exchanges.seal import seal_all
 from weighbridge.exchanges.verify import verify
 from weighbridge.store.layout import Layout
 
+pytestmark = pytest.mark.promise(13)
+
 REQUESTS = 6
 
 

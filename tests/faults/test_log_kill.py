@@ -84,11 +84,13 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> tuple[int, int]
     return len(answered), sum(one.outcome == "lost" for one in found.values())
 
 
+@pytest.mark.promise(5)
 def test_twenty_kills_lose_nothing_that_was_written(tmp_path: Path) -> None:
     answered, _ = kill_again_and_again(tmp_path, kills=20, seed=1)
     assert answered > 500
 
 
+@pytest.mark.promise(5)
 @pytest.mark.long
 def test_two_hundred_kills_lose_nothing_that_was_written(tmp_path: Path) -> None:
     answered, lost = kill_again_and_again(tmp_path, kills=200, seed=2)

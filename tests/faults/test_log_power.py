@@ -76,6 +76,7 @@ class KeeperFiles(SystemFiles):
         self._disk.sync_same_file(fd)
 
 
+@pytest.mark.promise(14)
 def test_no_acknowledged_row_is_lost_in_a_power_cut(tmp_path: Path) -> None:
     rows = sectors = 0
     for seed in range(8):
@@ -86,6 +87,7 @@ def test_no_acknowledged_row_is_lost_in_a_power_cut(tmp_path: Path) -> None:
     assert sectors > 10
 
 
+@pytest.mark.promise(14)
 @pytest.mark.long
 def test_no_acknowledged_row_is_lost_in_a_hundred_power_cuts(tmp_path: Path) -> None:
     for seed in range(100, 200):

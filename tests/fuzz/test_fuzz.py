@@ -12,6 +12,8 @@ from tests.fuzz.found import FOUND
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.promise(29)
+
 CPU_S = float(os.environ.get("FUZZ_SECONDS", "600"))
 
 

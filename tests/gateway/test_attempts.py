@@ -150,6 +150,7 @@ def ambiguous(name: str) -> Script:
     return {"nothing": Script(raw=b""), "half": Script(cut_after=30), "hang": Script(hang=True)}[name]
 
 
+@pytest.mark.promise(19)
 @pytest.mark.parametrize("how", ["nothing", "half", "hang"])
 @pytest.mark.parametrize("allowed", [False, True])
 def test_what_was_sent_and_not_answered_is_asked_again_only_where_that_is_set(
@@ -168,6 +169,7 @@ def test_what_was_sent_and_not_answered_is_asked_again_only_where_that_is_set(
             assert first.cost_nanousd > 0
 
 
+@pytest.mark.promise(19)
 @pytest.mark.parametrize("cut_after", range(1, 700, 97))
 def test_after_the_first_byte_nothing_is_asked_again(tmp_path: Path, hosts: list[FakeProvider], cut_after: int) -> None:
     chain = Chain(tmp_path, hosts, retry_ambiguous=True, retries_max=5)
@@ -179,6 +181,7 @@ def test_after_the_first_byte_nothing_is_asked_again(tmp_path: Path, hosts: list
         assert [1, 0, 0] == chain.seen()
 
 
+@pytest.mark.promise(19)
 def test_there_is_one_other_attempt_unless_more_are_set(tmp_path: Path, hosts: list[FakeProvider]) -> None:
     for count, seen in ((0, [1, 0, 0]), (1, [1, 1, 0]), (2, [1, 1, 1]), (3, [2, 1, 1])):
         for host in hosts:
@@ -242,6 +245,7 @@ def test_a_trial_gets_its_arm_or_the_failure(tmp_path: Path, hosts: list[FakePro
         assert [1, 0, 0] == chain.seen()
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_attempt_of_a_chain_is_its_own_row_and_the_sum_is_the_bill(
     tmp_path: Path, hosts: list[FakeProvider], stream: bool
@@ -270,6 +274,7 @@ def test_every_attempt_of_a_chain_is_its_own_row_and_the_sum_is_the_bill(
             assert finished.cost_nanousd == sum(row.cost_nanousd or 0 for row in rows)
 
 
+@pytest.mark.promise(8)
 def test_the_bill_is_kept_apart_for_a_host_that_cut_its_answer(tmp_path: Path, hosts: list[FakeProvider]) -> None:
     """What it billed is not known: the most it may have been, marked so, never 0."""
     chain = Chain(tmp_path, hosts, retries_max=2, retry_ambiguous=True)
@@ -286,6 +291,7 @@ def test_the_bill_is_kept_apart_for_a_host_that_cut_its_answer(tmp_path: Path, h
 # --- storms and outages -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(24)
 @pytest.mark.parametrize("status", [429, 503])
 def test_when_everything_fails_there_are_at_most_a_fifth_more_attempts(
     tmp_path: Path, hosts: list[FakeProvider], status: int
@@ -307,6 +313,7 @@ def test_when_everything_fails_there_are_at_most_a_fifth_more_attempts(
         assert samples["weighbridge_retries_refused_total"] > 0
 
 
+@pytest.mark.promise(25)
 def test_a_bad_endpoint_leaves_and_comes_back_by_one_live_request(tmp_path: Path, hosts: list[FakeProvider]) -> None:
     """Promise 25, on a clock that the test turns."""
     chain = Chain(tmp_path, hosts)
@@ -336,6 +343,7 @@ def test_a_bad_endpoint_leaves_and_comes_back_by_one_live_request(tmp_path: Path
             assert "first" == call(gateway.port, chat()).headers["x-weighbridge-arm"]
 
 
+@pytest.mark.promise(25)
 def test_when_every_endpoint_fails_requests_still_reach_one(tmp_path: Path, hosts: list[FakeProvider]) -> None:
     chain = Chain(tmp_path, hosts, retries_max=0)
     for place in range(3):

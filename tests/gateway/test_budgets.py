@@ -130,6 +130,7 @@ def test_trials_are_charged_to_the_budgets_of_their_purpose(tmp_path: Path, prov
         assert 200 == call(gateway.port, BODY).status
 
 
+@pytest.mark.promise(4)
 def test_what_a_provider_charges_above_the_hold_is_booked_and_others_are_not_touched(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
@@ -150,6 +151,7 @@ def test_what_a_provider_charges_above_the_hold_is_booked_and_others_are_not_tou
         assert 200 == call(gateway.port, BODY, key="other").status
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("body", [BODY, chat(messages=[{"role": "user", "content": [
     {"type": "image_url", "image_url": {"url": "http://x/y"}}]}])], ids=["no price", "an image"])  # fmt: skip
 @pytest.mark.parametrize("is_hard", [True, False], ids=["hard", "soft"])
@@ -171,6 +173,7 @@ def test_what_may_cost_anything_is_refused_under_a_hard_cap_only(
 MATRIX = list(itertools.product((True, False), ("closed", "open"), (True, False)))
 
 
+@pytest.mark.promise(26)
 @pytest.mark.parametrize(("is_hard", "mode", "has_lease"), MATRIX)
 def test_without_a_ledger_the_written_fail_mode_decides(
     tmp_path: Path, provider: FakeProvider, is_hard: bool, mode: str, has_lease: bool
@@ -194,12 +197,14 @@ def test_without_a_ledger_the_written_fail_mode_decides(
             assert [expected] == [type(lease) for lease in gateway.held()[-1].leases]
 
 
+@pytest.mark.promise(26)
 def test_a_key_without_a_budget_never_asks_the_ledger(tmp_path: Path, provider: FakeProvider) -> None:
     with Running(tmp_path, budgeted(provider.url, hard(), key=None), keeper=False) as gateway:
         assert 200 == call(gateway.port, BODY).status
         assert () == gateway.held()[0].leases
 
 
+@pytest.mark.promise(26)
 def test_a_keeper_that_comes_back_in_time_is_waited_for(tmp_path: Path, provider: FakeProvider) -> None:
     with Running(tmp_path, budgeted(provider.url, hard(holds=3))) as gateway:
         purse, bank = gateway.gateway.purse, gateway.bank
@@ -252,6 +257,7 @@ def test_a_lease_that_a_restored_ledger_does_not_know_is_void(tmp_path: Path, pr
 ALL = (Share(arm="closed", basis_points=10_000),)
 
 
+@pytest.mark.promise(4)
 def test_without_a_limit_what_answers_usually_take_is_held_and_the_excess_is_booked(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
@@ -325,6 +331,7 @@ def spent(gateway: Running) -> dict[str, int]:
     return found
 
 
+@pytest.mark.promise(8)
 def test_each_arm_is_charged_to_its_own_budget_for_what_it_did(tmp_path: Path, provider: FakeProvider) -> None:
     spare = hard("spare", 50, parent="company")
     with Running(tmp_path, with_a_spare(provider.url, spare, first="first")) as gateway:

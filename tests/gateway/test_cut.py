@@ -94,6 +94,7 @@ def test_a_stream_that_states_its_input_early_is_booked_at_it(tmp_path: Path, pr
     assert posted.cost_nanousd < held.held_nanousd // 2
 
 
+@pytest.mark.promise(17, 18)
 def test_wherever_it_is_cut_it_is_booked_at_no_less_than_its_bill(tmp_path: Path, provider: FakeProvider) -> None:
     dice = random.Random(5)
     script = provider.answers["model-a"] = Script(text=TEXT, reasoning="hm " * 40, bills_sent=True)

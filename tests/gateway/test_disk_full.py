@@ -32,6 +32,7 @@ def fill(gateway: Running, provider: FakeProvider) -> int:
     raise AssertionError("the disk never became full")
 
 
+@pytest.mark.promise(13)
 def test_a_full_disk_refuses_with_a_reason_and_nothing_is_sent_for_it(tmp_path: Path, provider: FakeProvider) -> None:
     with small(tmp_path, provider, SmallDisk(8 * CHUNK)) as gateway:
         answered = fill(gateway, provider)
@@ -58,6 +59,7 @@ def test_bodies_stop_before_requests_are_refused(tmp_path: Path, provider: FakeP
     assert not kept[-1]
 
 
+@pytest.mark.promise(13)
 def test_streams_that_run_are_ended_with_the_reason_and_recorded(tmp_path: Path, provider: FakeProvider) -> None:
     with small(tmp_path, provider, SmallDisk(8 * CHUNK)) as gateway, connected(gateway.port) as line:
         provider.answers["model-a"] = Script(hang_after=400)
@@ -77,6 +79,7 @@ def test_streams_that_run_are_ended_with_the_reason_and_recorded(tmp_path: Path,
         assert "disk is full" in cut[0].error
 
 
+@pytest.mark.promise(13)
 def test_when_space_returns_it_goes_on_without_a_restart(tmp_path: Path, provider: FakeProvider) -> None:
     disk = SmallDisk(8 * CHUNK)
     with small(tmp_path, provider, disk) as gateway:
@@ -89,6 +92,7 @@ def test_when_space_returns_it_goes_on_without_a_restart(tmp_path: Path, provide
         until(lambda: (call(gateway.port, chat()), gateway.held()[-1].request)[1], lambda kept: kept is not None)
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "short"])
 def test_whichever_write_fails_every_answer_is_whole_or_a_503_and_every_answer_is_in_the_log(
     tmp_path: Path, provider: FakeProvider, fault: Fault

@@ -75,6 +75,7 @@ def cut_at_random(store: Path, provider: FakeProvider, kind: str, count: int) ->
         assert 0 == gateway.on_loop(lambda: len(gateway.gateway.drains))
 
 
+@pytest.mark.promise(17)
 @pytest.mark.parametrize("kind", KINDS)
 def test_wherever_a_client_leaves_the_charge_is_the_bill_or_marked(
     tmp_path: Path, provider: FakeProvider, kind: str
@@ -82,6 +83,7 @@ def test_wherever_a_client_leaves_the_charge_is_the_bill_or_marked(
     cut_at_random(tmp_path, provider, kind, 40)
 
 
+@pytest.mark.promise(17)
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_times_each(tmp_path: Path, provider: FakeProvider, kind: str) -> None:
@@ -121,10 +123,12 @@ def test_no_more_than_the_limit_are_read_at_once_the_others_are_cancelled(
         assert ("weighbridge_drains_cancelled_total", {"why": "too_many"}, 2) in samples
 
 
+@pytest.mark.promise(17)
 def test_the_limits_are_sixty_four_and_two_minutes() -> None:
     assert (64, 120.0) == (Limits().cancel_drains_max, Limits().cancel_drain_s_max)
 
 
+@pytest.mark.promise(17)
 def test_what_is_read_for_too_long_is_cancelled_and_booked_at_its_upper_bound(
     tmp_path: Path, provider: FakeProvider
 ) -> None:

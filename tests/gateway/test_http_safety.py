@@ -132,6 +132,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
         yield running, provider
 
 
+@pytest.mark.promise(29)
 @pytest.mark.parametrize("name", REFUSED_BY_LLHTTP)
 def test_what_the_parser_refuses_is_answered_400_and_the_connection_ends(
     shared: tuple[Running, FakeProvider], name: str
@@ -147,6 +148,7 @@ def test_what_the_parser_refuses_is_answered_400_and_the_connection_ends(
     assert sent == len(provider.seen)
 
 
+@pytest.mark.promise(29)
 @pytest.mark.parametrize("name", REFUSED_BY_US)
 def test_what_the_parser_lets_pass_is_refused_by_us_and_the_connection_ends(
     shared: tuple[Running, FakeProvider], name: str
@@ -394,6 +396,7 @@ def test_requests_cut_anywhere_on_one_connection_are_all_answered(
     assert "task=cut" == frames[0].slice  # type: ignore[union-attr]
 
 
+@pytest.mark.promise(29)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400), st.booleans())
 def test_no_bytes_bring_it_down_or_make_it_answer_with_an_error_of_its_own(

@@ -9,6 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from weighbridge.gateway.outliers import TABLE, Endpoint, Event, Outliers, State
 
+pytestmark = pytest.mark.promise(25)
+
 STATES: tuple[State, ...] = ("in", "out", "half_open")
 EVENTS: tuple[Event, ...] = ("tripped", "rested", "good", "bad")
 

@@ -62,10 +62,12 @@ def equal_hashes(gateway: Running, provider: FakeProvider, count: int, seed: int
     return sizes
 
 
+@pytest.mark.promise(20)
 def test_three_hundred_streams_in_any_pieces_have_equal_hashes(gateway: Running, provider: FakeProvider) -> None:
     assert equal_hashes(gateway, provider, 300, 20) > 100_000
 
 
+@pytest.mark.promise(20)
 @pytest.mark.long
 def test_ten_thousand_streams_in_any_pieces_have_equal_hashes(gateway: Running, provider: FakeProvider) -> None:
     """Promise 20."""
@@ -167,6 +169,7 @@ def _route(name: str, arm: str) -> Route:
     return Route(name=name, incumbent=arm, shares=(Share(arm=arm, basis_points=10_000),))
 
 
+@pytest.mark.promise(21)
 def test_forty_readers_that_stop_cost_a_bounded_buffer_each_and_are_given_up(
     tmp_path: Path, provider: FakeProvider, many_files: None
 ) -> None:
@@ -174,6 +177,7 @@ def test_forty_readers_that_stop_cost_a_bounded_buffer_each_and_are_given_up(
     assert NORMAL == len(beside)
 
 
+@pytest.mark.promise(21)
 @pytest.mark.long
 def test_five_hundred_readers_that_stop_slow_nobody_else_down(
     tmp_path: Path, provider: FakeProvider, many_files: None

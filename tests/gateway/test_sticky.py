@@ -46,6 +46,7 @@ def ids(count: int) -> list[int]:
     return [chance.getrandbits(64) for _ in range(count)]
 
 
+@pytest.mark.promise(27)
 def test_of_a_million_conversations_none_changes_its_arm_but_by_a_step_and_then_only_towards_the_candidate() -> None:
     known = ids(1_000_000)
     incumbent = way(0).lane_of(1).arm
@@ -75,6 +76,7 @@ def test_a_conversation_that_began_before_a_step_keeps_its_arm_after_it_on_every
     assert 10_000 == pytest.approx(fresh.count("open"), rel=0.1)
 
 
+@pytest.mark.promise(27)
 def test_nothing_before_a_rollback_is_remembered_after_it(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "assignments", Clock())
     known = ids(2000)

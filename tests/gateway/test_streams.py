@@ -50,6 +50,7 @@ def test_the_client_gets_exactly_what_it_would_have_got_from_the_provider(
     assert "stop" == posted.finish_reason
 
 
+@pytest.mark.promise(20)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     st.text(max_size=60),
@@ -73,6 +74,7 @@ def test_however_a_stream_is_cut_into_pieces_its_hash_is_the_same(
     assert sha256(events(provider, script, asked=False)).digest() == sha256(answer.body).digest()
 
 
+@pytest.mark.promise(20)
 def test_an_event_of_a_megabyte_passes(gateway: Running, provider: FakeProvider) -> None:
     script = Script(text="x" * (1 << 20), usage=USAGE)
     provider.answers["model-a"] = script
@@ -134,6 +136,7 @@ def cut_at_every_event(provider: FakeProvider) -> list[int]:
     return places
 
 
+@pytest.mark.promise(18)
 def test_cut_after_each_piece_the_client_knows_and_what_it_has_is_whole_events(
     gateway: Running, provider: FakeProvider
 ) -> None:
@@ -152,6 +155,7 @@ def test_cut_after_each_piece_the_client_knows_and_what_it_has_is_whole_events(
         assert b"[DONE]" not in answer.body
 
 
+@pytest.mark.promise(18)
 def test_what_a_cut_stream_cost_is_marked_as_an_upper_bound_never_as_zero(
     gateway: Running, provider: FakeProvider
 ) -> None:
@@ -232,6 +236,7 @@ def test_a_provider_that_says_nothing_ends_in_a_timeout(tmp_path: Path, provider
         until(lambda: provider.cancelled, lambda count: count == 1)
 
 
+@pytest.mark.promise(18)
 def test_a_stream_that_stalls_ends_in_an_error_event(tmp_path: Path, provider: FakeProvider) -> None:
     provider.answers["model-a"] = Script(hang_after=400)
     with (
@@ -311,6 +316,7 @@ def test_an_exchange_is_finished_once_however_it_ends(gateway: Running, provider
 # --- slow readers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(21)
 def test_a_slow_reader_stops_its_own_provider_costs_a_bounded_buffer_and_loses_nothing(
     gateway: Running, provider: FakeProvider
 ) -> None:
@@ -420,6 +426,7 @@ def test_a_kept_connection_that_was_closed_is_replaced_and_both_attempts_are_rec
         assert [(1, None, True), (2, 200, False)] == [(row.attempt, row.status, row.estimated) for row in posted]
 
 
+@pytest.mark.promise(19)
 def test_a_fresh_connection_that_breaks_is_not_tried_again(gateway: Running, provider: FakeProvider) -> None:
     provider.answers["model-a"] = Script(raw=b"")
     assert 502 == call(gateway.port, chat()).status

@@ -44,6 +44,7 @@ def books(tmp_path: Path) -> Books:
     return Books(tmp_path)
 
 
+@pytest.mark.promise(11)
 def test_a_correction_adds_the_difference_and_leaves_the_postings_as_they_are(books: Books) -> None:
     books.request(Usage(1_000_000 // 10, 7))
     before = [one.cost_nanousd for one in read(books.layout)]
@@ -53,6 +54,7 @@ def test_a_correction_adds_the_difference_and_leaves_the_postings_as_they_are(bo
     assert before == [one.cost_nanousd for one in read(books.layout)]
 
 
+@pytest.mark.promise(11)
 def test_rating_twice_gives_the_same_total(books: Books) -> None:
     for number in range(20):
         books.request(Usage(1_000 + number, number, number))
@@ -62,6 +64,7 @@ def test_rating_twice_gives_the_same_total(books: Books) -> None:
     assert (0, 0, once) == (again.added_nanousd, len(again.adjustment.rows), november(books))
 
 
+@pytest.mark.promise(11)
 def test_a_correction_of_a_correction_is_added_to_both(books: Books) -> None:
     books.request(Usage(100_000, 0))
     correct(books, ROW)
@@ -77,6 +80,7 @@ def test_a_cost_that_was_unknown_becomes_known(books: Books) -> None:
     assert (200_000, 0) == (november(books).total_nanousd, november(books).unknown)
 
 
+@pytest.mark.promise(15)
 def test_hours_of_the_day_are_rated_by_the_start_of_each_request(books: Books) -> None:
     books.request(Usage(1_000_000, 0, 0))
     peak = msgspec.structs.replace(ROW, hours="09:00-12:00", time_zone="Asia/Shanghai", input="12")
@@ -93,6 +97,7 @@ def test_an_arm_with_a_price_without_dates_is_left_alone_and_counted(books: Book
     assert {"its arm states a price without dates": 1} == correct(books, ROW).left_alone
 
 
+@pytest.mark.promise(11)
 def test_a_changed_adjustment_is_refused_and_not_added(books: Books) -> None:
     books.request(Usage(100_000, 0))
     correct(books, ROW)

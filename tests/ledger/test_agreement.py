@@ -66,6 +66,7 @@ def some_days(layout: Layout, store: LedgerStore) -> None:
     projected(layout, store)
 
 
+@pytest.mark.promise(1)
 def test_books_that_follow_the_log_agree_while_workers_live_and_after_they_are_gone(
     layout: Layout, store: LedgerStore
 ) -> None:
@@ -81,6 +82,7 @@ def test_they_agree_when_the_log_is_sealed(layout: Layout, store: LedgerStore) -
     assert ([], 8) == (counted(layout).differences, counted(layout).requests)
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -10,6 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.ledger.world import CHAINS, MINUTE, Request, World
 
+pytestmark = pytest.mark.promise(1)
+
 USERS = (None, "ann", "bob")
 
 

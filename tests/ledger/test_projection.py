@@ -133,6 +133,7 @@ def test_sealed_segments_are_read_on_from_where_the_open_ones_were_left(layout: 
     assert (60, 3) == (row.posted_nanousd, row.requests)
 
 
+@pytest.mark.promise(6)
 def test_what_a_dead_worker_held_is_booked_at_its_upper_bound_and_the_rest_is_free(
     layout: Layout, store: LedgerStore
 ) -> None:
@@ -156,6 +157,7 @@ def test_what_a_dead_worker_held_is_booked_at_its_upper_bound_and_the_rest_is_fr
     assert before == store.windows()
 
 
+@pytest.mark.promise(6)
 def test_a_lease_is_never_reclaimed_while_its_worker_lives(layout: Layout, store: LedgerStore) -> None:
     lease, log = leased(store, 1_000), WorkerLog(layout)
     log.add([held(1, (lease,), 100)])
@@ -209,6 +211,7 @@ def test_an_outcome_that_is_told_before_the_request_has_ended_charges_nothing(
     assert (30, 1) == (row.posted_nanousd, row.requests)
 
 
+@pytest.mark.promise(1)
 @given(st.data())
 def test_however_requests_overlap_and_readings_are_cut_the_sums_are_those_of_each(
     data: st.DataObject,

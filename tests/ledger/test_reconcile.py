@@ -30,6 +30,7 @@ def beside(books: Books, tmp_path: Path, text: str) -> Reconciliation:
 HEAD = "day,model,requests,input,cache_read,output,usd\n"
 
 
+@pytest.mark.promise(10)
 def test_an_export_that_counts_the_same_agrees_with_every_purpose_counted(books: Books, tmp_path: Path) -> None:
     rows = "2026-11-01,gpt-5.5,1,10000,3000,500,0.0665\n2026-11-02,gpt-5.5,1,10000,3000,500,0.0665\n"
     said = beside(books, tmp_path, HEAD + rows)
@@ -37,12 +38,14 @@ def test_an_export_that_counts_the_same_agrees_with_every_purpose_counted(books:
     assert 133_000_000 == next(one.ours for one in said.models[0].differences if one.what == "usd")
 
 
+@pytest.mark.promise(10)
 def test_the_class_that_differs_by_more_than_half_a_per_cent_is_named(books: Books, tmp_path: Path) -> None:
     said = beside(books, tmp_path, HEAD + "2026-11-01,gpt-5.5,1,10049,3016,500,\n")
     assert ["cache_read"] == [one.what for one in said.models[0].differences if not one.within]
     assert not said.agrees
 
 
+@pytest.mark.promise(10)
 def test_a_model_on_one_side_only_is_named(books: Books, tmp_path: Path) -> None:
     said = beside(books, tmp_path, HEAD + "2026-11-01,another,1,5,0,5,\n")
     assert (("gpt-5.5",), False) == (said.only_ours, said.agrees)

@@ -1,7 +1,11 @@
 """Promise 15: a clock that jumps opens no window early and none twice."""
 
+import pytest
+
 from weighbridge.ledger.steady import CONFIRM_NS, NS, STEP_NS, Anchor, LedgerClock
 from weighbridge.ledger.windows import window_of
+
+pytestmark = pytest.mark.promise(15)
 
 HOUR, DAY = 3600 * NS, 86_400 * NS
 NOON = 1_795_608_000 * NS

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from weighbridge.ledger.windows import NS, Window, window_of
 from weighbridge.records.budget import WindowKind
 
+pytestmark = pytest.mark.promise(15)
+
 ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Pacific/Apia", "Australia/Lord_Howe",
          "Africa/Cairo", "America/New_York", "Asia/Shanghai", "Pacific/Chatham")  # fmt: skip
 KINDS: tuple[WindowKind, ...] = ("minute", "hour", "day", "week", "month", "year", "total")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.promise(30)
+
 WATCHER = Path(__file__).with_name("import_all.py")
 
 

@@ -3,7 +3,11 @@
 import re
 import tomllib
 
+import pytest
+
 from scripts.sbom import REPOSITORY, read_lock
+
+pytestmark = pytest.mark.promise(30)
 
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -58,6 +58,7 @@ def document(lock: Lock) -> Document:
     return msgspec.json.decode(rendered(bill(lock)), type=Document)
 
 
+@pytest.mark.promise(30)
 def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     made = []
     for seed in ("1", "2"):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.promise(30)
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
 

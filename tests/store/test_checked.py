@@ -56,6 +56,7 @@ def flips(path: Path, count: int, seed: int) -> None:
     assert checked.Examined(()) == examine(path)
 
 
+@pytest.mark.promise(12)
 def test_each_changed_byte_of_a_ledger_at_rest_is_found(tmp_path: Path) -> None:
     ledger(tmp_path / "ledger.db").close()
     flips(tmp_path / "ledger.db", 300, seed=1)
@@ -179,6 +180,7 @@ def test_no_database_is_no_problem(tmp_path: Path) -> None:
     assert examine(tmp_path / "none.db") is None
 
 
+@pytest.mark.promise(12)
 @pytest.mark.long
 def test_each_of_a_thousand_changed_bytes_of_a_ledger_is_found(tmp_path: Path) -> None:
     ledger(tmp_path / "ledger.db", windows=3_000).close()

@@ -228,6 +228,7 @@ def test_whichever_statement_fails_nothing_of_its_transaction_is_left(store: Led
     assert (1, 2, True) == (given.count, len(given.grants), limit > 10)
 
 
+@pytest.mark.promise(16)
 def test_a_migration_that_is_cut_off_leaves_the_schema_before_and_all_rows(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ from weighbridge.store import checked
 from weighbridge.store.checked import Examined, examine
 from weighbridge.store.database import MIGRATIONS, Database, Head, remembered
 
+pytestmark = pytest.mark.promise(16)
+
 ROWS = 40
 
 

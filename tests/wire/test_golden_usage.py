@@ -15,6 +15,8 @@ from weighbridge.wire.chat import plain_usage
 from weighbridge.wire.dialects.usages import anthropic_counted, responses_counted
 from weighbridge.wire.usage import counted
 
+pytestmark = pytest.mark.promise(9)
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "usage"
 
 
