@@ -131,7 +131,7 @@ def page() -> str:
         "# Promises, their tests and figures",
         "",
         "What people may rely on. A promise without a test is not made. Tests run on each change; those in *italics*",
-        "take minutes and run with `scripts/test --long`. `scripts/test -m promise` runs all, `--promise 5` those of one.",
+        "take minutes and run with `scripts/test --long`; `scripts/test --promise 5` runs those of one.",
         "Figures are copied from pages that benchmarks wrote.",
         "",
     ]
