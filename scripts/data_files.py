@@ -79,7 +79,7 @@ def vendored(file: Path) -> Iterator[str]:
 
 
 SHIPPED: dict[str, Callable[[Path], Iterator[str]]] = {
-    r"ledger/(providers|cancel|failed)\.toml": facts,
+    r"ledger/(providers|cancel|failed|market)\.toml": facts,
     r"licenses/[a-z0-9_./-]+\.toml": toml_document,
     r"app/(first|found)\.toml": text,
     r"reports/templates/[a-z]+\.(html\.j2|css|svg)": text,

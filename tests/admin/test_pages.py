@@ -1,28 +1,40 @@
 """The dashboard's pages on a store without traffic or keeper: nothing is made up, nothing is let through."""
 
+import asyncio
+import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from tests.admin.board import Board, somebody
 from tests.exchanges.loop import Bench
-from tests.ledger.made import NOV_1_NS, PRICES, Books, table
+from tests.ledger.made import CONFIG, DAY_NS, NOV_1_NS, Books
 from tests.ramp.desk import store_in
 from tests.ramp.made import STATE, alarm, at
+from weighbridge.admin.api.reads import OpenShares, Reads
+from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.pages.exchangeviews import moment
+from weighbridge.admin.pages.overview import overview
 from weighbridge.admin.pages.ramps import actions_of, ladder_of, part_of
+from weighbridge.admin.pages.shareview import share_view
 from weighbridge.admin.pages.table import PAGES
 from weighbridge.admin.pages.traffic import traffic
+from weighbridge.admin.pages.words import left_out
+from weighbridge.cli.root import run
+from weighbridge.config import loads
 from weighbridge.errors import UsageError
 from weighbridge.ledger.daily import daily
+from weighbridge.ledger.share import OpenShare
 from weighbridge.ramp.stages import MOVES
 from weighbridge.records.ramp import STAGES, Stage, StreamView
-from weighbridge.records.table import RouteTable
-from weighbridge.records.usage import Usage, cost_nanousd
+from weighbridge.records.usage import Usage
 from weighbridge.store.layout import Layout
 
 SECOND = 10**9
@@ -111,31 +123,56 @@ def test_who_may_not_act_gets_no_form(board: Board) -> None:
     assert 'method="post" action="/routes' not in text
 
 
-def weights() -> RouteTable:
-    """The published table, with what its arms' weights are."""
-    arms = tuple(
-        msgspec.structs.replace(arm, weights="open" if arm.name == "open" else "closed") for arm in table().arms
-    )
-    return msgspec.structs.replace(table(), arms=arms)
+def test_the_open_share_is_one_figure_on_the_overview_its_page_the_api_and_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books = Books(tmp_path / "data")
+    now_ns = time.time_ns()
+    for number in range(40):
+        item = books.request(Usage(800, 100), at_ns=now_ns - number * DAY_NS // 20, team="support")
+        books.request(Usage(1_000, 200), arm="open", purpose="trial", trial="t", item=item, at_ns=now_ns)
+    for number in range(5):
+        books.request(Usage(1_000, 200), arm="open", at_ns=now_ns - number * DAY_NS, team="search")
+    books.request(Usage(1_000, 200), arm="open", at_ns=now_ns, outcome="upstream_cut")
+    file = tmp_path / "weighbridge.toml"
+    file.write_text(f'{CONFIG}\n[store]\npath = "{books.layout.root}"\n')
+    assert 0 == run(["budget", "share", "--json", "--config", str(file)])
+    (said,) = json.loads(capsys.readouterr().out)["shares"]
+    board = board_of(file)
+    view = overview(board.sources, now_ns, None)
+    shown = share_view(board.sources, None, now_ns)
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
+    door = next(one for one in Reads(board).doors() if one.path == "/api/v1/share")
 
+    async def ask() -> Response:
+        return await door.handler(request, somebody())
 
-def test_open_share_is_by_requests_tokens_and_dollars_and_what_is_not_stated_is_named(tmp_path: Path) -> None:
-    books = Books(tmp_path)
-    for number in range(4):
-        books.request(Usage(1_000_000, 0), arm="open" if number else "closed", at_ns=NOV_1_NS)
-    books.request(None, at_ns=NOV_1_NS, purpose="trial", cost=3)
-    with daily(books.layout) as sums:
-        without = traffic(sums, None, NOV_1_NS)
-        found = traffic(sums, weights(), NOV_1_NS)
-    dollars = {name: cost_nanousd(Usage(1_000_000, 0), PRICES[name]) or 0 for name in ("open", "closed")}
-    part = 3 * dollars["open"] / (3 * dollars["open"] + dollars["closed"])
-    assert (0.75, 0.75, part, 0) == (
-        found.now.share.requests, found.now.share.tokens, found.now.share.dollars, found.now.share.weights_unknown,
-    )  # fmt: skip
-    assert (0.0, 4) == (without.now.share.requests, without.now.share.weights_unknown)
-    assert 3 == without.now.other_nanousd
-    assert without.before.share.dollars is None
+    answered = asyncio.run(ask())
+    board.sources.close()
     books.close()
+    (from_api,) = msgspec.json.decode(bytes(answered.body), type=OpenShares).shares
+    assert view.traffic.now.share is not None
+    command = [one["share"] for one in said["measures"]]
+    for other in (view.traffic.now.share, shown.whole, from_api):
+        assert other is not None
+        assert command == [one.share for one in other.measures]
+    assert [5 / 45, pytest.approx(6 * 1_200 * 0.8 / (6 * 1_200 * 0.8 + 40 * 900))] == command[:2]
+    assert None is command[3]
+
+
+def test_weights_that_nobody_states_are_neither_open_nor_closed_and_are_named(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    books.request(Usage(1_000_000, 0), arm="open", at_ns=NOV_1_NS)
+    books.request(None, at_ns=NOV_1_NS, purpose="trial", cost=3)
+    unstated = loads(CONFIG.replace('weights = "open"\n', ""))
+    with daily(books.layout) as sums:
+        found = traffic(OpenShare(sums), unstated, NOV_1_NS)
+    books.close()
+    assert found.now.share is not None
+    assert (None, 1.0) == (found.now.share.of("requests").share, found.now.share.of("requests").unknown)
+    assert any("for open" in why for why in left_out(found.now.share))
+    assert (3, None) == (found.now.other_nanousd, found.before.share)
+    assert {"unknown"} == set(found.days[-1].by_kind)
 
 
 def test_only_the_teams_of_whoever_asks_are_summed(tmp_path: Path) -> None:
@@ -144,7 +181,8 @@ def test_only_the_teams_of_whoever_asks_are_summed(tmp_path: Path) -> None:
     books.request(None, at_ns=NOV_1_NS, team="search", cost=11)
     with daily(books.layout) as sums:
         assert [7, 18, 0] == [
-            traffic(sums, None, NOV_1_NS, teams=teams).now.users.cost_nanousd for teams in (("support",), None, ())
+            traffic(OpenShare(sums), loads(CONFIG), NOV_1_NS, teams=teams).now.users.cost_nanousd
+            for teams in (("support",), None, ())
         ]
     books.close()
 

@@ -44,7 +44,7 @@ class Dash:
     def paths(self) -> dict[str, str]:
         """A page of each kind."""
         return {
-            "overview": "/", "routes": "/routes", "route": "/routes/assistant", "trials": "/trials",
+            "overview": "/", "share": "/share", "routes": "/routes", "route": "/routes/assistant", "trials": "/trials",
             "trial": f"/trials/{self.demo.certified}", "trial-worse": f"/trials/{self.demo.worse}",
             "trial-judged": f"/trials/{self.demo.judged}", "budgets": "/budgets", "budget": "/budgets/support",
             "scan": "/scan", "licences": "/licences", "exchanges": "/exchanges?route=letters&purpose=user",

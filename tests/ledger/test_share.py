@@ -8,8 +8,9 @@ import pytest
 from tests.ledger.made import CONFIG, DAY_NS, NOV_1_NS, Books, loaded
 from weighbridge.cli.root import run
 from weighbridge.errors import ExitCode
-from weighbridge.ledger.postings import postings
-from weighbridge.ledger.share import Used, configured_weights, measured_on, open_shares, used
+from weighbridge.ledger.daily import daily
+from weighbridge.ledger.market import market
+from weighbridge.ledger.share import OpenShare, Used, open_shares
 from weighbridge.records.usage import Usage
 
 WEIGHTS = {"closed": "closed", "open": "open"}
@@ -77,9 +78,9 @@ def test_from_the_log_ratios_are_those_of_trials_and_other_purposes_do_not_count
         item = books.request(Usage(800, 100))
         books.request(Usage(1_000, 200), arm="open", purpose="trial", trial="t", item=item)
     books.request(Usage(1_000, 200), arm="open", at_ns=NOV_1_NS + DAY_NS)
-    with postings(books.layout) as sql:
-        rows, ratios = used(sql), measured_on(sql, {"assistant": "closed"})
-        (said,) = open_shares(rows, configured_weights(loaded()), ratios)
+    with daily(books.layout) as sums:
+        share = OpenShare(sums)
+        (said,) = share.shares(loaded(), share.used())
     books.close()
     assert (said.of("requests").open, said.of("requests").closed) == (1.0, 40.0)
     assert said.of("tokens").open == pytest.approx(1_200 * 0.8)
@@ -101,3 +102,58 @@ def test_the_command_says_each_measure_and_needs_attention_where_tokens_were_nev
     assert "support: 50.0% of requests" in said
     assert "no trial measured how open counts tokens" in said
     books.close()
+
+
+def test_ratios_are_looked_for_again_when_trials_sent_more(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+
+    def tried(many: int) -> None:
+        for _ in range(many):
+            item = books.request(Usage(800, 100))
+            books.request(Usage(1_000, 200), arm="open", purpose="trial", trial="t", item=item)
+
+    books.request(Usage(1_000, 200), arm="open")
+    tried(10)
+    with daily(books.layout) as sums:
+        share = OpenShare(sums)
+        (few,) = share.shares(loaded(), share.used())
+        tried(30)
+        sums.refresh()
+        (more,) = share.shares(loaded(), share.used())
+    books.close()
+    assert (1_200.0, 0.0) == (few.of("tokens").unknown, few.of("tokens").open)
+    assert 0.0 == more.of("tokens").unknown
+    assert more.of("tokens").open == pytest.approx(960.0)
+
+
+def test_days_and_teams_bound_what_is_counted(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    for day, team in ((0, "a"), (1, "a"), (1, "b"), (2, None)):
+        books.request(Usage(800, 100), at_ns=NOV_1_NS + day * DAY_NS, team=team)
+    first, second = date(2026, 11, 1), date(2026, 11, 2)
+    with daily(books.layout) as sums:
+        share = OpenShare(sums)
+        assert [1, 3, 2, 0] == [
+            sum(row.requests for row in share.used(*bounds))
+            for bounds in ((None, second), (second, None), (first, None, ("a",)), (None, None, ()))
+        ]
+    books.close()
+
+
+def test_what_failed_costs_dollars_and_is_no_answered_request(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    books.request(Usage(800, 100))
+    books.request(Usage(800, 100), outcome="upstream_cut")
+    with daily(books.layout) as sums:
+        share = OpenShare(sums)
+        (said,) = share.shares(loaded(), share.used())
+    books.close()
+    assert (1.0, float(books.booked)) == (said.of("requests").closed, said.of("dollars").closed)
+
+
+def test_published_figures_are_shares_with_a_source_and_a_day() -> None:
+    for one in market():
+        assert 0 <= one.low <= one.high <= 1
+        assert one.source.startswith("https://")
+        assert date(2026, 1, 1) <= date.fromisoformat(one.read)
+        assert one.note

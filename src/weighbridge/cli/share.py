@@ -34,23 +34,19 @@ def share(
     """Show how much of everyday traffic runs on open weights: by requests, normalised tokens and dollars.
 
     Only what users asked counts. Tokens are as the route's incumbent counts text, by the ratios that trials measured.
-    What cannot be compared is named, with the next step. Accepted tasks by arm are in `weighbridge outcomes show`. Exit
-    code 2 where one of the three is not known, or leaves something out.
+    What cannot be compared is named, with the next step. Accepted tasks by arm are in `weighbridge outcomes show`.
+    Published figures of others are said below, for comparison. Exit code 2 where one of the three is not known, or
+    leaves something out.
     """
     from weighbridge.cli.budget import told
-    from weighbridge.ledger.postings import postings
-    from weighbridge.ledger.share import configured_weights, measured_on, open_shares, used
+    from weighbridge.ledger.daily import daily
+    from weighbridge.ledger.market import market
+    from weighbridge.ledger.share import OpenShare
 
     loaded = load(config)
-    incumbents = {route.name: route.incumbent for route in loaded.config.route}
-    with postings(Layout(loaded.store_path)) as sql:
-        found = open_shares(
-            used(sql),
-            configured_weights(loaded),
-            measured_on(sql, incumbents),
-            by=by,
-            period=None if over == "all" else over,
-        )
+    with daily(Layout(loaded.store_path)) as sums:
+        share = OpenShare(sums)
+        found = share.shares(loaded, share.used(), by=by, period=None if over == "all" else over)
     if as_json:
         told(found, "shares")
     else:
@@ -61,6 +57,10 @@ def share(
             print(outside(f"  left out: {why}"))
         if not found:
             print("no user request was answered yet")
+        elif by == over == "all":
+            for other in market():
+                low = "" if other.low == other.high else f"{other.low:.0%} to "
+                print(outside(f"  elsewhere: {low}{other.high:.0%} of {other.of}, {other.when} ({other.source})"))
     decided = [m for one in found for m in one.measures if m.measure != "accepted_tasks"]
     if not found or any(m.share is None or m.why_unknown for m in decided):
         raise typer.Exit(ExitCode.UNDECIDED)

@@ -1,26 +1,28 @@
 """The open share: how much of everyday traffic runs on open weights, by four measures that are never mixed.
 
-- requests: answered user requests
-- normalised tokens: tokens as the route's incumbent counts text. One tokenizer makes up to a quarter more tokens of the
-  same text than another, so an arm's tokens are multiplied by the ratio of input tokens that trials measured on the
-  same prompts (`ratios.token_ratios`); that is the tokenizer's part alone. Without a measured ratio they are left out
-  and counted
-- dollars: what was booked for the requests, corrections included
+- requests: answered user requests, by the arm that answered
+- normalised tokens: of every attempt for a user, as the route's incumbent counts text. One tokenizer makes up to a
+  quarter more tokens of the same text than another, so an arm's tokens are multiplied by the ratio of input tokens that
+  trials measured on the same prompts (`ratios.token_ratios`); that is the tokenizer's part alone. Without a measured
+  ratio they are left out and counted
+- dollars: what was booked for those attempts, failed ones and corrections included
 - accepted tasks: tasks whose outcome somebody or something reported as good. Where rows come without: unknown
+
+There is one computation, over the kept sums by day (`daily`), for the command, the pages and the API: `OpenShare`.
 
 An arm whose `weights` nobody states is neither open nor closed: it is in the whole, and counted as unknown. Where most
 is unknown a share says little, so each share comes with the part of the whole that it knows.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from functools import cache
 from typing import Literal
 
-import duckdb
 import msgspec
 
 from weighbridge.config import Loaded
+from weighbridge.ledger.daily import Daily
 from weighbridge.ledger.ratios import token_ratios
 from weighbridge.records.table import Weights
 
@@ -176,45 +178,79 @@ def _share(measure: Measure, sums: Mapping[str, float], why: list[str]) -> Share
     )  # fmt: skip
 
 
-def used(sql: duckdb.DuckDBPyConnection) -> list[Used]:
-    """The rows of everything in the log; `sql` has the views of `postings`."""
-    found = sql.execute(_USED).fetchall()
-    names = ("day", "route", "team", "arm", "requests", "tokens", "cost_nanousd", "cost_unknown")
-    return [msgspec.convert(dict(zip(names, row, strict=True)), Used) for row in found]
+class OpenShare:
+    """The open share out of one store's kept sums, which are as of their last refresh. Thread-safe.
+
+    A process that asks again keeps it: ratios of tokens are looked for anew only where trials sent more requests.
+    """
+
+    def __init__(self, daily: Daily) -> None:
+        self._daily = daily
+        self._lock = threading.Lock()
+        self._ratios: dict[tuple[str, str], tuple[int, float | None]] = {}
+        """(arm, other) -> (requests of trials to both by then, input tokens of the one for one of the other)."""
+
+    @property
+    def daily(self) -> Daily:
+        return self._daily
+
+    def used(
+        self, since: date | None = None, until: date | None = None, teams: Sequence[str] | None = None
+    ) -> list[Used]:
+        """since: the first day; until: the day after the last; teams: only theirs. `None`: no bound."""
+        with self._daily.cursor() as sql:
+            found = sql.execute(_USED, [since, until, teams is None, list(teams or ())]).fetchall()
+        names = ("day", "route", "team", "arm", "requests", "tokens", "cost_nanousd", "cost_unknown")
+        return [msgspec.convert(dict(zip(names, row, strict=True)), Used) for row in found]
+
+    def shares(
+        self, loaded: Loaded, rows: Iterable[Used], *, by: By = "all", period: Period | None = None
+    ) -> tuple[Shares, ...]:
+        """Of `rows` (see `used`), with the weights that the configuration states; see `open_shares`."""
+        incumbents = {route.name: route.incumbent for route in loaded.config.route}
+        return open_shares(rows, configured_weights(loaded), self._normalise(incumbents), by=by, period=period)
+
+    def _normalise(self, incumbents: Mapping[str, str]) -> Normalise:
+        tried: dict[str | None, int] | None = None
+
+        def normalise(route: str, arm: str) -> float | None:
+            nonlocal tried
+            incumbent = incumbents.get(route)
+            if incumbent is None or arm == incumbent:
+                return None if incumbent is None else 1.0
+            if tried is None:
+                tried = self._tried()
+            sent = tried.get(arm, 0) + tried.get(incumbent, 0)
+            return self._ratio(incumbent, arm, sent) if sent else None
+
+        return normalise
+
+    def _tried(self) -> dict[str | None, int]:
+        with self._daily.cursor() as sql:
+            return dict(sql.execute(_TRIED).fetchall())
+
+    def _ratio(self, incumbent: str, arm: str, sent: int) -> float | None:
+        with self._lock:
+            known = self._ratios.get((incumbent, arm))
+            if known is not None and known[0] == sent:
+                return known[1]
+            with self._daily.cursor() as sql:
+                source = self._daily.kept.source()
+                sql.execute(f"CREATE OR REPLACE TEMP VIEW exchanges AS SELECT * FROM {source}")  # noqa: S608 (our own)
+                ratios = token_ratios(sql, incumbent, arm)
+            value = None if ratios is None else ratios.input.value
+            self._ratios[incumbent, arm] = sent, value
+            return value
 
 
 def configured_weights(loaded: Loaded) -> dict[str, Weights | None]:
     return {arm.name: arm.weights for arm in loaded.config.arm}
 
 
-def measured_on(sql: duckdb.DuckDBPyConnection, incumbents: Mapping[str, str]) -> Normalise:
-    """Ratios as trials measured them, each asked for once. `incumbents`: route -> arm."""
-
-    @cache
-    def between(incumbent: str, arm: str) -> float | None:
-        ratios = token_ratios(sql, incumbent, arm)
-        return None if ratios is None else ratios.input.value
-
-    def normalise(route: str, arm: str) -> float | None:
-        incumbent = incumbents.get(route)
-        if incumbent is None:
-            return None
-        return 1.0 if arm == incumbent else between(incumbent, arm)
-
-    return normalise
-
-
-# Day by day, so that a month and a year cost the same to read. Corrections are few: they are added to their exchange's
-# day in a second part, and never joined to ten million rows.
 _USED = (
-    "WITH asked AS (SELECT time::DATE AS day, route, team, arm, count(*) AS requests, "
-    "coalesce(sum(usage.total), 0)::BIGINT AS tokens, coalesce(sum(cost_nanousd), 0)::BIGINT AS cost, "
-    "count(*) FILTER (cost_nanousd IS NULL) AS unpriced FROM exchanges "
-    "WHERE purpose = 'user' AND outcome = 'ok' GROUP BY ALL), "
-    "fixed AS (SELECT e.time::DATE AS day, e.route, e.team, e.arm, 0, 0, sum(a.nanousd)::BIGINT, 0 "
-    "FROM exchanges e JOIN adjusted a ON a.id = e.id "
-    "WHERE e.purpose = 'user' AND e.outcome = 'ok' AND e.cost_nanousd IS NOT NULL "
-    "AND e.id IN (SELECT id FROM adjusted) GROUP BY ALL) "
-    "SELECT day, route, team, arm, sum(requests)::BIGINT, sum(tokens)::BIGINT, sum(cost)::BIGINT, "
-    "sum(unpriced)::BIGINT FROM (SELECT * FROM asked UNION ALL SELECT * FROM fixed) GROUP BY ALL ORDER BY ALL"
+    "SELECT day, route, team, arm, sum(ok)::BIGINT, sum(tokens)::BIGINT, sum(cost_nanousd)::BIGINT, "
+    "sum(unknown)::BIGINT FROM daily WHERE purpose = 'user' AND day >= coalesce(?, DATE '0001-01-01') "
+    "AND day < coalesce(?, DATE '9999-12-31') AND (? OR list_contains(?::VARCHAR[], team)) GROUP BY ALL "
+    "HAVING sum(ok) > 0 OR sum(attempts) > 0 ORDER BY ALL"
 )
+_TRIED = "SELECT arm, sum(requests)::BIGINT FROM daily WHERE purpose = 'trial' GROUP BY ALL"

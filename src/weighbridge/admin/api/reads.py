@@ -1,7 +1,7 @@
 """What can be looked at. Each answer is what the pages show, as JSON; what is not theirs to see is left out, or 404."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,8 @@ from weighbridge.admin.pages.shell import Dashboard
 from weighbridge.admin.people import Person
 from weighbridge.errors import ControlError, NotThereError, UsageError
 from weighbridge.exchanges.search import ID, Row
+from weighbridge.ledger.market import MarketFigure, market
+from weighbridge.ledger.share import By, Shares
 from weighbridge.records.budget import Budget
 from weighbridge.records.evidence import Verdict
 from weighbridge.records.people import Role
@@ -119,6 +121,21 @@ class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetRow, ...]
 
 
+class ShareQuery(Query, frozen=True, kw_only=True):
+    by: By = "all"
+    over: Literal["all", "day", "week", "month"] = "all"
+    since: date | None = None
+    """The first UTC day."""
+    until: date | None = None
+    """The day after the last."""
+
+
+class OpenShares(msgspec.Struct, frozen=True, kw_only=True):
+    shares: tuple[Shares, ...]
+    market: tuple[MarketFigure, ...]
+    """What others published, for comparison."""
+
+
 class Licences(msgspec.Struct, frozen=True, kw_only=True):
     on: str
     """The day that the findings are of."""
@@ -167,6 +184,7 @@ class Reads:
             door("ramps/{route}", "The newest ramp of a route", RampStatus, self._ramp),
             door("budgets", "Budgets and where they stand", Budgets, self._budgets),
             door("budgets/{budget}", "One budget", BudgetRow, self._budget),
+            door("share", "The open share, by route or team and over time", OpenShares, self._share, query=ShareQuery),
             door("licences", "What the terms of each arm mean for the organisation", Licences, self._licences),
             door("alerts", "Alerts raised now and lately", Alerts, self._alerts),
             Door(
@@ -247,6 +265,14 @@ class Reads:
         if found is None:
             raise NotThereError(f"there is no budget {name[:80]!r}")
         return found
+
+    def _share(self, request: Request, person: Person) -> OpenShares:
+        asked, share = query_of(request, ShareQuery), self._board.sources.share()
+        rows = share.used(asked.since, asked.until, person.teams)
+        period = None if asked.over == "all" else asked.over
+        return OpenShares(
+            shares=share.shares(self._board.sources.loaded, rows, by=asked.by, period=period), market=market()
+        )
 
     def _licences(self, request: Request, person: Person) -> Licences:
         on = datetime.fromtimestamp(self._board.wall_ns() // 1_000_000_000, UTC).date()

@@ -11,6 +11,7 @@ from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages import alertviews, auditview, budgetviews, exchangeviews, licenceviews, ramps, trialviews
 from weighbridge.admin.pages.live import live
 from weighbridge.admin.pages.overview import overview
+from weighbridge.admin.pages.shareview import share_view
 from weighbridge.admin.pages.shell import Dashboard, fragment, nothing, page
 from weighbridge.admin.pages.trialviews import TrialLine, TrialView
 from weighbridge.admin.people import Person
@@ -45,6 +46,11 @@ async def first(board: Dashboard, request: Request, person: Person) -> Response:
         return {"view": view, "alerts": alertviews.standing(board.sources)}
 
     return page(request, person, "overview.html.j2", "Overview", await run_in_threadpool(read))
+
+
+async def share(board: Dashboard, request: Request, person: Person) -> Response:
+    view = await run_in_threadpool(share_view, board.sources, person.teams, board.wall_ns())
+    return page(request, person, "share.html.j2", "Open share", {"view": view})
 
 
 async def routes(board: Dashboard, request: Request, person: Person) -> Response:

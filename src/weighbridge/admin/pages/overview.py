@@ -9,7 +9,9 @@ from weighbridge.admin.owned import Owned
 from weighbridge.admin.pages.charts import Chart, Series
 from weighbridge.admin.pages.sources import Sources, Told
 from weighbridge.admin.pages.traffic import KINDS, RouteSums, Sums, Traffic, traffic
+from weighbridge.admin.pages.words import part
 from weighbridge.errors import WeighbridgeError
+from weighbridge.ledger.share import Measure
 from weighbridge.records.evidence import Verdict, VerdictWord
 from weighbridge.records.ramp import RampStatus
 from weighbridge.records.table import RouteTable
@@ -51,7 +53,7 @@ def overview(sources: Sources, now_ns: int, teams: Sequence[str] | None, told: T
         table = sources.table
     except WeighbridgeError as error:
         notes.append(str(error))
-    found = traffic(sources.daily(), table, now_ns, teams=teams)
+    found = traffic(sources.share(), sources.loaded, now_ns, teams=teams)
     said = sources.told() if told is None else told
     if sources.problem is not None:
         notes.append(f"The configuration file cannot be used as it is now: {sources.problem}")
@@ -112,17 +114,15 @@ def spend_chart(found: Traffic) -> Chart:
 def share_chart(found: Traffic) -> Chart:
     """The open share of each day; a day without traffic has none."""
 
-    def part(day: int, figure: str) -> float | None:
-        by_kind = found.days[day].by_kind
-        whole = sum(getattr(one, figure) for one in by_kind.values())
-        return 100.0 * getattr(by_kind.get("open", Sums()), figure) / whole if whole else None
+    def values(measure: Measure) -> tuple[float | None, ...]:
+        shares = (part(found.shares.get(day.day), measure) for day in found.days)
+        return tuple(None if share is None else 100.0 * share for share in shares)
 
-    many = range(len(found.days))
     return Chart(
         title="Open share a day", x=_x(found), unit="percent",
         series=(
-            Series(label="of requests", tone="open", values=tuple(part(day, "requests") for day in many)),
-            Series(label="of tokens", tone="good", values=tuple(part(day, "tokens") for day in many), dash=True),
-            Series(label="of dollars", tone="closed", values=tuple(part(day, "cost_nanousd") for day in many)),
+            Series(label="of requests", tone="open", values=values("requests")),
+            Series(label="of tokens", tone="good", values=values("tokens"), dash=True),
+            Series(label="of dollars", tone="closed", values=values("dollars")),
         ),
     )  # fmt: skip

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 NAVIGATION: tuple[tuple[str, str, Role], ...] = (
-    ("/", "Overview", "viewer"), ("/routes", "Routes", "viewer"), ("/trials", "Trials", "viewer"),
+    ("/", "Overview", "viewer"), ("/share", "Open share", "viewer"), ("/routes", "Routes", "viewer"),
+    ("/trials", "Trials", "viewer"),
     ("/budgets", "Budgets", "viewer"), ("/scan", "Scan", "viewer"), ("/licences", "Licences", "viewer"),
     ("/exchanges", "Exchanges", "viewer"), ("/labels", "Labels", "labeller"), ("/alerts", "Alerts", "viewer"),
     ("/audit", "Audit", "viewer"), ("/people", "People", "admin"),

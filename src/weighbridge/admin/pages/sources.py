@@ -14,6 +14,7 @@ from weighbridge.exchanges.chain import Chain, Snapshot
 from weighbridge.exchanges.kept import KeptRelation
 from weighbridge.exchanges.keys import find_master_key
 from weighbridge.ledger.daily import Daily
+from weighbridge.ledger.share import OpenShare
 from weighbridge.records.ramp import RampStatus
 from weighbridge.records.table import RouteTable
 from weighbridge.reports.load import table_of
@@ -43,6 +44,7 @@ class Sources:
         self._chain = Chain(self.layout)
         self._kept = KeptRelation(self.layout)
         self._daily = Daily(self._kept)
+        self._share = OpenShare(self._daily)
         self.problem: str | None = None
         """What is wrong with the configuration file since it was last read in order; what stood before goes on."""
 
@@ -79,6 +81,11 @@ class Sources:
         """Sums by day, as of now. Raises `Corrupt`, `StoreError`."""
         self._daily.refresh()
         return self._daily
+
+    def share(self) -> OpenShare:
+        """The open share, as of now. Raises `Corrupt`, `StoreError`."""
+        self._daily.refresh()
+        return self._share
 
     def kept(self) -> KeptRelation:
         """The log as a relation, as of now. Raises `Corrupt`."""

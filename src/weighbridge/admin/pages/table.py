@@ -6,6 +6,7 @@ from weighbridge.admin.pages.shell import PageDoor
 
 PAGES: tuple[PageDoor, ...] = (
     PageDoor(method="GET", path="/", role="viewer", handler=handlers.first),
+    PageDoor(method="GET", path="/share", role="viewer", handler=handlers.share),
     PageDoor(method="GET", path="/routes", role="viewer", handler=handlers.routes),
     PageDoor(method="GET", path="/routes/{route}", role="viewer", handler=handlers.route),
     PageDoor(method="GET", path="/routes/{route}/live", role="viewer", handler=handlers.route_live, page=False),

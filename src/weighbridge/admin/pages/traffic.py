@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from weighbridge.ledger.daily import Daily
-from weighbridge.records.table import RouteTable
+from weighbridge.config import Loaded
+from weighbridge.ledger.share import OpenShare, Shares, Used, configured_weights
 
 Kind = Literal["open", "closed", "unknown"]
 KINDS: tuple[Kind, ...] = ("closed", "open", "unknown")
@@ -22,16 +22,6 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of everyday traffic ran on open weights. `None`: there was none, so there is no share."""
-
-    requests: float | None
-    tokens: float | None
-    dollars: float | None
-    weights_unknown: int
-    """Requests on arms of which nobody said whether their weights are open."""
-
-
 class Day(msgspec.Struct, frozen=True, kw_only=True):
     day: date
     by_kind: dict[Kind, Sums]
@@ -40,7 +30,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 class RouteSums(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     sums: Sums
-    share: Share
+    share: Shares | None
+    """`None`: nothing was answered or tried, so there is no share."""
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,23 +42,22 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     users: Sums
     other_nanousd: int
     """Trials, judges, shadows and drills."""
-    share: Share
+    share: Shares | None
+    """The open share; `None`: nothing was answered or tried, so there is none."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     now: Window
     before: Window
     days: tuple[Day, ...]
+    shares: dict[date, Shares]
+    """The open share of each day that has one."""
     routes: tuple[RouteSums, ...]
     teams: tuple[tuple[str | None, Sums], ...]
 
 
-def kinds_of(table: RouteTable | None) -> dict[str, Kind]:
-    return {} if table is None else {arm.name: arm.weights or "unknown" for arm in table.arms}
-
-
 def traffic(
-    daily: Daily, table: RouteTable | None, now_ns: int, *, window: int = 28, history: int = 84,
+    share: OpenShare, loaded: Loaded, now_ns: int, *, window: int = 28, history: int = 84,
     teams: Sequence[str] | None = None,
 ) -> Traffic:  # fmt: skip
     """`window`: days of the two windows that are compared, today included; `history`: days of the chart.
@@ -75,9 +65,9 @@ def traffic(
     teams: only what belongs to them; `None`: all.
     """
     today = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).date()
-    kinds = kinds_of(table)
+    kinds = {name: weights or "unknown" for name, weights in configured_weights(loaded).items()}
     first = today - timedelta(days=max(history, 2 * window) - 1)
-    with daily.cursor() as sql:
+    with share.daily.cursor() as sql:
         rows = sql.execute(
             "SELECT day, purpose, route, arm, team, sum(requests)::BIGINT, sum(tokens)::BIGINT, "
             "sum(cost_nanousd)::BIGINT, sum(unknown)::BIGINT, sum(failed)::BIGINT FROM daily WHERE day >= ? AND "
@@ -106,12 +96,24 @@ def traffic(
             _add(routes.setdefault(route, {}), kind, sums)
             by_team[team] = _plus(by_team.get(team, Sums()), sums)
     shown = today - timedelta(days=history - 1)
+    used = share.used(first, today + timedelta(days=1), teams)
+    now = [row for row in used if row.day >= cut]
+    by_route = {one.name: one for one in share.shares(loaded, now, by="route")}
+    by_day = share.shares(loaded, used, period="day")
+
+    def window_of(rows: list[Used], start: date, end: date, now: bool) -> Window:
+        whole = share.shares(loaded, rows)
+        return Window(
+            first=start, last=end, users=_all(spans[now]), other_nanousd=other[now], share=whole[0] if whole else None
+        )  # fmt: skip
+
     return Traffic(
-        now=_window(cut, today, spans[True], other[True]),
-        before=_window(far, cut - timedelta(days=1), spans[False], other[False]),
+        now=window_of(now, cut, today, now=True),
+        before=window_of([row for row in used if far <= row.day < cut], far, cut - timedelta(days=1), now=False),
+        shares={date.fromisoformat(one.since): one for one in by_day},
         days=tuple(Day(day=day, by_kind=by_kind) for day, by_kind in days.items() if day >= shown),
         routes=tuple(
-            RouteSums(route=route, sums=_all(found), share=share_of(found))
+            RouteSums(route=route, sums=_all(found), share=by_route.get(route))
             for route, found in sorted(routes.items(), key=lambda one: -_all(one[1]).cost_nanousd)
         ),
         teams=tuple(sorted(by_team.items(), key=lambda one: (-one[1].cost_nanousd, one[0] or ""))),
@@ -135,20 +137,3 @@ def _all(by_kind: Mapping[Kind, Sums]) -> Sums:
     for one in by_kind.values():
         total = _plus(total, one)
     return total
-
-
-def _window(first: date, last: date, by_kind: Mapping[Kind, Sums], other: int) -> Window:
-    return Window(first=first, last=last, users=_all(by_kind), other_nanousd=other, share=share_of(by_kind))
-
-
-def share_of(by_kind: Mapping[Kind, Sums]) -> Share:
-    total, opened = _all(by_kind), by_kind.get("open", Sums())
-
-    def part(one: int, whole: int) -> float | None:
-        return one / whole if whole else None
-
-    return Share(
-        requests=part(opened.requests, total.requests), tokens=part(opened.tokens, total.tokens),
-        dollars=part(opened.cost_nanousd, total.cost_nanousd),
-        weights_unknown=by_kind.get("unknown", Sums()).requests,
-    )  # fmt: skip

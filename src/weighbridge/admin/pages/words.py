@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from weighbridge.ledger.share import Measure, Shares
 from weighbridge.records.usage import usd
 
 VERDICTS = {"non_inferior": "as good", "inferior": "worse", "undecided": "undecided"}
@@ -26,6 +27,18 @@ def money(nanousd: int | None) -> str:
 def percent(share: float | None, places: int = 1) -> str:
     """A share of one, as a percentage."""
     return UNKNOWN if share is None else f"{100 * share:.{places}f} %"
+
+
+def part(shares: Shares | None, measure: Measure) -> float | None:
+    """The open share by one measure; `None` where there is none."""
+    return None if shares is None else shares.of(measure).share
+
+
+def left_out(shares: Shares | None) -> tuple[str, ...]:
+    """What the shares leave out and why, each said once; accepted tasks have a page of their own."""
+    rows = () if shares is None else shares.measures
+    whys = (one.why_unknown for one in rows if one.measure != "accepted_tasks")
+    return tuple(dict.fromkeys(one for why in whys if why for one in why.split("; ")))
 
 
 def points(value: float | None) -> str:
