@@ -204,6 +204,8 @@ def again(exchange: "Exchange", failed: Failed, facts: AnswerFacts = NOTHING_SAI
     escalated = failed.kind == "escalated"
     if exchange.done or (exchange.purpose not in ("user", "drill") and not escalated) or exchange.client is None:
         return False
+    if exchange.upload is not None and exchange.upload.begun:
+        return False
     if exchange.race is not None and exchange.race.failed(exchange, failed, facts):
         return True
     tries = tries_of(exchange)

@@ -28,9 +28,10 @@ from weighbridge.gateway.admit import (
 from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, DOORS, OTHER, dialect_at
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.feedback import PATH as FEEDBACK
-from weighbridge.gateway.passed import CONTENT_TYPE, PASSED_METHODS, ROUTE, Passed, admit_passed, passes
+from weighbridge.gateway.passed import CONTENT_TYPE, PASSED_METHODS, ROUTE, Passed, admit_passed, passes, passes_on
 from weighbridge.gateway.refusal import Refusal, json_reply, refusal_reply
 from weighbridge.gateway.seen import SeenHead
+from weighbridge.gateway.upload import UPLOAD_FROM_BYTES, Upload
 from weighbridge.records.traces import HEADER as TRACEPARENT
 from weighbridge.wire.conversation import Dialect
 
@@ -80,7 +81,7 @@ class Client(asyncio.Protocol):
     __slots__ = (
         "_body", "_caller", "_complete", "_feed", "_fresh", "_head_only", "_headed", "_headers", "_parser", "_received",
         "_refusal", "_seen", "_since", "_url", "asking", "close_after", "discarding", "exchange", "gateway", "on_body",
-        "paused", "paused_tick", "plain", "transport",
+        "paused", "paused_tick", "plain", "transport", "upload",
     )  # fmt: skip
 
     def __init__(self, gateway: "Gateway") -> None:
@@ -89,6 +90,8 @@ class Client(asyncio.Protocol):
         self.close_after = self.discarding = self.paused = self.plain = self.asking = False
         # `asking`: the request was read whole and is no exchange; its answer comes later.
         self.paused_tick = 0
+        self.upload: Upload | None = None
+        """While a large body comes in that is passed on at once."""
         self._seen: SeenHead | None = None
         """Of the last request on this connection that went through the parser, where it may be known again."""
 
@@ -137,7 +140,7 @@ class Client(asyncio.Protocol):
             self._begin()
         elif self.discarding:
             return
-        elif self.exchange is not None or self.asking:
+        elif (self.exchange is not None or self.asking) and self.upload is None:
             # Pipelined. The first request is answered, then the connection ends: the client must send again.
             self.close_after = True
             return
@@ -147,7 +150,9 @@ class Client(asyncio.Protocol):
             rest = self._feed_head(data, limits.head_bytes_max - self._received)
         if rest:
             self._take(rest)
-        if self._refusal is not None and not self.discarding:
+        if self.upload is not None:
+            self._pass_on(self.upload)
+        elif self._refusal is not None and not self.discarding:
             self.refuse(self._refusal)
         elif self._received > limits.body_bytes_max + limits.head_bytes_max and not self._complete:
             # The framing counts too: chunk extensions have no other end.
@@ -267,7 +272,10 @@ class Client(asyncio.Protocol):
             self._bad("compressed request bodies are not taken; send the body as it is", "content_encoding", 415)
         if self._refusal is None:
             largest = self.gateway.lanes.limits.body_bytes_max
-            if int(headers.get(_LENGTH, b"0")) > largest:
+            length = int(headers.get(_LENGTH, b"0"))
+            if length > UPLOAD_FROM_BYTES:
+                self._refusal = self._let_in_large(length)
+            elif length > largest:
                 self._refusal = _too_large("body", largest)
             else:
                 self._refusal = self._let_in()
@@ -298,7 +306,50 @@ class Client(asyncio.Protocol):
             self._caller = caller
         return None
 
+    def _let_in_large(self, length: int) -> Refusal | None:
+        """What passes unread is not kept either: it goes on as it comes in."""
+        limits, path = self.gateway.lanes.limits, self._url.partition(b"?")[0]
+        if path in METHODS:
+            return _too_large("body", limits.body_bytes_max) if length > limits.body_bytes_max else self._let_in()
+        refusal = self._let_in()
+        caller = self._caller
+        if refusal is not None or caller is None:
+            return refusal
+        if length <= limits.body_bytes_max and not passes_on(caller, self._headers.get(ROUTE)):
+            return None
+        if length > limits.upload_bytes_max:
+            return _too_large("body", limits.upload_bytes_max)
+        upload = Upload(self.transport, length)
+        call = Passed(*self._passed(), b"", upload)
+        admitted = admit_passed(self.gateway, self, caller, call)
+        if isinstance(admitted, Refusal):
+            return admitted
+        self.exchange, self.upload = admitted, upload
+        if not admitted.done and admitted.opening is None:
+            admitted.begin()
+        return None
+
+    def _passed(self) -> tuple[bytes, bytes, bytes, bytes | None]:
+        headers = self._headers
+        return self._parser.get_method(), self._url, headers.get(CONTENT_TYPE, b""), headers.get(ROUTE)
+
+    def _pass_on(self, upload: Upload) -> None:
+        """A piece of a large body."""
+        pieces = self._body[:]
+        self._body.clear()
+        if pieces:
+            if self.exchange is not None:
+                self.exchange.seen_tick = self.gateway.tick
+            upload.feed(pieces)
+        if not upload.left:
+            self.upload = None
+
     def on_message_complete(self) -> None:
+        if self.upload is not None:
+            self._complete = True
+            if not self._parser.should_keep_alive() or self.gateway.draining:
+                self.close_after = True
+            return
         self._complete = True
         if not self._parser.should_keep_alive() or self.gateway.draining:
             self.close_after = True
@@ -330,9 +381,7 @@ class Client(asyncio.Protocol):
                 if refusal is not None:
                     self.refuse(refusal)
                 return
-            method, kind = self._parser.get_method(), self._headers.get(CONTENT_TYPE, b"")
-            call = Passed(method, self._url, kind, self._headers.get(ROUTE), body)
-            admitted = admit_passed(self.gateway, self, caller, call)
+            admitted = admit_passed(self.gateway, self, caller, Passed(*self._passed(), body))
         else:
             admitted = admit(self.gateway, self, caller, body)
         if isinstance(admitted, Refusal):
@@ -351,7 +400,10 @@ class Client(asyncio.Protocol):
         if transport.is_closing():
             return
         transport.write(data)
-        if close or self.close_after:
+        if self.upload is not None:  # answered before it was sent whole
+            self.upload = None
+            self._linger()
+        elif close or self.close_after:
             self._finish()
         else:
             self._next()
@@ -486,6 +538,7 @@ class Nobody(Client):
 
     def __init__(self) -> None:
         self.close_after = self.paused = self.plain = False
+        self.upload = None
         self.paused_tick = 0
 
     def refusal_bytes(self, refusal: Refusal, request_id: str, dialect: Dialect) -> bytes:

@@ -15,6 +15,7 @@ from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.purse import Hold
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
+from weighbridge.gateway.upload import Upload
 from weighbridge.ledger.life import charge
 from weighbridge.records.frames import Attempted, Finished, Held, Outcome, Posted, Purpose
 from weighbridge.records.usage import cost_nanousd
@@ -37,6 +38,11 @@ CLAIM_TICKS = 4 * 86_400
 """A request that waits for another one with the same idempotency key is not forgotten: that one has its own limits."""
 
 
+UPLOAD_STALLED: Final = Refusal(
+    status=408, code="request_timeout", message="the rest of the request's body did not come in time"
+)
+
+
 class Opening(NamedTuple):
     """What is written when a request that waits for money has it, or has not got it."""
 
@@ -55,7 +61,7 @@ class Exchange:
         "_cost", "_parts", "asked", "attempt", "body", "capture", "claim", "client", "copy", "done", "door", "edits",
         "ended", "first_ns", "gateway", "head", "held", "hold", "id", "lane", "losses", "opening", "purpose", "race",
         "rated", "relay", "reply", "response_bytes", "seen_tick", "sent", "sent_bytes", "sent_ns", "stalled",
-        "started_ns", "streams", "strip", "team", "tries", "upstream_status", "wall_ns",
+        "started_ns", "streams", "strip", "team", "tries", "upload", "upstream_status", "wall_ns",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +112,8 @@ class Exchange:
         """Who wants to hear of its end and cost, for copies."""
         self.opening: Opening | None = None
         """While it waits for room on a budget: it has not begun."""
+        self.upload: Upload | None = None
+        """In place of the body, where it is passed on while it comes in."""
         self.race: Race | None = None
         """On a hedged lane, until its answer begins: a second attempt may be made beside the first."""
 
@@ -189,6 +197,8 @@ class Exchange:
         # fetched first is fetched while dialling.
         tries = self.tries
         kept = self.attempt == 1 or (tries is not None and tries.closed == self.attempt - 1)
+        if self.upload is not None:
+            kept = False  # it cannot be sent again
         relay = pool.take() if kept and (lane.proof is None or lane.proof.ready()) else None
         if relay is not None:
             relay.send(self, reused=True)
@@ -284,6 +294,17 @@ class Exchange:
             self.reply = client.refusal_bytes(refusal, self.id, self.door.dialect), False
             self.gateway.log.when_durable(self.deliver)
 
+    def sweep_upload(self, upload: Upload, silent_ticks: int, limit: int) -> bool:
+        """Whether the rest of its body is waited for; ended where the client is silent for too long."""
+        if not upload.waits_for_client:
+            return False
+        if silent_ticks > limit:
+            relay, self.relay = self.relay, None
+            if relay is not None:
+                relay.drop()
+            self.refuse(UPLOAD_STALLED, "client_gone")
+        return True
+
     def client_gone(self) -> None:
         """Cancel the provider's answer: most stop billing then. What it used is not known, and marked so.
 
@@ -296,6 +317,8 @@ class Exchange:
         relay = self.relay
         # An answer with an idempotency key is what its next request gets.
         drains = self.lane.drains or self.claim is not None
+        if self.upload is not None and self.upload.left:
+            drains = False  # it will never have been asked whole
         if drains and relay is not None and self.gateway.drains.begin(self, self._status_so_far(relay)):
             relay.read_for_nobody()
         else:
@@ -344,6 +367,8 @@ class Exchange:
             self.open()
         if self.race is not None:
             self.race.end()
+        if self.upload is not None:
+            self.upload.end()
         if self.lane.guard is not None:
             left(self, sign(outcome, self.upstream_status))
         cost: int | None = 0

@@ -300,6 +300,8 @@ class Gateway:
                 if tick - exchange.seen_tick > ticks(limits.connect_s_max) + STUCK_TICKS:
                     exchange.refuse(STUCK)  # what should have ended it did not come
                 continue
+            if exchange.upload is not None and exchange.sweep_upload(exchange.upload, tick - exchange.seen_tick, stall):
+                continue
             if client is not None and client.paused:
                 if tick - client.paused_tick > stall:
                     client.stalled()

@@ -15,6 +15,7 @@ from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.lanes import Way
 from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.refusal import Refusal
+from weighbridge.gateway.upload import Upload
 from weighbridge.records.frames import Held
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 
@@ -37,6 +38,8 @@ class Passed(NamedTuple):
     """Its content type; empty where it says none."""
     route: bytes | None
     body: bytes
+    upload: Upload | None = None
+    """In place of the body, where it is large."""
 
 
 def passes(target: bytes) -> bool:
@@ -48,6 +51,12 @@ def passes(target: bytes) -> bool:
     if steps[-1] == b"":
         steps.pop()  # a slash at the end
     return bool(steps) and path.isascii() and not (b"\\" in path or b"%" in path or {b"", b".", b".."} & set(steps))
+
+
+def passes_on(caller: Caller, named: bytes | None) -> bool:
+    """Whether a body need not be whole before it is sent: a signature would need it."""
+    way = _way(caller, named)
+    return isinstance(way, Refusal) or way.incumbent.proof is None
 
 
 def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Passed) -> Exchange | Refusal:
@@ -70,13 +79,19 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
     if lane.proof is not None and (call.method, call.kind) != (b"POST", b"application/json"):
         message = f"calls to endpoint {lane.endpoint!r} are signed as POST of JSON, so nothing else passes to it"
         return Refusal(status=400, code="not_carried", message=message)
+    if lane.proof is not None and call.upload is not None:
+        message = f"calls to endpoint {lane.endpoint!r} are signed with their body, so one this large cannot pass"
+        return Refusal(status=413, code="body_too_large", message=message)
     if lane.raw_predict:
         message = f"endpoint {lane.endpoint!r} has messages and count_tokens of Claude, and nothing else passes to it"
         return Refusal(status=400, code="not_carried", message=message)
     refusal = (gate(lane) or unusable(lane)) if lane.refusal is not None or lane.target is None else None
+    size = len(call.body) if call.upload is None else call.upload.size
     hold = waits = rated = None
     if caller.rate is not None and refusal is None:
-        tokens = len(call.body) // BYTES_A_TOKEN
+        tokens = size // BYTES_A_TOKEN
+        if caller.rate.tokens is not None:  # bytes of a file are no tokens: it takes the whole minute's, not more
+            tokens = min(tokens, caller.rate.tokens.limit)
         limited = caller.rate.take(tokens, gateway.mono_ns())
         if limited is not None:
             return limited
@@ -90,13 +105,13 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
         gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team, hold, None,
         False, Outgoing(head, call.body, ()), OTHER, True, False,
     )  # fmt: skip
-    exchange.rated = rated
+    exchange.rated, exchange.upload = rated, call.upload
     gateway.active.add(exchange)
     name = slice_of(way.slice_by, SliceFacts(caller.key_name, caller.tags)) if way.slice_by else WHOLE
     conversation = sha256(b"%b\0%b" % (caller.key_bytes, call.target)).hexdigest()[:16]
     frame = Held(
         exchange.id, exchange.wall_ns, caller.purpose, way.name, lanes.number, caller.key_name, caller.team, None,
-        caller.tags, name, conversation, False, len(call.body), None, None, None, None, None, False,
+        caller.tags, name, conversation, False, size, None, None, None, None, None, False,
         () if hold is None else hold.names, caller.traceparent, OTHER.asked,
     )  # fmt: skip
     if waits is not None:

@@ -97,13 +97,19 @@ class Relay(asyncio.Protocol):
         self.follow = None
         body = exchange.body
         lane = exchange.lane
-        head = exchange.head % len(body) if lane.proof is None else lane.proved(lane.proof, exchange.head, body)
+        upload = exchange.upload
+        if upload is not None:
+            head = exchange.head % upload.size
+        else:
+            head = exchange.head % len(body) if lane.proof is None else lane.proved(lane.proof, exchange.head, body)
         exchange.relay, exchange.sent = self, True
         exchange.sent_ns = self.gateway.mono_ns()
         if len(body) < 65536:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))  # no copy of a large prompt
+        if upload is not None:
+            upload.send_to(self.transport)
 
     # --- parser -------------------------------------------------------------------------------------------------------
 
@@ -125,6 +131,9 @@ class Relay(asyncio.Protocol):
         else:
             self.complete = True
             self.keep = self.parser.should_keep_alive()  # true only within this callback
+            exchange = self.exchange
+            if exchange is not None and exchange.upload is not None and exchange.upload.left:
+                self.keep = False  # answered before it had all; the rest goes nowhere
 
     # --- transport ----------------------------------------------------------------------------------------------------
 
@@ -558,7 +567,12 @@ class Relay(asyncio.Protocol):
             self.fail("upstream_error", "it closed the connection without an answer")
 
     def pause_writing(self) -> None:
-        """The provider reads a large prompt slowly; it is in memory already, and there is nothing to slow down."""
+        """The provider reads slowly. A prompt is in memory already; of what still comes in the client is slowed."""
+        exchange = self.exchange
+        if exchange is not None and exchange.upload is not None:
+            exchange.upload.full()
 
     def resume_writing(self) -> None:
-        pass
+        exchange = self.exchange
+        if exchange is not None and exchange.upload is not None:
+            exchange.upload.ready()

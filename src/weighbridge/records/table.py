@@ -195,6 +195,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Request line and headers of one request."""
     body_bytes_max: int = 32 << 20
     """Body of one request; larger ones get 413."""
+    upload_bytes_max: int = 512 << 20
+    """Body of one request that passes through unread (files, audio): it goes on as it comes in and is not kept."""
     response_bytes_max: int = 64 << 20
     """One upstream answer that is not streamed."""
     client_connections_max: int = 10_000
