@@ -25,11 +25,12 @@ from tests.gateway.running import (
     until,
 )  # fmt: skip
 from tests.gateway.test_attempts import Chain, attempts, busy
+from tests.gateway.test_budgets import spent
 from tests.gateway.test_trials import token
 from weighbridge.exchanges import reader
 from weighbridge.records.budget import Budget
 from weighbridge.records.frames import Attempted, Frame, Posted
-from weighbridge.records.table import Arm, Key, Route, Share
+from weighbridge.records.table import Arm, Key, Route, RouteTable, Share
 
 SOON_S = 0.05
 NEVER_S = 60.0
@@ -301,6 +302,59 @@ def test_a_hard_cap_holds_both_attempts_or_there_is_no_second_one(
             assert (finished.cost_nanousd or 0) <= held[1] <= cap.limit_nanousd
         else:
             assert {"budget": 1} == gateway.gateway.hedges.refused
+
+
+def with_budgets(chain: Chain, spare: int) -> RouteTable:
+    """Both arms have a budget of their own, and the key one that is within the company's. `spare`: nano-dollars."""
+    names = {"first": 10**9, "second": spare, "support": 10**9, "company": 10**9}
+    budgets = tuple(
+        Budget(name=name, limit_nanousd=limit, hard=True, parent="company" if name == "support" else None)
+        for name, limit in names.items()
+    )
+    arms = tuple(
+        msgspec.structs.replace(arm, budget=arm.name if arm.name in names else None) for arm in chain.table.arms
+    )
+    keys = (Key(name="tests", digest=key_digest("sk-test-key"), team="qa", routes=("*",), budget="support"),)
+    return msgspec.structs.replace(chain.table, budgets=budgets, keys=keys, arms=arms)
+
+
+@pytest.mark.parametrize("winner", [1, 2])
+def test_each_arm_of_a_hedge_is_charged_to_its_own_budget_the_cancelled_one_at_its_bound(
+    tmp_path: Path, hosts: list[FakeProvider], winner: int
+) -> None:
+    chain = chain_of(tmp_path, hosts)
+    slow, hangs = Script(delay_s=0.5), Script(hang=True)
+    chain.answer(0, slow if winner == 1 else hangs)
+    chain.answer(1, hangs if winner == 1 else Script())
+    with Running(tmp_path, with_budgets(chain, 10**9)) as gateway:
+        assert (200, winner) == ((answer := call(gateway.port, BODY)).status, int(said(answer)[1]))
+        (finished,) = gateway.finished()
+        posted = both_posted(gateway)
+        held = [row.held_nanousd for row in gateway.frames() if isinstance(row, Attempted)]
+    first, second = (posted[number].cost_nanousd or 0 for number in (1, 2))
+    assert [winner != 1, winner != 2] == [posted[number].estimated for number in (1, 2)]
+    assert 0 < min(first, second)
+    # Both were held before the second was sent, so whoever was cancelled is covered.
+    assert held[1] is not None
+    assert first + second == finished.cost_nanousd
+    assert first + second <= held[1]
+    both = {"support": first + second, "company": first + second}
+    assert {"first": first, "second": second, **both} == spent(gateway)
+
+
+def test_an_arm_whose_budget_is_used_up_is_not_asked_beside_a_slow_one(
+    tmp_path: Path, hosts: list[FakeProvider]
+) -> None:
+    chain = chain_of(tmp_path, hosts)
+    chain.answer(0, Script(first=[Script(hang=True)]))  # the same arm once more is what is left
+    with Running(tmp_path, with_budgets(chain, 1)) as gateway:
+        answer = call(gateway.port, BODY)
+        assert (200, ("first", "2", "no")) == (answer.status, said(answer))
+        assert [2, 0] == chain.seen()[:2]
+        posted = both_posted(gateway)
+    total = sum(row.cost_nanousd or 0 for row in posted.values())
+    found = spent(gateway)
+    assert (total, total, 0) == (found["first"], found["company"], found.get("second", 0))
 
 
 def test_a_second_attempt_may_be_in_another_dialect(tmp_path: Path, hosts: list[FakeProvider]) -> None:
