@@ -7,6 +7,7 @@ import pytest
 from tests.ledger.made import DAY_NS, HOUR_NS, NOV_1_NS, OPEN, Books, loaded
 from tests.ledger.test_savings import STATED, tried
 from weighbridge.errors import UsageError
+from weighbridge.ledger.daily import daily
 from weighbridge.ledger.outlook import Outlook, charged_to, outlooks, what_if
 from weighbridge.ledger.postings import postings
 from weighbridge.ledger.prices import Terms
@@ -40,8 +41,8 @@ def books(tmp_path: Path) -> Books:
 
 
 def looked(books: Books, name: str) -> Outlook:
-    with postings(books.layout) as sql:
-        return outlooks(sql, loaded(BUDGETS), NOON, name)[0]
+    with daily(books.layout) as days:
+        return outlooks(days, loaded(BUDGETS), NOON, name)[0]
 
 
 def spend_daily(books: Books, days: int, tokens: int = 1_000) -> int:
@@ -76,8 +77,8 @@ team = "support"
     counted = [books.request(Usage(100, 0), key="theirs"), books.request(Usage(100, 0), key="app", purpose="judge")]
     books.request(Usage(100, 0), key="app")
     books.request(Usage(100, 0), key="theirs", purpose="trial")
-    with postings(books.layout) as sql:
-        (said,) = outlooks(sql, config, NOON)
+    with daily(books.layout) as days:
+        (said,) = outlooks(days, config, NOON)
     assert len(counted) * 500_000 == said.spent_nanousd
 
 
@@ -140,3 +141,19 @@ def test_an_arm_that_no_trial_measured_has_an_unknown_cost(books: Books) -> None
         (row,) = what_if(sql, loaded(), Terms(), "open", NOV_1_NS + DAY_NS)
     assert row.would_cost is None
     assert "no trial has measured open beside closed" in (row.why_unknown or "")
+
+
+def test_a_window_that_begins_within_a_utc_day_counts_from_its_first_moment(books: Books) -> None:
+    """Midnight of the first of November in Tokyo is 15:00 UTC on the last of October."""
+    tokyo = BUDGETS.replace('window = "month"', 'window = "month"\ntime_zone = "Asia/Tokyo"')
+    begins = NOV_1_NS - 9 * HOUR_NS
+    books.request(Usage(1_000, 0), key="mine", at_ns=begins - 1_000_000_000)
+    books.request(Usage(1_000, 0), key="mine", at_ns=begins)
+    books.request(Usage(1_000, 0), key="mine", at_ns=NOV_1_NS + HOUR_NS)
+    books.request(Usage(1_000, 0), key="app", at_ns=begins - 1_000_000_000)  # another budget's
+    for sealed in (False, True):
+        if sealed:
+            books.seal()
+        with daily(books.layout) as days:
+            (said,) = outlooks(days, loaded(tokyo), NOON, "team")
+        assert 2 * 5_000_000 == said.spent_nanousd

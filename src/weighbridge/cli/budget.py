@@ -326,6 +326,7 @@ def forecast(
     Days are continued by weekday and growth; the band is how wrong the same method was on this spend before. With less
     than four weeks of history there is no forecast, and that is said. Exit code 2 where there is none.
     """
+    from weighbridge.ledger.daily import daily
     from weighbridge.ledger.outlook import outlooks
     from weighbridge.ledger.outlook import what_if as on_another
     from weighbridge.ledger.postings import postings
@@ -344,8 +345,8 @@ def forecast(
         if not rows or any(row.why_unknown for row in rows):
             raise typer.Exit(ExitCode.UNDECIDED)
         return
-    with postings(layout) as sql:
-        found = outlooks(sql, loaded, now_ns, budget)
+    with daily(layout) as days:
+        found = outlooks(days, loaded, now_ns, budget)
     if as_json:
         told(found, "budgets")
     else:

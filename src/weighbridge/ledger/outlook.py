@@ -5,8 +5,10 @@ look at user requests only: a trial ends, and says nothing about next week. `wha
 another arm.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 import duckdb
 import msgspec
@@ -15,7 +17,9 @@ import numpy as np
 from weighbridge.config import Loaded
 from weighbridge.config.tree import BudgetSection
 from weighbridge.errors import UsageError
+from weighbridge.ledger.daily import Daily
 from weighbridge.ledger.forecast import Ends, Floats, NotEnough, ends, future
+from weighbridge.ledger.postings import adjustments
 from weighbridge.ledger.prices import PriceFound, Terms, compile_price
 from weighbridge.ledger.ratios import Ratios, cache_share, token_ratios
 from weighbridge.ledger.savings import Cache, Interval, would_have_cost
@@ -44,13 +48,14 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """The whole window: spent so far and what is expected (P50) until it ends."""
 
 
-def outlooks(sql: duckdb.DuckDBPyConnection, loaded: Loaded, now_ns: int, only: str | None = None) -> list[Outlook]:
-    """`sql` has the view `postings`. Raises `UsageError` for a budget that is not there."""
+def outlooks(daily: Daily, loaded: Loaded, now_ns: int, only: str | None = None) -> list[Outlook]:
+    """Raises `UsageError` for a budget that is not there."""
     budgets = loaded.config.budget
     if only is not None and only not in [row.name for row in budgets]:
         known = ", ".join(row.name for row in budgets) or "none"
         raise UsageError(f"{loaded.file} has no budget {only!r}; it has: {known}")
-    return [_outlook(sql, loaded, row, now_ns) for row in budgets if only in (None, row.name)]
+    with daily.cursor() as sql:
+        return [_outlook(daily, sql, loaded, row, now_ns) for row in budgets if only in (None, row.name)]
 
 
 class Charged(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,14 +87,17 @@ def charged_to(loaded: Loaded, budget: str) -> Charged:
     )
 
 
-def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection, now_ns: int) -> Outlook:
+def _outlook(daily: Daily, sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection, now_ns: int) -> Outlook:
     who = charged_to(loaded, row.name)
     window = window_of(row.window, row.time_zone, now_ns)
     limit = int(Decimal(row.limit_usd) * NS)  # checked by the configuration
-    start = _utc(window.start_ns)
-    spent, unknown = _spent(sql, who, start, _utc(now_ns))
-    today = _utc(now_ns).date()
-    days = _daily(sql, who, today)
+    start, today = _utc(window.start_ns), _utc(now_ns).date()
+    by_day = _by_day(sql, who, today)
+    within = [one for day, one in by_day.items() if day >= start.date()]
+    early, early_unknown = _early(daily, sql, who, start)
+    spent = sum(one.charged for one in within) - early
+    unknown = sum(one.unknown for one in within) - early_unknown
+    days = _series(by_day, today)
     end = None if window.end_ns is None else datetime.fromtimestamp(window.end_ns // NS, UTC)
     found: Ends | None = None
     why: str | None = None
@@ -107,8 +115,7 @@ def _outlook(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection,
             why = made.why
         else:
             # What was spent today is part of today's forecast: the rest is counted from its first moment.
-            before, _ = _spent(sql, who, start, _utc_day(today))
-            before = max(0, before)
+            before = max(0, spent - by_day[today].charged if today in by_day and start.date() < today else spent)
             found = ends(made, float(limit - before) / NS)
             expected = None if end is None else before + int(float(made.quantile(0.5)[-1]) * NS)
     return Outlook(
@@ -126,25 +133,46 @@ def _utc(ns: int) -> datetime:
     return datetime.fromtimestamp(ns // NS, UTC).replace(tzinfo=None, microsecond=ns % NS // 1000)
 
 
-def _utc_day(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)
+class _Day(NamedTuple):
+    charged: int
+    """Nano-dollars; what was imported was charged to no budget."""
+    users: int
+    """Of user requests, imported ones too: the forecast learns from them."""
+    unknown: int
 
 
-def _spent(sql: duckdb.DuckDBPyConnection, who: Charged, since: datetime, until: datetime) -> tuple[int, int]:
-    found = sql.execute(_SPENT, [since, max(since, until), *who.lists]).fetchone()
-    return (0, 0) if found is None else (int(found[0]), int(found[1]))
+def _by_day(sql: duckdb.DuckDBPyConnection, who: Charged, today: date) -> dict[date, _Day]:
+    """UTC days with anything that counts, in order, today included."""
+    found = sql.execute(_BURNT, [*who.lists, today]).fetchall()
+    return {day: _Day(int(charged), int(users), int(unknown)) for day, charged, users, unknown in found}
 
 
-def _daily(sql: duckdb.DuckDBPyConnection, who: Charged, today: date) -> Floats:
-    """Dollars of each complete UTC day from the first with a request on; days without one are 0."""
-    rows = sql.execute(_DAILY, [_utc_day(today), *who.lists]).fetchall()
-    if not rows:
+def _series(by_day: Mapping[date, _Day], today: date) -> Floats:
+    """Dollars of user requests on each complete UTC day from the first with a request on; days without one are 0."""
+    complete = {day: one.users for day, one in by_day.items() if day < today}
+    if not complete:
         return np.empty(0)
-    first = rows[0][0]
+    first = min(complete)
     series = np.zeros((today - first).days)
-    for day, nanousd in rows:
-        series[(day - first).days] = float(nanousd) / NS
+    for day, nanousd in complete.items():
+        series[(day - first).days] = nanousd / NS
     return series
+
+
+def _early(daily: Daily, sql: duckdb.DuckDBPyConnection, who: Charged, start: datetime) -> tuple[int, int]:
+    """Of the UTC day on which a window begins, what lies before it: cost, and attempts of unknown cost.
+
+    Sums are kept by UTC day; this part of one day alone is read from the rows.
+    """
+    midnight = datetime(start.year, start.month, start.day)
+    if start == midnight:
+        return 0, 0
+    sql.execute("CREATE OR REPLACE TEMP TABLE adjusted_here (id VARCHAR, attempt BIGINT, nanousd HUGEINT)")
+    rows = [(row.exchange, row.attempt, row.nanousd) for one in adjustments(daily.kept.layout) for row in one.rows]
+    if rows:
+        sql.executemany("INSERT INTO adjusted_here VALUES (?, ?, ?)", rows)
+    found = sql.execute(_EARLY.format(source=daily.kept.source()), [midnight, start, *who.lists]).fetchone()
+    return (0, 0) if found is None else (int(found[0]), int(found[1]))
 
 
 class BurnDay(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,21 +209,17 @@ def burn_down(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection
     window = window_of(row.window, row.time_zone, now_ns)
     today = _utc(now_ns).date()
     start = _utc(window.start_ns).date()
-    found = sql.execute(_BURNT, [*who.lists, today]).fetchall()
+    by_day = _by_day(sql, who, today)
     if row.window == "total":
-        start = found[0][0] if found else today
+        start = min(by_day, default=today)
     end = None if window.end_ns is None else datetime.fromtimestamp(window.end_ns // NS, UTC)
-    by_day = {day: (int(cost), int(users), int(unknown)) for day, cost, users, unknown in found}
     days: list[BurnDay] = []
     spent = unknown = 0
     for number in range((today - start).days + 1):
-        cost, _, missing = by_day.get(start + timedelta(days=number), (0, 0, 0))
-        spent, unknown = spent + cost, unknown + missing
+        one = by_day.get(start + timedelta(days=number), _Day(0, 0, 0))
+        spent, unknown = spent + one.charged, unknown + one.unknown
         days.append(BurnDay(day=start + timedelta(days=number), nanousd=spent))
-    series = np.zeros(max(0, (today - min(by_day, default=today)).days))
-    for day, (_, users, _) in by_day.items():
-        if day < today:
-            series[(day - min(by_day)).days] = users / NS
+    series = _series(by_day, today)
     forecast: Ends | None = None
     why: str | None = None
     if row.window in ("minute", "hour", "day"):
@@ -203,14 +227,12 @@ def burn_down(sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: BudgetSection
     elif spent >= limit:
         why = "it is used up"
     else:
-        ahead = (
-            TOTAL_DAYS // 4 if end is None else max(1, (end.date() - today).days + (end.time() > datetime.min.time()))
-        )
+        ahead = TOTAL_DAYS // 4 if end is None else _days_until(end, today)
         made = future(series, today - timedelta(days=1), ahead)
         if isinstance(made, NotEnough):
             why = made.why
         else:
-            before = max(0, spent - by_day.get(today, (0, 0, 0))[0])
+            before = max(0, spent - by_day.get(today, _Day(0, 0, 0)).charged)
             forecast = ends(made, float(limit - before) / NS)
             parts = [made.quantile(share) for share in (0.1, 0.5, 0.9)]
             for number in range(ahead):
@@ -283,13 +305,14 @@ _CHARGED = (
     "((purpose = 'user' AND (list_contains(?::VARCHAR[], key) OR list_contains(?::VARCHAR[], route))) "
     "OR list_contains(?::VARCHAR[], arm) OR list_contains(?::VARCHAR[], purpose))"
 )
-_SPENT = (
-    "SELECT coalesce(sum(cost_nanousd), 0)::HUGEINT, count(*) FILTER (cost_nanousd IS NULL) FROM postings "  # noqa: S608 (our own text)
-    f"WHERE time >= ? AND time < ? AND {_CHARGED}"
-)
-_DAILY = (
-    "SELECT time::DATE AS day, coalesce(sum(cost_nanousd), 0)::HUGEINT FROM postings "  # noqa: S608 (our own text)
-    f"WHERE time < ? AND {_CHARGED} AND purpose = 'user' GROUP BY day ORDER BY day"
+_EARLY = (
+    "WITH one AS (SELECT id, purpose, route, key, unnest(attempts) AS a FROM {source} "  # noqa: S608 (our own text)
+    "WHERE time >= ? AND time < ? AND key <> 'imported'), "
+    "two AS (SELECT id, purpose, route, key, a.arm AS arm, a.attempt AS attempt, a.cost_nanousd AS cost FROM one), "
+    "sums AS (SELECT id, attempt, sum(nanousd) AS nanousd FROM adjusted_here GROUP BY ALL) "
+    "SELECT coalesce(sum(coalesce(cost, 0) + coalesce(nanousd, 0)), 0)::HUGEINT, "
+    "count(*) FILTER (cost IS NULL AND nanousd IS NULL) FROM two LEFT JOIN sums USING (id, attempt) "
+    f"WHERE {_CHARGED}"
 )
 _TRAFFIC = (
     "SELECT route, arm FROM postings WHERE time >= ? AND time < ? AND purpose = 'user' AND has_usage AND arm <> ? "
