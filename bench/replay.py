@@ -20,6 +20,7 @@ from tests.trials.world import Traffic, asked, config, judged_by
 from weighbridge.store.control import ControlClient
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.machines import Here
 from weighbridge.trials.money import Purse
 from weighbridge.trials.outcome import Outcome, Scored
 from weighbridge.trials.pace import Pace
@@ -84,7 +85,7 @@ def measured(items: int, port: int, folder: Path) -> float:
     walk, outcomes = Walk(plan), dict[str, Outcome]()
     purse = Purse(None)
     log, control = cast("TrialLog", _Bodies(traffic)), cast("ControlClient", _Control())
-    how = SendSettings(concurrency=16, timeout_s=60.0)
+    how = SendSettings(concurrency=16, timeout_s=60.0, machines=Here())
     judge = judged_by(config(), traffic)
     start = time.process_time()
     with Journal(folder, plan) as journal:

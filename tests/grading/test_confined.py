@@ -184,6 +184,8 @@ def test_without_a_sandbox_code_is_refused_and_not_run(tmp_path: Path, monkeypat
 
 def test_a_sandbox_that_is_lost_on_the_way_is_an_error_and_no_score(tmp_path: Path) -> None:
     class Lost:
+        width = 1
+
         def do(self, job: Job, limit_s: float) -> Done:
             return Failed(reason="no sandbox: user namespaces: Operation not permitted (EPERM)")
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.reports.rowwise import see
 from weighbridge.records.canonical import canonical, digest
 from weighbridge.records.evidence import (
     EVIDENCE_SCHEMA,
@@ -19,10 +20,10 @@ from weighbridge.records.evidence import (
     Verdict,
 )
 from weighbridge.records.exchange import Attempt, Exchange
-from weighbridge.records.frames import Outcome, Purpose
+from weighbridge.records.frames import Outcome, Purpose, Told
 from weighbridge.records.table import SCHEMA, Arm, Capture, Endpoint, Limits, Route, RouteTable
 from weighbridge.records.usage import Price, Usage
-from weighbridge.reports.gather import Inputs, Judged, see
+from weighbridge.reports.gather import Inputs, Judged
 from weighbridge.stats.verdict import Decider
 
 DAY_NS = 86_400_000_000_000
@@ -192,8 +193,13 @@ def _slice_verdict(decider: Decider, name: str | None, candidate: str, word: Lic
 
 
 def inputs(
-    judged: Sequence[Judged], log: Sequence[Exchange], *, table: RouteTable, log_head: str | None = "f" * 64
+    judged: Sequence[Judged],
+    log: Sequence[Exchange],
+    *,
+    table: RouteTable,
+    log_head: str | None = "f" * 64,
+    told: Sequence[Told] = (),
 ) -> Inputs:
     return Inputs(
-        table=table, judged=tuple(judged), seen=see(log, judged), log_head=log_head, now_ns=START_NS + 22 * DAY_NS
+        table=table, judged=tuple(judged), seen=see(log, judged, told), log_head=log_head, now_ns=START_NS + 22 * DAY_NS
     )

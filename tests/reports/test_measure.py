@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reports.made import exchange
+from tests.reports.rowwise import kept_call
 from weighbridge.records.evidence import Pair
 from weighbridge.records.usage import Usage
 from weighbridge.reports.measure import change, compare, measure, month, percentile
@@ -25,7 +26,7 @@ def test_nothing_has_no_percentile() -> None:
 
 
 def test_only_requests_that_both_answered_are_compared() -> None:
-    kept = {name: exchange(name) for name in ("a", "a2", "b", "b2", "c")}
+    kept = {name: kept_call(exchange(name)) for name in ("a", "a2", "b", "b2", "c")}
     found = compare(
         "x", "y", [pair("a", "a2"), pair("b", "b2", "refused"), pair("c", None), pair("gone", "a2")], kept, None, None
     )
@@ -35,12 +36,13 @@ def test_only_requests_that_both_answered_are_compared() -> None:
 
 
 def test_reasoning_and_cached_tokens_count_on_their_sides() -> None:
-    found = measure("x", [exchange("a", usage=Usage(10, 5, cache_read=30, reasoning=15))])
+    found = measure("x", [kept_call(exchange("a", usage=Usage(10, 5, cache_read=30, reasoning=15)))])
     assert (found.input_tokens, found.cached_tokens, found.output_tokens) == (40, 30, 20)
 
 
 def test_answers_that_ran_into_the_token_limit_are_counted() -> None:
-    assert measure("x", [exchange("a", finish_reason="length"), exchange("b")]).length_stops == 1
+    calls = [kept_call(one) for one in (exchange("a", finish_reason="length"), exchange("b"))]
+    assert measure("x", calls).length_stops == 1
 
 
 def test_a_change_from_or_to_the_unknown_is_unknown() -> None:

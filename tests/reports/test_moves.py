@@ -47,8 +47,8 @@ def test_a_report_gives_the_price_of_an_accepted_task_by_arm_and_nothing_where_n
     log = [exchange(f"e{number}", conversation=f"{number:016x}", cost_nanousd=2_000_000) for number in range(4)]
     made = inputs((), log, table=table(arm("new")))
     assert () == assemble(made).routes[0].tasks
-    for number, score in enumerate((1.0, 1.0, 0.0)):
-        made.seen.tasks.tell(told(log[number], score))
+    outcomes = [told(log[number], score) for number, score in enumerate((1.0, 1.0, 0.0))]
+    made = inputs((), log, table=table(arm("new")), told=outcomes)
     row = assemble(made).routes[0].tasks[0]
     assert (4, 3, 2, 3_000_000.0) == (row.tasks, row.told, row.accepted, row.cost_per_accepted_nanousd)
     assert "2 of 3 with an outcome were accepted" in html.render(assemble(made))

@@ -7,14 +7,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from weighbridge.app import gateway_of, keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.sweep_output import print_sweep
+from weighbridge.cli.trial_machines import GatewayUrl, GradingProcesses, RayAddress, machines_for
+from weighbridge.cli.trial_output import print_quote, print_slices, print_verdict
 from weighbridge.cli.trial_progress import shown_progress, usd_of
 from weighbridge.cli.trial_tune import tune
 from weighbridge.config import Loaded, load
@@ -23,17 +22,16 @@ from weighbridge.grading.book import GraderBook
 from weighbridge.grading.drift import drift
 from weighbridge.grading.gold import load_gold
 from weighbridge.records.canonical import canonical
-from weighbridge.records.evidence import CacheReads, Evidence, SliceVerdict, Verdict
+from weighbridge.records.evidence import Evidence, Verdict
 from weighbridge.records.trial import split_of
-from weighbridge.records.usage import NANOUSD, usd
 from weighbridge.stats.bets import check_alpha, check_margin
 from weighbridge.store.layout import Layout
-from weighbridge.trials.discover import Slices, discover
+from weighbridge.trials.discover import discover
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import Settings, read_object
 from weighbridge.trials.prepare import route_named, route_of
 from weighbridge.trials.prompts import prompts_of
-from weighbridge.trials.quote import Quote, make_quote
+from weighbridge.trials.quote import make_quote
 from weighbridge.trials.run import Options, run_trial
 from weighbridge.trials.stored import LATEST, stored_verdict
 from weighbridge.trials.sweep.run import run_sweep
@@ -143,6 +141,9 @@ def run(
     ] = None,
     concurrency: Concurrency = 16,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
+    workers: GradingProcesses = None,
+    ray: RayAddress = None,
+    gateway_url: GatewayUrl = None,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Start a new trial on all traffic instead of going on with an unfinished one."),
@@ -171,15 +172,21 @@ def run(
         )
     if keep_order:
         settings = msgspec.structs.replace(settings, gap_max_s=GAP_MAX_S if gap_max is None else gap_max)
-    options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
     # What is wrong with the question is said before any process is started for it.
-    GraderBook(loaded, route_of(loaded, route, candidate).name)
-    with gateway_of(loaded) as gateway, shown_progress() as (show, say):
-        for warning in gateway.warnings:
-            if repr(candidate) in warning:
-                say(warning)
-        ended = run_trial(loaded, gateway.control, gateway.base_url, settings, options, show=show, say=say)
-    _print(ended.verdict, canonical(ended.verdict), json)
+    section = route_of(loaded, route, candidate)
+    money = usd_of(max_usd)
+    with shown_progress() as (show, say), machines_for(workers, ray, gateway_url, say) as machines:
+        GraderBook(loaded, section.name, machines.workers)
+        options = Options(
+            max_usd=money, concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse, machines=machines
+        )
+        with gateway_of(loaded) as gateway:
+            for warning in gateway.warnings:
+                if repr(candidate) in warning:
+                    say(warning)
+            at = gateway_url or gateway.base_url
+            ended = run_trial(loaded, gateway.control, at, settings, options, show=show, say=say)
+    print_verdict(ended.verdict, canonical(ended.verdict), json)
     raise typer.Exit(_code(ended.verdict))
 
 
@@ -202,6 +209,9 @@ def sweep(
     seed: Seed = 0,
     concurrency: Concurrency = 16,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
+    workers: GradingProcesses = None,
+    ray: RayAddress = None,
+    gateway_url: GatewayUrl = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new sweep on all traffic.")] = False,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Take answers that earlier trials got from the same arms, do not pay again.")
@@ -223,10 +233,15 @@ def sweep(
     for name in names:
         route_of(loaded, route, name)
     asked = _settings(section.name, names[0], margin, alpha, seed, False, slice_name, sample)
-    options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse)
-    GraderBook(loaded, section.name)
-    with gateway_of(loaded) as gateway, shown_progress() as (show, say):
-        swept = run_sweep(loaded, gateway.control, gateway.base_url, asked, names, options, show=show, say=say)
+    money = usd_of(max_usd)
+    with shown_progress() as (show, say), machines_for(workers, ray, gateway_url, say) as machines:
+        GraderBook(loaded, section.name, machines.workers)
+        options = Options(
+            max_usd=money, concurrency=concurrency, timeout_s=timeout, fresh=fresh, reuse=reuse, machines=machines
+        )
+        with gateway_of(loaded) as gateway:
+            at = gateway_url or gateway.base_url
+            swept = run_sweep(loaded, gateway.control, at, asked, names, options, show=show, say=say)
     if json:
         sys.stdout.write(outside(canonical(swept.sweep).decode()) + "\n")
     else:
@@ -262,7 +277,7 @@ def quote(
     if json:
         sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
     else:
-        _print_quote(made)
+        print_quote(made)
     raise typer.Exit(ExitCode.DONE if made.replays else ExitCode.UNDECIDED)
 
 
@@ -277,7 +292,7 @@ def show(
     layout = Layout(loaded.store_path)
     with keeper_of(loaded) as control:
         verdict, stored = stored_verdict(control, layout, trial)
-    _print(verdict, stored, json)
+    print_verdict(verdict, stored, json)
     if verdict.evidence is not None and verdict.route is not None:
         evidence = read_object(layout, verdict.evidence, Evidence)
         moved = drift(evidence, TrialLog(loaded).users_since(verdict.route, evidence.span.last_time_ns))
@@ -307,7 +322,7 @@ def slices(
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
-        _print_slices(found, unreadable)
+        print_slices(found, unreadable)
     raise typer.Exit(ExitCode.DONE if found.prompts else ExitCode.UNDECIDED)
 
 
@@ -329,125 +344,6 @@ def split(
             print(exchange.id)
 
 
-def _print_slices(found: Slices, unreadable: int) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("prompts", justify="right", no_wrap=True)
-    table.add_column("chars", justify="right", no_wrap=True)
-    table.add_column("slice", overflow="fold")
-    for row in found.slices:
-        table.add_row(row.id, f"{row.share:.1%}", f"{row.prompts:,}", f"{row.chars:,}", outside(row.name))
-    console.print(table)
-    if unreadable:
-        console.print(
-            f"{unreadable:,} answered requests have no body with messages and are in no slice", soft_wrap=True
-        )
-
-
 def _code(verdict: Verdict) -> ExitCode:
     rows = (*verdict.verdicts, verdict.overall)
     return ExitCode.UNDECIDED if any(row.verdict == "undecided" for row in rows) else ExitCode.DONE
-
-
-_WORDS = {"non_inferior": "as good", "inferior": "worse", "undecided": "undecided"}
-_COLOURS = {"non_inferior": "green", "inferior": "red", "undecided": "yellow"}
-
-
-def _print(verdict: Verdict, stored: bytes, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(outside(stored.decode()) + "\n")
-        return
-    console = Console(highlight=False, markup=False, emoji=False)
-    margin, alpha = f"{100 * verdict.margin:g} points", f"{verdict.alpha:g}"
-    arms = outside(f"{verdict.route}: {verdict.candidate} against {verdict.incumbent}")
-    console.print(f"{arms}, margin {margin}, alpha {alpha}")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("slice", overflow="fold")
-    table.add_column("verdict", no_wrap=True)
-    for name in ("pairs", "difference", "interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("labels", "licence"):
-        table.add_column(name, overflow="fold")
-    for row in (*verdict.verdicts, verdict.overall):
-        name = "(the whole)" if row is verdict.overall else outside(row.slice)
-        table.add_row(
-            name,
-            Text(_WORDS[row.verdict], style=_COLOURS[row.verdict]),
-            f"{row.n:,}",
-            _points(row.difference),
-            "" if row.interval is None else f"{_points(row.interval[0])} to {_points(row.interval[1])}",
-            row.label_source,
-            outside(row.license),
-        )
-    console.print(table)
-    for row in (*verdict.verdicts, verdict.overall):
-        _print_reasons(console, "the whole" if row is verdict.overall else row.slice, row)
-    cost = None if verdict.cost_usd is None else round(verdict.cost_usd * NANOUSD)
-    console.print(f"trial {verdict.trial}, cost {usd(cost)}; {_cache_line(verdict.cache)}", soft_wrap=True)
-    if verdict.note:
-        console.print(outside(verdict.note), soft_wrap=True)
-    for warning in verdict.moved:
-        console.print(outside(f"warning: {warning}"), soft_wrap=True)
-
-
-def _cache_line(cache: CacheReads | None) -> str:
-    """Whether the cost is that of the traffic's own cache hits."""
-    if cache is None or cache.share is None:
-        return "cache reads assumed: replays did not come as the traffic did (--keep-order measures them)"
-    return (
-        f"measured cache reads: {cache.share:.1%} of {cache.input_tokens:,} input tokens, {cache.replays:,} replays as "
-        f"the traffic came, gaps up to {cache.gap_max_s:g} s"
-    )
-
-
-def _print_reasons(console: Console, name: str, row: SliceVerdict) -> None:
-    for reason in row.reasons:
-        console.print(outside(f"  {name}: {reason}"), soft_wrap=True)
-
-
-def _points(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:+.1f}"
-
-
-def _print_quote(made: Quote) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(
-        outside(f"{made.route}: {made.candidate} against {made.incumbent}") + f", margin {100 * made.margin:g} points, "
-        f"alpha {made.alpha:g}"
-    )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("slice", overflow="fold")
-    for name in ("traffic", "spend", "usable", "pairs 50%", "80%", "replays", "cost", "minutes"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in made.slices:
-        table.add_row(
-            outside(row.slice),
-            f"{row.traffic_share:.0%}",
-            "unknown" if row.spend_share is None else f"{row.spend_share:.0%}",
-            f"{row.usable:,}",
-            "-" if row.pairs_50 is None else f"{row.pairs_50:,}",
-            "-" if row.pairs_80 is None else f"{row.pairs_80:,}",
-            f"{row.replays:,}",
-            _dollars(row.usd),
-            f"{row.minutes:.1f}",
-        )
-    console.print(table)
-    for row in made.slices:
-        for reason in row.reasons:
-            console.print(outside(f"  {row.slice}: {reason}"), soft_wrap=True)
-    decided = "unknown" if made.spend_decided is None else f"{made.spend_decided:.0%}"
-    console.print(
-        f"at most {made.replays:,} replays, {_dollars(made.usd)}, {made.minutes:.1f} minutes; "
-        f"would decide {decided} of the spend, if {made.assumptions[0]}",
-        soft_wrap=True,
-    )
-    for line in made.assumptions[1:]:
-        console.print(f"assumed: {line}", soft_wrap=True)
-    if made.note:
-        console.print(outside(made.note), soft_wrap=True)
-
-
-def _dollars(value: float | None) -> str:
-    return usd(None if value is None else round(value * NANOUSD))

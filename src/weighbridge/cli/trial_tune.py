@@ -12,6 +12,7 @@ from rich.table import Table
 from weighbridge.app import gateway_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
+from weighbridge.cli.trial_machines import GatewayUrl, GradingProcesses, RayAddress, machines_for
 from weighbridge.cli.trial_progress import shown_progress, usd_of
 from weighbridge.config import load
 from weighbridge.errors import ExitCode
@@ -43,6 +44,9 @@ def tune(
         int, typer.Option("--concurrency", metavar="N", min=1, max=512, help="Replays at once, at most.")
     ] = 16,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait for one answer.")] = 600.0,
+    workers: GradingProcesses = None,
+    ray: RayAddress = None,
+    gateway_url: GatewayUrl = None,
     json: Json = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -54,11 +58,14 @@ def tune(
     """
     loaded = load(config)
     name = route_of(loaded, route, arm).name
-    GraderBook(loaded, name)
     asked = Settings(route=name, candidate=arm, margin=0.03, alpha=0.05, seed=seed, sample=sample, split=split.value)
-    options = Options(max_usd=usd_of(max_usd), concurrency=concurrency, timeout_s=timeout)
-    with gateway_of(loaded) as gateway, shown_progress() as (show, say):
-        found = run_tuning(loaded, gateway.control, gateway.base_url, asked, options, show=show, say=say)
+    money = usd_of(max_usd)
+    with shown_progress() as (show, say), machines_for(workers, ray, gateway_url, say) as machines:
+        GraderBook(loaded, name, machines.workers)
+        options = Options(max_usd=money, concurrency=concurrency, timeout_s=timeout, machines=machines)
+        with gateway_of(loaded) as gateway:
+            at = gateway_url or gateway.base_url
+            found = run_tuning(loaded, gateway.control, at, asked, options, show=show, say=say)
     if json:
         sys.stdout.write(outside(msgspec.json.encode(found).decode()) + "\n")
     else:

@@ -33,6 +33,7 @@ from weighbridge.exchanges.live import ended_with_machine, forget_all_but, is_li
 from weighbridge.exchanges.merge import Merge, frame_of
 from weighbridge.exchanges.rows import row_of, write_parquet
 from weighbridge.exchanges.segments import Segment, compress, look, open_names
+from weighbridge.exchanges.told import keep_told
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.frames import BodyRef, Finished, Held, Told
 from weighbridge.store.layout import Layout
@@ -156,6 +157,7 @@ def _seal_frames(
     step("rows written")
     chain.append(key, time_ns=time_ns, sealed=(sealed, rows), tombstones=lost)
     step("committed")
+    keep_told(layout, sealed.sha256, frames.told)
     segment.path.unlink(missing_ok=True)  # not synced: a name that comes back after a crash is swept away
     step("removed")
     result.segments += 1
@@ -181,6 +183,7 @@ class _Contents:
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.references: list[tuple[str, BodyRef]] = []
+        self.told: list[Told] = []
         self._segment, self._raw, self._over = segment, raw, over
         unknown = self._survey(raw)
         self._earlier = earlier if over else _needed(earlier, unknown)
@@ -209,6 +212,7 @@ class _Contents:
                 reference = frame.response
             elif isinstance(frame, Told):
                 reference = None
+                self.told.append(frame)
             else:
                 continue
             if reference is not None:

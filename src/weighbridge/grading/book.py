@@ -1,6 +1,9 @@
 """Which grader judges which slice: the `[[grader]]` tables of a route."""
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from weighbridge.config import Loaded
 from weighbridge.errors import ConfigError
@@ -9,6 +12,9 @@ from weighbridge.grading.build import SliceGrader, compile_grader
 from weighbridge.grading.children import Children, Workers
 from weighbridge.grading.graders import Grade
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 class GraderBook:
     """The graders of one route. Raises `ConfigError` for a grader that cannot be built."""
@@ -16,6 +22,8 @@ class GraderBook:
     def __init__(self, loaded: Loaded, route: str, workers: Workers | None = None) -> None:
         """workers: where graders that need a process of their own have their work done; local processes by default."""
         workers = Children() if workers is None else workers
+        self._width = workers.width
+        self._threads: ThreadPoolExecutor | None = None
         self._rows: list[SliceGrader] = []
         for index, section in enumerate(loaded.config.grader):
             if section.route == route:
@@ -27,6 +35,12 @@ class GraderBook:
                         value=section.slice,
                     )
                 self._rows.append(compile_grader(loaded, section, f"grader[{index}]", workers))
+
+    def later(self, call: Callable[[T], R], argument: T) -> Future[R]:
+        """Call what waits for a grading process in a thread, as many at once as jobs are done at once."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._width, "grading")
+        return self._threads.submit(call, argument)
 
     def of(self, slice_name: str) -> SliceGrader | None:
         """The grader of a slice: the one that names it, else the first whose pattern (`task=*`) fits, `*` last."""

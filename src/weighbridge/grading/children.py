@@ -31,6 +31,11 @@ class OverTime(Exception):  # noqa: N818
 class Workers(Protocol):
     """Where jobs are done: processes here, or on a cluster."""
 
+    @property
+    def width(self) -> int:
+        """How many jobs are done at once."""
+        ...
+
     def do(self, job: Job, limit_s: float) -> Done:
         """Do one job; may be called from several threads. Raises `OverTime`."""
         ...
@@ -96,7 +101,8 @@ class Children:
     """
 
     def __init__(self, most: int | None = None) -> None:
-        self._free = threading.Semaphore(most or min(PROCESSES_MAX, max(2, os.cpu_count() or 1)))
+        self.width = most or min(PROCESSES_MAX, max(2, os.cpu_count() or 1))
+        self._free = threading.Semaphore(self.width)
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         weakref.finalize(self, _end_all, self._idle)

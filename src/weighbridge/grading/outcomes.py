@@ -5,7 +5,7 @@ A task is a conversation on a route. An outcome has a name (`resolved`, `tests_p
 nothing known: such a task counts for cost, never as a success or a failure.
 """
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -109,25 +109,44 @@ def _tell(task: Task, frame: Told) -> None:
         task.outcomes[frame.name] = (frame.time_ns, frame.score)
 
 
-def _figures(route: str, arm: str | None, tasks: list[Task], bar: float) -> TaskFigures:
-    told = [task for task in tasks if task.outcomes]
-    accepted = sum(task.accepted(bar) is True for task in told)
-    cost = _cost(tasks)
-    cost_told = _cost(told)
+class TaskSums(NamedTuple):
+    """Sums over the tasks of one route that one arm answered alone (`None`: several arms)."""
+
+    route: str
+    arm: str | None
+    tasks: int
+    requests: int
+    told: int
+    accepted: int
+    cost_nanousd: int
+    """Of what is known."""
+    unpriced: int
+    told_nanousd: int
+    """The same of tasks with an outcome."""
+    told_unpriced: int
+
+
+def figures_of(sums: TaskSums) -> TaskFigures:
+    """What the sums say."""
+    told, accepted = sums.told, sums.accepted
+    cost = None if sums.unpriced else sums.cost_nanousd
     return TaskFigures(
-        route=route, arm=arm, tasks=len(tasks), requests=sum(task.requests for task in tasks), told=len(told),
-        accepted=accepted, success_rate=accepted / len(told) if told else None,
-        success_interval=exact_interval(accepted, len(told), LEVEL) if told else None,
-        cost_nanousd=cost, cost_per_task_nanousd=None if cost is None else cost / len(tasks),
-        cost_per_accepted_nanousd=None if cost_told is None or not accepted else cost_told / accepted,
-        unpriced=sum(task.unpriced for task in tasks),
+        route=sums.route, arm=sums.arm, tasks=sums.tasks, requests=sums.requests, told=told, accepted=accepted,
+        success_rate=accepted / told if told else None,
+        success_interval=exact_interval(accepted, told, LEVEL) if told else None,
+        cost_nanousd=cost, cost_per_task_nanousd=None if cost is None else cost / sums.tasks,
+        cost_per_accepted_nanousd=None if sums.told_unpriced or not accepted else sums.told_nanousd / accepted,
+        unpriced=sums.unpriced,
     )  # fmt: skip
 
 
-def _cost(tasks: Iterable[Task]) -> int | None:
-    total = 0
-    for task in tasks:
-        if task.unpriced:
-            return None
-        total += task.cost_nanousd
-    return total
+def _figures(route: str, arm: str | None, tasks: list[Task], bar: float) -> TaskFigures:
+    told = [task for task in tasks if task.outcomes]
+    return figures_of(
+        TaskSums(
+            route, arm, len(tasks), sum(task.requests for task in tasks), len(told),
+            sum(task.accepted(bar) is True for task in told), sum(task.cost_nanousd for task in tasks),
+            sum(task.unpriced for task in tasks), sum(task.cost_nanousd for task in told),
+            sum(task.unpriced for task in told),
+        )
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import msgspec
 
 from weighbridge import __version__
 from weighbridge.config import Loaded
+from weighbridge.exchanges.reader import read
 from weighbridge.grading.drift import drift_of
 from weighbridge.records.evidence import Evidence, Finding, Pair, SliceVerdict
 from weighbridge.records.table import Route, RouteTable
@@ -19,7 +20,7 @@ from weighbridge.reports.gaps import gaps
 from weighbridge.reports.gather import Inputs, Judged, RouteCalls, current
 from weighbridge.reports.headline import headline, moved_of
 from weighbridge.reports.load import check_route, inputs_of, stale_note
-from weighbridge.reports.losses import with_losses
+from weighbridge.reports.losses import compared, with_losses
 from weighbridge.reports.measure import change, compare, month, per_request
 from weighbridge.reports.model import (
     REPORT_SCHEMA,
@@ -62,7 +63,10 @@ def build(
         routes = tuple(route for route in inputs.table.routes if route.name == name)
         inputs = replace(inputs, table=msgspec.structs.replace(inputs.table, routes=routes))
     report = assemble(inputs, stale_note(loaded, inputs.table))
-    return with_losses(report, inputs, TrialLog(loaded).body) if show_losses else report
+    if not show_losses:
+        return report
+    exchanges = {one.id: one for one in read(layout, ids=compared(report, inputs))}
+    return with_losses(report, inputs, exchanges, TrialLog(loaded).body)
 
 
 def assemble(inputs: Inputs, note: str = "") -> Report:
@@ -126,7 +130,7 @@ def _route(inputs: Inputs, judged: Sequence[Judged], route: Route) -> RouteRepor
         note=" ".join(notes),
         first=first_page(inputs, route, candidates, moved, mine),
         ramps=inputs.ramps.get(route.name, ()),
-        tasks=tuple(row for row in inputs.seen.tasks.figures(route=route.name) if row.told),
+        tasks=tuple(row for row in inputs.seen.tasks if row.route == route.name and row.told),
     )
 
 

@@ -295,7 +295,7 @@ def _reliability(inputs: Inputs, route: Route, one: CandidateReport) -> Iterator
     )  # fmt: skip
     plans = [inputs.facts.plans.get(row.trial or "") for row in one.slices]
     plan = next((found for found in plans if found is not None), None)
-    peak = calls.all.busiest_minute
+    peak = calls.busiest_minute
     for name, takes, key in (
         (one.arm.arm, None if plan is None else plan.candidate_per_minute, "candidate_per_minute"),
         (route.incumbent, None if plan is None else plan.incumbent_per_minute, "incumbent_per_minute"),

@@ -343,7 +343,7 @@ def _accepted(
     candidates: Sequence[CandidateReport], rows: Sequence[SliceReport], inputs: Inputs, route: Route
 ) -> Figure:
     """Told outcomes where there are any; else answers that graders accepted, on the same requests."""
-    told = {row.arm: row for row in inputs.seen.tasks.figures(route=route.name) if row.told}
+    told = {row.arm: row for row in inputs.seen.tasks if row.route == route.name and row.told}
     names = [one.arm.arm for one in candidates if one.arm.arm in told]
     now = told.get(route.incumbent)
     if now is not None and names and now.cost_per_accepted_nanousd is not None:

@@ -2,11 +2,11 @@
 in the records disappears from the report.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from weighbridge.records.evidence import Evidence, SliceVerdict
-from weighbridge.records.exchange import Exchange
-from weighbridge.reports.gather import Calls, RouteCalls, Seen
+from weighbridge.reports.gather import KeptCall, RouteCalls, Seen
 from weighbridge.reports.model import ArmFacts, Gap
 from weighbridge.reports.words import count, days, listed
 
@@ -26,7 +26,7 @@ def gaps(
     replays = [seen.kept[p.replay] for e in evidence for p in e.pairs if p.replay is not None and p.replay in seen.kept]
     traffic = seen.routes.get(evidence[0].route)
     trials = {e.trial for e in evidence}
-    load = [calls for (trial, _), calls in seen.trials.items() if trial in trials]
+    load = [seen.minutes[trial] for trial in sorted(trials) if trial in seen.minutes]
     found = [
         *_labels(verdicts),
         *_graders(evidence, verdicts),
@@ -85,7 +85,7 @@ def _conversations(evidence: Sequence[Evidence]) -> Iterator[Gap]:
         )
 
 
-def _requests(items: Sequence[Exchange], replays: Sequence[Exchange], traffic: RouteCalls | None) -> Iterator[Gap]:
+def _requests(items: Sequence[KeptCall], replays: Sequence[KeptCall], traffic: RouteCalls | None) -> Iterator[Gap]:
     if not replays:
         return
     streams = sum(exchange.stream for exchange in replays)
@@ -93,10 +93,10 @@ def _requests(items: Sequence[Exchange], replays: Sequence[Exchange], traffic: R
         yield Gap(what="Streaming", fact=f"none of {count(len(replays), 'replay')} was streamed")
     elif streams == len(replays):
         yield Gap(what="Answers in one piece", fact=f"all {count(len(replays), 'replay')} were streamed")
-    if not any(a.finish_reason == "tool_calls" for exchange in items for a in exchange.attempts):
+    if not any(one.called_tools for one in items):
         yield Gap(what="Tool calls", fact="none of the incumbent's compared answers called a tool")
-    tested = max((e.usage.input_total for e in items if e.usage is not None), default=None)
-    longest = traffic.all.input_tokens_max if traffic is not None else 0
+    tested = max((one.input_tokens for one in items if one.input_tokens is not None), default=None)
+    longest = traffic.input_tokens_max if traffic is not None else 0
     if tested is None:
         yield Gap(what="Prompt length", fact="the provider did not say how many tokens the prompts had")
     elif longest > tested:
@@ -108,12 +108,12 @@ def _requests(items: Sequence[Exchange], replays: Sequence[Exchange], traffic: R
         yield Gap(what=f"Prompts over {count(tested, 'token')}", fact="this route's traffic had none either")
 
 
-def _load(replays: Sequence[Calls], traffic: RouteCalls | None) -> Iterator[Gap]:
+def _load(replays: Sequence[Counter[int]], traffic: RouteCalls | None) -> Iterator[Gap]:
     if not replays:
         return
-    minutes = sum((calls.per_minute for calls in replays), start=type(replays[0].per_minute)())
+    minutes = sum(replays, start=Counter[int]())
     busiest = max(minutes.values(), default=0)
-    peak = traffic.all.busiest_minute if traffic is not None else 0
+    peak = traffic.busiest_minute if traffic is not None else 0
     if peak > busiest:
         yield Gap(
             what=f"Load over {count(busiest, 'request')} a minute",
@@ -126,7 +126,7 @@ def _load(replays: Sequence[Calls], traffic: RouteCalls | None) -> Iterator[Gap]
         )
 
 
-def _time(items: Sequence[Exchange], replays: Sequence[Exchange]) -> Iterator[Gap]:
+def _time(items: Sequence[KeptCall], replays: Sequence[KeptCall]) -> Iterator[Gap]:
     if items:
         span = (max(e.time_ns for e in items) - min(e.time_ns for e in items)) / 86_400e9
         if span < 7:

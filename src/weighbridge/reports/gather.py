@@ -1,24 +1,20 @@
-"""What a report is made from: the route table, the signed objects, and one pass over the log.
-
-The pass keeps sums and the calls that some verdict compared, never the whole log.
-"""
+"""What a report is made from: the route table, the signed objects, and sums over the log (`sums` makes them)."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from weighbridge.grading.outcomes import TaskBook
+import msgspec
+
+from weighbridge.grading.outcomes import TaskFigures
 from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import Evidence, Finding, Verdict
-from weighbridge.records.exchange import Exchange
 from weighbridge.records.table import RouteTable
 from weighbridge.reports.facts import NO_FACTS, Facts
 
 ARM_FAILED = ("upstream_error", "upstream_cut", "timeout")
 """Outcomes that are the arm's fault: not the client's who left, and not ours who refused."""
-
-MINUTE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +27,31 @@ class Judged:
     findings: tuple[Finding, ...]
 
 
+class KeptCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange that some verdict compared, as far as a report looks at it."""
+
+    time_ns: int
+    stream: bool
+    cost_nanousd: int | None
+    price_version: str | None
+    input_tokens: int | None
+    """All classes of input; the tokens are `None` where the provider told no usage."""
+    cached_tokens: int | None
+    output_tokens: int | None
+    """Reasoning included."""
+    duration_ns: int | None
+    first_byte_ns: int | None
+    cut: bool
+    """Its answer ended at the token limit."""
+    called_tools: bool
+
+
 @dataclass(slots=True)
 class Calls:
-    """Sums over some set of finished calls."""
+    """Calls that reached an end: not refused by us, not lost."""
 
     calls: int = 0
     errors: int = 0
-    streams: int = 0
-    tool_calls: int = 0
-    input_tokens_max: int = 0
-    per_minute: Counter[int] = field(default_factory=Counter)
-
-    def add(self, exchange: Exchange) -> None:
-        if exchange.outcome in ("refused", "lost"):
-            return
-        self.calls += 1
-        self.errors += exchange.outcome in ARM_FAILED
-        self.streams += exchange.stream
-        self.tool_calls += any(attempt.finish_reason == "tool_calls" for attempt in exchange.attempts)
-        self.per_minute[exchange.time_ns // MINUTE_NS] += 1
-        if exchange.usage is not None:
-            self.input_tokens_max = max(self.input_tokens_max, exchange.usage.input_total)
-
-    @property
-    def busiest_minute(self) -> int:
-        return max(self.per_minute.values(), default=0)
 
 
 @dataclass(slots=True)
@@ -73,23 +69,10 @@ class RouteCalls:
     slices: Counter[str] = field(default_factory=Counter)
     slice_nanousd: Counter[str] = field(default_factory=Counter)
     """Of what is known."""
-    all: Calls = field(default_factory=Calls)
-
-    def add(self, exchange: Exchange) -> None:
-        self.requests += 1
-        self.answered += exchange.outcome == "ok"
-        self.first_time_ns = min(self.first_time_ns or exchange.time_ns, exchange.time_ns)
-        self.last_time_ns = max(self.last_time_ns or exchange.time_ns, exchange.time_ns)
-        self.slices[exchange.slice] += 1
-        self.all.add(exchange)
-        if exchange.usage is not None:
-            self.input_tokens += exchange.usage.input_total
-            self.output_tokens += exchange.usage.output + exchange.usage.reasoning
-        if exchange.cost_nanousd is not None:
-            self.cost_nanousd += exchange.cost_nanousd
-            self.slice_nanousd[exchange.slice] += exchange.cost_nanousd
-        elif exchange.outcome != "refused":
-            self.cost_unknown += 1
+    input_tokens_max: int = 0
+    """Of a call that reached an end."""
+    busiest_minute: int = 0
+    """Calls that reached an end and began in one minute of the clock, at most."""
 
 
 @dataclass(slots=True)
@@ -122,54 +105,26 @@ class Answering:
         return None
 
 
+@dataclass(slots=True)
 class Seen:
-    """The log as a report sees it; feed it every exchange once."""
+    """The log as a report sees it: sums, and the calls that some verdict compared. Times are whole microseconds."""
 
-    def __init__(self, wanted: Iterable[str], ends: Mapping[str, tuple[str, int]] | None = None) -> None:
-        """ends: verdict -> its route, and the last moment of the span that it was drawn from."""
-        self._wanted = frozenset(wanted)
-        self._ends: dict[str, list[tuple[str, int]]] = {}
-        for name, (route, last_ns) in (ends or {}).items():
-            self._ends.setdefault(route, []).append((name, last_ns))
-        self.since: dict[str, Counter[str]] = {}
-        """Verdict -> answered user requests since its span, by slice."""
-        self.routes: dict[str, RouteCalls] = {}
-        self.user: dict[tuple[str, str, str], Calls] = {}
-        """(route, slice, arm) -> the user calls that the arm answered or failed to answer."""
-        self.trials: dict[tuple[str, str], Calls] = {}
-        """(trial, slice) -> the replays."""
-        self.kept: dict[str, Exchange] = {}
-        self.tasks = TaskBook()
-        self.beside: dict[tuple[str, str], Beside] = {}
-        """(route, purpose) -> what it cost; `user` is not among them."""
-        self.answering: dict[tuple[str, str], Answering] = {}
-        """(route, arm) -> how it answered users."""
-
-    def add(self, exchange: Exchange) -> None:
-        if exchange.id in self._wanted:
-            self.kept[exchange.id] = exchange
-        self.tasks.add(exchange)
-        if exchange.purpose != "user":
-            beside = self.beside.setdefault((exchange.route, exchange.purpose), Beside())
-            beside.calls += 1
-            beside.cost_nanousd += exchange.cost_nanousd or 0
-            beside.cost_unknown += exchange.cost_nanousd is None and exchange.outcome != "refused"
-        elif exchange.arm is not None and exchange.outcome not in ("refused", "lost"):
-            row = self.answering.setdefault((exchange.route, exchange.arm), Answering())
-            row.calls += 1
-            row.errors += exchange.outcome in ARM_FAILED
-            row.limited += sum(attempt.status == 429 for attempt in exchange.attempts)
-            if exchange.duration_ns is not None:
-                row.buckets[round(50 * math.log(max(1, exchange.duration_ns)))] += 1
-        if exchange.purpose == "user":
-            self.routes.setdefault(exchange.route, RouteCalls()).add(exchange)
-            for name, last_ns in self._ends.get(exchange.route, ()):
-                if exchange.outcome == "ok" and exchange.time_ns > last_ns:
-                    self.since.setdefault(name, Counter())[exchange.slice] += 1
-            if exchange.arm is not None:
-                self.user.setdefault((exchange.route, exchange.slice, exchange.arm), Calls()).add(exchange)
-        elif exchange.purpose == "trial" and exchange.trial is not None:
-            self.trials.setdefault((exchange.trial, exchange.slice), Calls()).add(exchange)
+    since: dict[str, Counter[str]] = field(default_factory=dict)
+    """Verdict -> answered user requests since its span, by slice."""
+    routes: dict[str, RouteCalls] = field(default_factory=dict)
+    user: dict[tuple[str, str, str], Calls] = field(default_factory=dict)
+    """(route, slice, arm) -> the user calls that the arm answered or failed to answer."""
+    trials: dict[tuple[str, str], Calls] = field(default_factory=dict)
+    """(trial, slice) -> the replays."""
+    minutes: dict[str, Counter[int]] = field(default_factory=dict)
+    """Trial -> minute of the clock -> replays that began in it and reached an end."""
+    kept: dict[str, KeptCall] = field(default_factory=dict)
+    tasks: tuple[TaskFigures, ...] = ()
+    """Of routes for which outcomes were told."""
+    beside: dict[tuple[str, str], Beside] = field(default_factory=dict)
+    """(route, purpose) -> what it cost; `user` is not among them."""
+    answering: dict[tuple[str, str], Answering] = field(default_factory=dict)
+    """(route, arm) -> how it answered users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +166,3 @@ def ends(judged: Iterable[Judged]) -> dict[str, tuple[str, int]]:
         for one in judged
         if one.evidence is not None and one.evidence.pairs
     }
-
-
-def see(exchanges: Iterable[Exchange], judged: Iterable[Judged]) -> Seen:
-    judged = tuple(judged)
-    seen = Seen(wanted(judged), ends(judged))
-    for exchange in exchanges:
-        seen.add(exchange)
-    return seen

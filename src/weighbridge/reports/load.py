@@ -1,17 +1,17 @@
-"""Reading what a report is made from: the route table in force, the signed objects, one pass over the log."""
+"""Reading what a report is made from: the route table in force, the signed objects, sums over the log."""
 
 from collections.abc import Iterable
 
 from weighbridge.config import Loaded
 from weighbridge.errors import UsageError, WeighbridgeError
 from weighbridge.exchanges.chain import Chain, ObjectEntry
-from weighbridge.exchanges.reader import read
 from weighbridge.ramp.story import stories
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.table import RouteTable
 from weighbridge.reports.facts import facts_of
-from weighbridge.reports.gather import Inputs, Judged, Seen, current, ends, wanted
+from weighbridge.reports.gather import Inputs, Judged, current
+from weighbridge.reports.sums import seen
 from weighbridge.store.layout import Layout
 from weighbridge.trials.plan import read_object
 
@@ -21,13 +21,10 @@ def inputs_of(layout: Layout, loaded: Loaded, now_ns: int) -> Inputs:
     table = table_of(layout)
     chain = Chain(layout).snapshot()
     judged = current(judged_of(layout, chain.objects))
-    seen = Seen(wanted(judged), ends(judged))
-    for exchange in read(layout, told=seen.tasks.tell):
-        seen.add(exchange)
     return Inputs(
         table=table,
         judged=judged,
-        seen=seen,
+        seen=seen(layout, judged),
         log_head=chain.digest if chain.seq else None,
         now_ns=now_ns,
         ramps=stories(layout, chain.objects),

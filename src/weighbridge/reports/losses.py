@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from weighbridge.exchanges.redact import redact
 from weighbridge.grading.answers import Answer, answer_of, question_of
-from weighbridge.records.evidence import Pair
+from weighbridge.records.evidence import Evidence, Pair
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
 from weighbridge.reports.gather import Inputs
@@ -18,14 +18,20 @@ CHARS_MAX = 600
 ReadBody = Callable[[BodyRef], BodyState]
 
 
-def with_losses(report: Report, inputs: Inputs, body: ReadBody) -> Report:
-    """The same report with the three worst losses on each row."""
-    evidence = {one.verdict.trial: one.evidence for one in inputs.judged if one.evidence is not None}
+def compared(report: Report, inputs: Inputs) -> set[str]:
+    """Ids of the exchanges behind the losses that `with_losses` shows."""
+    evidence = _evidence(inputs)
+    rows = [row for route in report.routes for one in route.candidates for row in one.slices]
+    pairs = [pair for row in rows for pair in _worst(_pairs(evidence, row))]
+    return {name for pair in pairs for name in (pair.item, pair.replay) if name is not None}
+
+
+def with_losses(report: Report, inputs: Inputs, exchanges: Mapping[str, Exchange], body: ReadBody) -> Report:
+    """The same report with the three worst losses on each row. exchanges: those of `compared`, by id."""
+    evidence = _evidence(inputs)
 
     def row_of(row: SliceReport) -> SliceReport:
-        found = evidence.get(row.trial)
-        pairs = [pair for pair in found.pairs if pair.slice == row.slice] if found is not None else []
-        return replace(row, losses=worst(pairs, inputs.seen.kept, body))
+        return replace(row, losses=worst(_pairs(evidence, row), exchanges, body))
 
     def candidate_of(candidate: CandidateReport) -> CandidateReport:
         return replace(candidate, slices=tuple(row_of(row) for row in candidate.slices))
@@ -34,10 +40,23 @@ def with_losses(report: Report, inputs: Inputs, body: ReadBody) -> Report:
     return replace(report, routes=tuple(routes))
 
 
+def _evidence(inputs: Inputs) -> dict[str | None, Evidence]:
+    return {one.verdict.trial: one.evidence for one in inputs.judged if one.evidence is not None}
+
+
+def _pairs(evidence: Mapping[str | None, Evidence], row: SliceReport) -> list[Pair]:
+    found = evidence.get(row.trial)
+    return [pair for pair in found.pairs if pair.slice == row.slice] if found is not None else []
+
+
+def _worst(pairs: Sequence[Pair]) -> list[Pair]:
+    lost = (pair for pair in pairs if pair.candidate < pair.incumbent)
+    return sorted(lost, key=lambda pair: pair.candidate - pair.incumbent)[:LOSSES_MAX]
+
+
 def worst(pairs: Sequence[Pair], kept: Mapping[str, Exchange], body: ReadBody) -> tuple[Loss, ...]:
     """The pairs that the candidate lost by most, in the trial's order among equals."""
-    lost = sorted((pair for pair in pairs if pair.candidate < pair.incumbent), key=lambda p: p.candidate - p.incumbent)
-    return tuple(_loss(pair, kept, body) for pair in lost[:LOSSES_MAX])
+    return tuple(_loss(pair, kept, body) for pair in _worst(pairs))
 
 
 def _loss(pair: Pair, kept: Mapping[str, Exchange], body: ReadBody) -> Loss:

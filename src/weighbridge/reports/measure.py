@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from weighbridge.records.evidence import Pair
-from weighbridge.records.exchange import Exchange
-from weighbridge.reports.gather import Calls
+from weighbridge.reports.gather import Calls, KeptCall
 from weighbridge.reports.model import ArmMeasure, Comparison, ErrorCount, Month
 
 MONTH_DAYS = 30
@@ -21,11 +20,13 @@ def percentile(values: Sequence[int], share: float) -> int | None:
     return ranked[max(0, -int(-share * len(ranked) // 1) - 1)]
 
 
-def measure(arm: str, exchanges: Sequence[Exchange]) -> ArmMeasure:
+def measure(arm: str, exchanges: Sequence[KeptCall]) -> ArmMeasure:
     """What these calls of one arm used and took."""
     costs = [exchange.cost_nanousd for exchange in exchanges]
     known = [cost for cost in costs if cost is not None]
-    usages = [exchange.usage for exchange in exchanges if exchange.usage is not None]
+    inputs = [exchange.input_tokens for exchange in exchanges if exchange.input_tokens is not None]
+    cached = [exchange.cached_tokens for exchange in exchanges if exchange.cached_tokens is not None]
+    outputs = [exchange.output_tokens for exchange in exchanges if exchange.output_tokens is not None]
     totals = [exchange.duration_ns for exchange in exchanges if exchange.duration_ns is not None]
     firsts = [exchange.first_byte_ns for exchange in exchanges if exchange.first_byte_ns is not None]
     versions = {exchange.price_version for exchange in exchanges if exchange.price_version is not None}
@@ -34,17 +35,15 @@ def measure(arm: str, exchanges: Sequence[Exchange]) -> ArmMeasure:
         requests=len(exchanges),
         cost_nanousd=sum(known) if exchanges and len(known) == len(costs) else None,
         cost_unknown=len(costs) - len(known),
-        input_tokens=fmean(usage.input_total for usage in usages) if usages else None,
-        cached_tokens=fmean(usage.cache_read for usage in usages) if usages else None,
-        output_tokens=fmean(usage.output + usage.reasoning for usage in usages) if usages else None,
-        usage_unknown=len(exchanges) - len(usages),
+        input_tokens=fmean(inputs) if inputs else None,
+        cached_tokens=fmean(cached) if cached else None,
+        output_tokens=fmean(outputs) if outputs else None,
+        usage_unknown=len(exchanges) - len(inputs),
         total_ns_p50=percentile(totals, 0.5),
         total_ns_p95=percentile(totals, 0.95),
         first_byte_ns_p50=percentile(firsts, 0.5),
         first_byte_ns_p95=percentile(firsts, 0.95),
-        length_stops=sum(
-            bool(exchange.attempts) and exchange.attempts[-1].finish_reason == "length" for exchange in exchanges
-        ),
+        length_stops=sum(exchange.cut for exchange in exchanges),
         price_versions=tuple(sorted(versions)),
     )
 
@@ -53,7 +52,7 @@ def compare(
     incumbent: str,
     candidate: str,
     pairs: Sequence[Pair],
-    kept: Mapping[str, Exchange],
+    kept: Mapping[str, KeptCall],
     user: Calls | None,
     replays: Calls | None,
 ) -> Comparison | None:

@@ -82,7 +82,7 @@ def decide(now_ns: int) -> Decided:
     evidence, verdict = conclude(walk, items, {}, license_finding, stopped, "", None, now_ns)
     judged = Judged(digest(canonical(verdict)), verdict, evidence, (license_finding,))
     facts = facts_of(None, loaded, table, [verdict], now_ns)
-    inputs = Inputs(table=table, judged=(judged,), seen=Seen(()), log_head=None, now_ns=now_ns, facts=facts)
+    inputs = Inputs(table=table, judged=(judged,), seen=Seen(), log_head=None, now_ns=now_ns, facts=facts)
     note = f"{SAMPLE_NOTE} The candidate's answers were recorded on {pairs[0].date}."
     report = assemble(inputs, note=note)
     return Decided(report, len(pairs), len(evidence.pairs), pairs[0].date, pairs[0].candidate, pairs[0].engine)

@@ -36,6 +36,7 @@ class Layout:
         self.alerts = root / "alerts.jsonl"
         self.alerts_old = root / "alerts.old.jsonl"
         self.daily = root / "run" / "daily"
+        self.told = root / "run" / "told"
 
     def folders(self) -> tuple[Path, ...]:
         return (

@@ -148,7 +148,8 @@ class Carry:
             return await self._panel.compare(row.grader, item.id, question, answer_of(incumbent), answer)
         if row.slow:
             try:
-                graded = await asyncio.to_thread(grade, row, answer, item.reference, question)
+                later = self._graders.later(lambda one: grade(one, answer, item.reference, question), row)
+                graded = await asyncio.wrap_future(later)
             except OwnGraderError as error:
                 raise NotJudged(f"{error} (exchange {item.id})") from None
         else:

@@ -4,10 +4,9 @@ The order is fixed by the seed before anything is spent. A unit is a conversatio
 take turns with known probabilities (`stats.overall.draw_order`), units within a slice come shuffled.
 """
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -139,7 +138,7 @@ def build_frame(
 ) -> Frame:
     """Look at every user exchange of the route, grade the incumbent's answers, count what cannot be used by reason."""
     tallies: dict[str, _Tally] = {}
-    graded = _Graded()
+    graded = _Graded(graders)
     unanswered = 0
     for exchange in exchanges:
         if exchange.purpose != "user" or exchange.route != route or only_slice not in (None, exchange.slice):
@@ -248,26 +247,22 @@ def _ready(
 class _Graded:
     """Items being made. Graders that wait for a process have several answers at once; errors in the log's order."""
 
-    def __init__(self) -> None:
+    def __init__(self, graders: GraderBook) -> None:
+        self._graders = graders
         self._items: list[Item] = []
         self._waiting: deque[Future[Item]] = deque()
-        self._threads: ThreadPoolExecutor | None = None
 
     def add(self, ready: _Ready) -> None:
         if not ready.grader.slow:
             self._items.append(_item(ready))
             return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1))
-        self._waiting.append(self._threads.submit(_item, ready))
+        self._waiting.append(self._graders.later(_item, ready))
         if len(self._waiting) > SLOW_AHEAD_MAX:
             self._take()
 
     def all(self) -> list[Item]:
         while self._waiting:
             self._take()
-        if self._threads is not None:
-            self._threads.shutdown()
         return self._items
 
     def _take(self) -> None:

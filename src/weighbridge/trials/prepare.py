@@ -159,13 +159,17 @@ def prepare(
     settings: Settings,
     table: int,
     *,
+    graders: GraderBook | None = None,
     fresh: bool = False,
     wall_ns: Callable[[], int] = time.time_ns,
 ) -> Prepared:
-    """The plan to carry out: an unfinished one with the same settings, else a new one, which is stored here."""
+    """The plan to carry out: an unfinished one with the same settings, else a new one, which is stored here.
+
+    graders: those of the route, where they are built already.
+    """
     route = route_of(loaded, settings.route, settings.candidate)
     settings = msgspec.structs.replace(settings, route=route.name)
-    graders = GraderBook(loaded, route.name)
+    graders = GraderBook(loaded, route.name) if graders is None else graders
     gold, gold_names = load_gold(control, log.layout)
     earlier = plans_of(control, log.layout, settings)
     split = split_of_arm(loaded, control, log.layout, settings, earlier)

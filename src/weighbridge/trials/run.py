@@ -18,6 +18,7 @@ from weighbridge.store.layout import Layout
 from weighbridge.trials.carry import Carry, Ended
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.machines import Here, Machines
 from weighbridge.trials.plan import Settings, earlier_trials
 from weighbridge.trials.prepare import prepare, route_of
 from weighbridge.trials.replay import Progress
@@ -36,6 +37,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     reuse: bool = False
     """Answers that earlier trials got from the same arm stand in for new ones."""
+    machines: Machines | None = None
+    """Where answers are graded and replays sent from; `None`: this machine."""
 
 
 def run_trial(
@@ -57,11 +60,12 @@ def run_trial(
     table, route, arm = permitted(loaded, log.layout, settings)
     judges = permitted_judges(loaded, table, route)
     cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
-    prepared = prepare(loaded, control, log, settings, table.number, fresh=options.fresh)
+    machines = options.machines or Here()
+    graders = GraderBook(loaded, route.name, machines.workers)
+    prepared = prepare(loaded, control, log, settings, table.number, graders=graders, fresh=options.fresh)
     for line in prepared.said:
         say(line)
     plan = prepared.plan
-    graders = GraderBook(loaded, route.name)
     with Journal(log.layout.trial(plan.trial), plan) as journal:
         run = Carry(log, prepared, graders, journal)
         earlier = earlier_trials(control, log.layout, plan) if options.reuse else []
@@ -69,7 +73,7 @@ def run_trial(
         purse = run.purse(cap, arm, route)
         known = f", {len(run.outcomes)} of them known already" if run.outcomes else ""
         say(f"trial {plan.trial}: {plan.items} items of {len(plan.judged)} slices are planned{known}")
-        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
+        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
         send = GatewaySend(base_url, control, log, plan, how, purse)
         judge_sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
         stopped, last_broken = asyncio.run(

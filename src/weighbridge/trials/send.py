@@ -11,9 +11,10 @@ from weighbridge.store.control import ControlClient, IssueToken, TokenText
 from weighbridge.trials.calls import NOT_CARRIED, BodyGone, Lost, NotSent, Sent
 from weighbridge.trials.frame import Item
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.machines import Machines, Poster
 from weighbridge.trials.money import Purse
 from weighbridge.trials.plan import TrialPlan
-from weighbridge.upstream import Broken, Client, Reply, Unreachable
+from weighbridge.upstream import Broken, Reply, Unreachable
 from weighbridge.wire.conversation import Dialect
 from weighbridge.wire.dialects import PATHS
 
@@ -26,6 +27,8 @@ TOKEN_RENEW_S = TOKEN_S - 1800
 class SendSettings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     timeout_s: float
+    machines: Machines
+    """From which the requests are sent."""
 
 
 class GatewaySend:
@@ -46,18 +49,18 @@ class GatewaySend:
         self._base_url, self._settings = base_url, settings
         self._arm, self._purpose = arm or plan.settings.candidate, purpose
         self._control, self._log, self._plan, self._purse = control, log, plan, purse
-        self._client: Client | None = None
+        self._poster: Poster | None = None
         self._token, self._token_at = b"", 0.0
 
     async def __aenter__(self) -> Self:
-        self._client = Client(self._base_url, connections_max=self._settings.concurrency + 1)
+        self._poster = self._settings.machines.poster(self._base_url, self._settings.concurrency + 1)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        if self._poster is not None:
+            await self._poster.aclose()
 
     async def __call__(self, item: Item) -> Sent:
         body = self._log.body(item.request)
@@ -85,7 +88,7 @@ class GatewaySend:
         )
 
     async def _post(self, key: str, body: bytes, tags: tuple[tuple[str, str], ...], dialect: Dialect) -> Reply:
-        assert self._client is not None  # noqa: S101 (the context manager made it)
+        assert self._poster is not None  # noqa: S101 (the context manager made it)
         self._renew_due(after_s=TOKEN_RENEW_S)
         headers = [
             (b"content-type", b"application/json"),
@@ -95,7 +98,7 @@ class GatewaySend:
             (TAG_HEADER, ",".join(f"{name}={value}" for name, value in tags).encode("latin-1", "replace")),
         ]
         try:
-            return await self._client.post(PATHS[dialect], headers, body, self._settings.timeout_s)
+            return await self._poster.post(PATHS[dialect], headers, body, self._settings.timeout_s)
         except Unreachable as error:
             raise NotSent(f"the gateway cannot be reached: {error}") from None
         except Broken as error:

@@ -16,6 +16,7 @@ from weighbridge.store.control import ControlClient
 from weighbridge.trials.carry import Carry
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.machines import Here
 from weighbridge.trials.outcome import Scored
 from weighbridge.trials.plan import Settings
 from weighbridge.trials.prepare import prepare
@@ -93,15 +94,17 @@ def run_tuning(
     table, route, arm = permitted(loaded, log.layout, asked)
     judges = permitted_judges(loaded, table, route)
     cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
-    prepared = prepare(loaded, control, log, asked, table.number, fresh=options.fresh)
+    machines = options.machines or Here()
+    graders = GraderBook(loaded, route.name, machines.workers)
+    prepared = prepare(loaded, control, log, asked, table.number, graders=graders, fresh=options.fresh)
     plan = prepared.plan
     with Journal(log.layout.trial(plan.trial), plan) as journal:
-        carry = Carry(log, prepared, GraderBook(loaded, route.name), journal)
+        carry = Carry(log, prepared, graders, journal)
         carry.walk = TuneWalk(plan)
         carry.resume([], judges, say)
         purse = carry.purse(cap, arm, route)
         say(f"{plan.items} requests of split A are planned; verdicts on prompts of this route come from split B")
-        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
+        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
         send = GatewaySend(base_url, control, log, plan, how, purse)
         sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
         stopped, _ = asyncio.run(carry.replay(send, sends, judges, purse, arm, route, options.concurrency, show))

@@ -34,6 +34,7 @@ def prepare_sweep(
     asked: Settings,
     candidates: Sequence[str],
     table: int,
+    graders: GraderBook,
     *,
     fresh: bool = False,
     wall_ns: Callable[[], int] = time.time_ns,
@@ -43,7 +44,6 @@ def prepare_sweep(
     Where one of the candidates was tuned, all are judged on split B: an item is a step for all of them.
     """
     route = route_of(loaded, asked.route, candidates[0])
-    graders = GraderBook(loaded, route.name)
     gold, gold_names = load_gold(control, log.layout)
     family = tuple(f"{name} {loaded.arm_identity(name)}" for name in candidates)
     mine = [

@@ -18,6 +18,7 @@ from weighbridge.store.control import ControlClient
 from weighbridge.trials.carry import Carry, Drawn, put, put_verdict
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.machines import Here, Machines
 from weighbridge.trials.money import Purse
 from weighbridge.trials.plan import Settings, earlier_trials, label
 from weighbridge.trials.replay import Progress, Stopped, Turn
@@ -68,10 +69,13 @@ def run_sweep(
     table, _, _ = permitted(loaded, log.layout, msgspec.structs.replace(asked, candidate=next(iter(arms.allowed))))
     judges = permitted_judges(loaded, table, arms.route)
     cap = cap_nanousd(options.max_usd, (*arms.allowed.values(), *judges.values()))
-    prepared, said = prepare_sweep(loaded, control, log, asked, tuple(arms.allowed), arms.table, fresh=options.fresh)
+    machines = options.machines or Here()
+    graders = GraderBook(loaded, arms.route.name, machines.workers)
+    prepared, said = prepare_sweep(
+        loaded, control, log, asked, tuple(arms.allowed), arms.table, graders, fresh=options.fresh
+    )
     for line in said:
         say(line)
-    graders = GraderBook(loaded, arms.route.name)
     with ExitStack() as stack:
         carries: dict[str, Carry] = {}
         for name, one in prepared.items():
@@ -92,7 +96,9 @@ def run_sweep(
         plan = next(iter(carries.values())).plan
         say(f"{len(carries)} candidates, {plan.items} items of {len(plan.judged)} slices are planned for each")
         ended = asyncio.run(
-            _all(base_url, control, log, carries, arms, judges, purse, options, walk, _together(show, carries))
+            _all(
+                base_url, control, log, carries, arms, judges, purse, options, machines, walk, _together(show, carries)
+            )
         )
         swept = _conclude(control, carries, arms, organization, ended, walk)
         if swept.sweep.complete:
@@ -128,12 +134,13 @@ async def _all(
     judges: Mapping[str, Arm],
     purse: Purse,
     options: Options,
+    machines: Machines,
     walk: SweepWalk,
     show: Callable[[str, Progress], None],
 ) -> dict[str, tuple[Stopped, str]]:
     """Every candidate to its end: why, and what its endpoint said last when it failed."""
     turn = Turn()
-    how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s)
+    how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
 
     async def one(name: str, carry: Carry) -> tuple[Stopped, str]:
         send = GatewaySend(base_url, control, log, carry.plan, how, purse)
