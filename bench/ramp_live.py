@@ -8,6 +8,7 @@ the fault to the decision to go back, and the time from that decision to the las
 import asyncio
 import json
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -250,6 +251,10 @@ class Ground:
         if candidate:
             control(self.address, {"*": live.everybody, CANDIDATE: candidate})
 
+    def shuffled(self, seed: int) -> "Ground":
+        """The same with its items in another order: which of them fail is the provider's, and does not change."""
+        return replace(self, items=random.Random(seed).sample(self.items, len(self.items)))  # noqa: S311 (an order)
+
     def quiet(self) -> None:
         for address in self.addresses:
             control(address, {})
@@ -396,8 +401,8 @@ def measure(shared: Path, page: Page, runs: int, only: str | None, *, write: boo
             if only is not None and only not in live.name:
                 continue
             ground, found = grounds.of(live.setting), []
-            for _ in range(runs):
-                found.append(one(ground, folder / "run", live, key))
+            for run in range(runs):
+                found.append(one(ground.shuffled(run), folder / "run", live, key))
                 shutil.rmtree(folder / "run", ignore_errors=True)
             cell = Cell(
                 name=live.name, stage=live.stage, runs=tuple(found), on=datetime.now(UTC).date().isoformat()
