@@ -1,7 +1,7 @@
 """A real keeper that is killed by the kernel (SIGKILL) at one chosen moment of its next change of a ramp.
 
 `python -m tests.faults.ramp_child SEAM before|after --config FILE ...`; SEAM is `log` (the change goes into the signed
-log), `database` (state and route table, one transaction) or `file` (the table that workers read).
+log), `database` (state and, where shares change, route table: one transaction) or `file` (the table that workers read).
 """
 
 import os
@@ -42,6 +42,8 @@ def arm(seam: str, *, after: bool) -> None:
     elif seam == "database":
         ramps = lambda *given, **_: len(given) > 5 and given[5] is not None  # noqa: E731 (a predicate)
         Database.publish = dying(Database.publish, after=after, when=ramps)  # type: ignore[method-assign]
+        always = lambda *_, **__: True  # noqa: E731 (a predicate)
+        Database.swap_ramp = dying(Database.swap_ramp, after=after, when=always)  # type: ignore[method-assign]
     else:
 
         def later(self: Publisher, body: bytes) -> bool:

@@ -426,3 +426,29 @@ def test_a_keeper_that_follows_watches_and_decides_nothing(store: Store) -> None
         await store.until("canary", ticks=2)
 
     asyncio.run(live())
+
+
+def test_a_resume_settles_the_doubt_for_good_and_a_keeper_that_starts_again_knows_it(store: Store) -> None:
+    async def live() -> tuple[int, int]:
+        await store.begin("few")
+        await store.until("canary")
+        before = store.state.doubt_after
+        await store.act("pause")
+        await store.act("resume")
+        await store.office.tick()
+        return before, store.state.doubt_after
+
+    before, after = asyncio.run(live())
+    table = store.publisher.current
+    assert table is not None
+    assert (0, table.number - 1) == (before, after)
+    held = store.office._watching.of("assistant")
+    assert held is not None
+    assert held.watch is not None
+    assert after == held.watch._doubt_after
+    store.again()
+    asyncio.run(store.office.tick())
+    again = store.office._watching.of("assistant")
+    assert again is not None
+    assert again.watch is not None
+    assert after == again.watch._doubt_after

@@ -135,3 +135,22 @@ def test_the_first_outcome_of_a_conversation_counts_once() -> None:
     for _ in range(50):
         monitor.outcome(7, failed=True)
     assert [(1, 1)] == [(one.candidate_bad, one.candidate_n) for one in monitor.evidence(0.0).streams[:1]]
+
+
+def test_a_doubt_that_somebody_settled_begins_anew_and_may_come_back() -> None:
+    monitor = Monitor(planned(at("few"), quality="answers"), trial_failures=(10, 500))
+
+    def doubted() -> bool:
+        evidence = monitor.evidence(0.0)
+        return evidence.doubt is not None and evidence.doubt.alarmed
+
+    for _ in range(80):
+        monitor.judged_answer("all", 0.0, candidate=True)
+    assert doubted()
+    monitor.settle_doubt()
+    for _ in range(80):
+        monitor.judged_answer("all", 0.0, candidate=True, doubts=False)
+    assert not doubted()
+    for _ in range(80):
+        monitor.judged_answer("all", 0.0, candidate=True)
+    assert doubted()

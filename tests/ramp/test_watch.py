@@ -12,6 +12,7 @@ from weighbridge.exchanges.framing import new_incarnation
 from weighbridge.exchanges.telling import tell
 from weighbridge.exchanges.writer import LogWriter
 from weighbridge.ramp.gathering import Gathering
+from weighbridge.ramp.observe import RECENT_MIN
 from weighbridge.ramp.watch import LEARN_EVERY, Watch
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
 from weighbridge.records.ramp import Guardrail, StreamView
@@ -130,3 +131,34 @@ def test_what_the_candidate_costs_is_known_from_copies_before_it_answers_a_user(
     written(layout, [*request(1, "incumbent", 2000), copy, *rest])
     gathering.own(watch, TABLE)
     assert 5 == watch.cost_nanousd()
+    assert 5 == Watch(at("canary"), TABLE + 1, None, watch).cost_nanousd()
+
+
+def test_how_long_conversations_are_is_learnt_from_all_traffic_and_a_copy_leads_none_on(tmp_path: Path) -> None:
+    loaded = load(write_config(tmp_path))
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    plan = msgspec.structs.replace(PLAN, guardrails=("errors", "turns"))
+    state = msgspec.structs.replace(at("shadow"), plan=plan, time_ns=1000)
+    frames = [frame for number in range(RECENT_MIN) for frame in request(number, "incumbent", 2000 + number)]
+    held, *rest = request(RECENT_MIN, "candidate", 9000)
+    assert isinstance(held, Held)
+    copy = msgspec.structs.replace(held, purpose="shadow", item=f"{'0' * 16}-1", conversation=f"{1:016x}")
+    written(layout, [*frames, copy, *rest])
+    watch, gathering = Watch(state, TABLE, None), Gathering(layout, loaded, state, TABLE, None)
+    gathering.own(watch, TABLE)
+    assert 1 == watch.monitor.evidence(0.0).conversations
+    assert () == watch.monitor.evidence(0.0).missing
+    assert 1.0 == watch.percentiles()["turns"]
+
+
+def test_a_grader_that_is_added_in_the_middle_of_a_stage_counts_from_then_on(tmp_path: Path) -> None:
+    file = write_config(tmp_path)
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    state = at("few")
+    gathering = Gathering(layout, load(file), state, TABLE, None)
+    assert "route 'assistant' has no grader" == gathering.why_not_judged
+    file.write_text(file.read_text() + '[[grader]]\nroute = "assistant"\nkind = "exact"\n')
+    gathering.begin(load(file), state, TABLE)
+    assert "has no grader" not in (gathering.why_not_judged or "")

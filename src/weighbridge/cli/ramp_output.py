@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 
 from weighbridge.ramp.controller import duration
-from weighbridge.records.ramp import RampState, RampStatus
+from weighbridge.records.ramp import RampState, RampStatus, StreamView
 from weighbridge.store.control import RampAnswer
+
+QUIET = 0.01
+"""Of the way to an alarm."""
 
 
 def status_lines(answer: RampAnswer) -> list[str]:
@@ -32,8 +35,17 @@ def _one(row: RampStatus) -> list[str]:
         f"{row.pairs:,} judged {state.plan.quality}"
     )
     lines += [f"  waits for: {one}" for one in row.waits_for]
-    for stream in row.streams:
+    return [*lines, *_streams(row.streams), *_gates(row), *_exposure(row)]
+
+
+def _streams(streams: tuple[StreamView, ...]) -> list[str]:
+    """Those that have something to say, then the names of the others."""
+    lines, quiet = [], []
+    for stream in streams:
         near = stream.value / stream.threshold
+        if not stream.alarmed and near < QUIET and not stream.candidate_bad:
+            quiet.append(stream.name)
+            continue
         figures = ""
         if stream.candidate_n is not None and stream.control_n:
             figures = (
@@ -41,16 +53,42 @@ def _one(row: RampStatus) -> list[str]:
                 f"{stream.control_n:,}"
             )
         lines.append(f"  watched: {stream.name} {'ALARM' if stream.alarmed else f'{near:.2%} of an alarm'}{figures}")
-    lines += [f"  gate {gate.name}: {_open(gate.open)}, {gate.why}" for gate in row.gates]
-    for view in row.exposure:
-        seen = "cannot be said" if view.requests is None else f"about {view.requests:,} requests of users"
-        money = "" if view.nanousd is None else f" (${view.nanousd / 1e9:.2f} of calls)"
-        lines.append(f"  if in {view.stage} {view.harm}: {seen}{money} before it is noticed")
+    if quiet:
+        lines.append(f"  watched, nothing bad on the candidate: {', '.join(quiet)}")
     return lines
 
 
-def _open(is_open: bool | None) -> str:
-    return "unknown" if is_open is None else "open" if is_open else "CLOSED"
+def _gates(row: RampStatus) -> list[str]:
+    """What is not open and not among the reasons to wait, then the names of those that are."""
+    accepted = {name: approval.by for approval in row.state.approvals for name in approval.accepts}
+    lines = []
+    for gate in row.gates:
+        if gate.open is None and gate.name in accepted:
+            lines.append(f"  gate {gate.name}: unknown, accepted by {accepted[gate.name]}")
+        elif not gate.open and gate.why not in row.waits_for:
+            lines.append(f"  gate {gate.name}: {'unknown' if gate.open is None else 'CLOSED'}, {gate.why}")
+    is_open = [gate.name for gate in row.gates if gate.open]
+    return [*lines, *([f"  gates open: {', '.join(is_open)}"] if is_open else [])]
+
+
+def _exposure(row: RampStatus) -> list[str]:
+    """A line for each harm, over the stages."""
+    harms: dict[str, list[str]] = {}
+    for view in row.exposure:
+        seen = harms.setdefault(view.harm, [])
+        if view.requests is not None:
+            money = "" if view.nanousd is None else f" ({_dollars(view.nanousd)})"
+            seen.append(f"{view.requests:,}{money} in {view.stage}")
+    return [
+        f"  if {harm}: noticed after about so many requests of users: {', '.join(seen)}"
+        if seen
+        else f"  if {harm}: it cannot be said when it is noticed"
+        for harm, seen in harms.items()
+    ]
+
+
+def _dollars(nanousd: int) -> str:
+    return "less than $0.01" if 0 < nanousd < 10_000_000 else f"${nanousd / 1e9:,.2f}"
 
 
 def past_lines(past: tuple[RampState, ...]) -> list[str]:

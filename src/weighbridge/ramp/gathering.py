@@ -128,16 +128,16 @@ class Gathering:
     def __init__(
         self, layout: Layout, loaded: Loaded, state: RampState, table_from: int, sharing: Sharing | None
     ) -> None:
-        self._ramp, self._table_from = state.ramp, table_from
+        self._ramp, self._table_from, self._loaded = state.ramp, table_from, loaded
         self._scribe = Scribe(layout, loaded, state, table_from)
         self._sharing = sharing
         self._telling = None if sharing is None else _Telling(state.ramp, sharing)
         self._heard: dict[str, int] = {}
 
     def begin(self, loaded: Loaded, state: RampState, table_from: int) -> None:
-        """Another stage."""
-        if table_from != self._table_from:
-            self._table_from = table_from
+        """Called before each look: another stage, or another configuration (a grader was added), begins with it."""
+        if table_from != self._table_from or loaded is not self._loaded:
+            self._table_from, self._loaded = table_from, loaded
             self._scribe.begin(loaded, state, table_from)
 
     @property

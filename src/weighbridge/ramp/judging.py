@@ -13,6 +13,7 @@ from weighbridge.grading.answers import answer_of, question_of
 from weighbridge.grading.book import GraderBook, grade
 from weighbridge.grading.build import SliceGrader
 from weighbridge.grading.gold import GoldBook, gold_of
+from weighbridge.ramp.plan import graded
 from weighbridge.records.exchange import BodyState, Exchange
 from weighbridge.records.frames import BodyRef
 from weighbridge.store.layout import Layout
@@ -28,10 +29,8 @@ class Judge:
         self._graders = GraderBook(loaded, route)
         self._gold = GoldBook()
         self._reader: BodyReader | None = None
+        """There with bodies, whether or not anything is graded: guardrails look at them, too."""
         self._recent: OrderedDict[bytes, BodyState] = OrderedDict()
-        if all(row.route != route for row in loaded.config.grader):
-            self.why_not = f"route {route!r} has no grader"
-            return
         reference = loaded.config.capture.encrypt_key
         try:
             given = None if reference is None else secret(reference, loaded.folder).encode()
@@ -45,6 +44,8 @@ class Judge:
             self.why_not = "no answers are captured, so none can be judged"
         else:
             self._reader = BodyReader(layout, master)
+        if not graded(loaded, route):
+            self.why_not = f"route {route!r} has no grader"
 
     def body(self, reference: BodyRef) -> BodyState:
         """A captured body; `None` where it cannot be read. The last few are remembered: guardrails and graders look at

@@ -93,12 +93,15 @@ class Observer:
             found["turns"] = float(turns[int(0.9 * len(turns))])
         return found
 
-    def sight(self, look: Look, above: dict[str, float]) -> Sight:
-        """What guardrails are told, held against the incumbent's percentiles."""
-        turn = self._turn(look.conversation, candidate=look.candidate)
+    def sight(self, look: Look, above: dict[str, float], *, turns: bool = True) -> Sight:
+        """What guardrails are told, held against the incumbent's percentiles. `turns`: did a user see this answer? A
+        copy leads no conversation on."""
         bad, unknown = list(look.bad), list(look.unknown)
         if not look.failed:
-            for name, value in (*look.figures.items(), ("turns", float(turn))):
+            figures = dict(look.figures)
+            if turns:
+                figures["turns"] = float(self._turns.get((look.candidate, look.conversation), 0))
+            for name, value in figures.items():
                 limit = above.get(name)
                 if value is None or limit is None:
                     unknown.append(name)
@@ -106,12 +109,12 @@ class Observer:
                     bad.append(name)
         return Sight(look.conversation, look.candidate, look.slice, tuple(bad), tuple(unknown))
 
-    def _turn(self, conversation: int, *, candidate: bool) -> int:
-        key = (candidate, conversation)
-        turn = self._turns.get(key, 0) + 1
-        if turn > 1 or len(self._turns) < TURNS_MAX:
-            self._turns[key] = turn
-        return turn
+    def turn(self, look: Look) -> None:
+        """A user's request: its conversation is a turn longer on that arm."""
+        key = (look.candidate, look.conversation)
+        before = self._turns.get(key, 0)
+        if before or len(self._turns) < TURNS_MAX:
+            self._turns[key] = before + 1
 
 
 def _finish(exchange: Exchange, bad: list[Guardrail], unknown: list[Guardrail]) -> None:

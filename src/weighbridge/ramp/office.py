@@ -16,7 +16,7 @@ from weighbridge.ramp.controller import NOTHING_SEEN, Decision, decide, missing_
 from weighbridge.ramp.drills import DrillDesk, Drills
 from weighbridge.ramp.facts import Facts
 from weighbridge.ramp.gates import gates
-from weighbridge.ramp.plan import exposure
+from weighbridge.ramp.plan import exposure, graded
 from weighbridge.ramp.proposing import CONTROLLER, proposed
 from weighbridge.ramp.reasons import Reasons
 from weighbridge.ramp.stages import LIVE, back_of, move_between, next_of
@@ -165,6 +165,8 @@ class RampOffice:
             reasons=reasons, by=by,
         )  # fmt: skip
         restarts = after.standing != state.standing
+        if state.stage == "paused" and target == state.came_from:
+            after = msgspec.structs.replace(after, doubt_after=self._newest())
         after = _with_copies(after, held, restarts=restarts)
         if restarts and watch is not None:
             after = msgspec.structs.replace(
@@ -322,7 +324,7 @@ class RampOffice:
         evidence = NOTHING_SEEN if state.over else self._watching.evidence(held)
         views = () if state.over else self._gates(state, held)
         above = next_of(state.standing)
-        rate = None if watch is None else watch.monitor.control_rate("errors")
+        rate = None if watch is None else watch.error_rate()
         cost = None if watch is None else watch.cost_nanousd()
         stages = [] if state.over else [stage for stage in (state.standing, above) if stage is not None]
         if state.stage == "proposed":
@@ -337,7 +339,11 @@ class RampOffice:
             waits_for=decide(state, evidence, views).waits_for,
             streams=evidence.streams,
             gates=views,
-            exposure=tuple(view for stage in stages for view in exposure(state, stage, rate, cost)),
+            exposure=tuple(
+                view
+                for stage in stages
+                for view in exposure(state, stage, rate, cost, looked_at=graded(self._desk.loaded, state.route))
+            ),
             override=state.route in self._desk.overrides(),
         )
 

@@ -24,6 +24,11 @@ def section_of(loaded: Loaded, route: str) -> RampSection:
     return rows.get(route) or rows.get("*") or RampSection(route=route)
 
 
+def graded(loaded: Loaded, route: str) -> bool:
+    """Is there anything that could say how good an answer of this route is?"""
+    return any(row.route == route for row in loaded.config.grader)
+
+
 def plan_of(loaded: Loaded, route: str, verdict: Verdict) -> RampPlan:
     """What a ramp of this route, allowed by this verdict, has to keep to."""
     row = section_of(loaded, route)
@@ -68,17 +73,18 @@ def plan_of(loaded: Loaded, route: str, verdict: Verdict) -> RampPlan:
 
 
 def exposure(
-    state: RampState, stage: Stage, error_rate: float | None, cost_nanousd: float | None
+    state: RampState, stage: Stage, error_rate: float | None, cost_nanousd: float | None, *, looked_at: bool = True
 ) -> tuple[ExposureView, ...]:
     """Candidate requests, and their dollars, until an alarm at `stage`, if it turned bad on its first day.
 
-    `error_rate` is the incumbent's (unknown: 1% is assumed and said), `cost_nanousd` the candidate's mean per request.
+    `error_rate` is the incumbent's (unknown: 1% is assumed and said), `cost_nanousd` the candidate's mean per request;
+    `looked_at`: has the route a grader?
     """
-    return expected(state.plan, stage, error_rate, cost_nanousd)
+    return expected(state.plan, stage, error_rate, cost_nanousd, looked_at=looked_at)
 
 
 def expected(
-    plan: RampPlan, stage: Stage, error_rate: float | None, cost_nanousd: float | None
+    plan: RampPlan, stage: Stage, error_rate: float | None, cost_nanousd: float | None, *, looked_at: bool = True
 ) -> tuple[ExposureView, ...]:
     """The same of a plan that no ramp has taken up yet."""
     terms = plan.terms(stage)
@@ -98,7 +104,9 @@ def expected(
         found.append(("half of all answers become slower than nine of ten were", units))
     pairs = pairs_until(0.1, plan.margin, plan.pairs_planned, quality_levels(plan)["quality"])
     judged = plan.pair_basis_points / 10_000 if plan.quality == "pairs" else 1.0
-    if judged:
+    if judged and not looked_at:
+        found.append(("quality falls by 10 points (the route has no [[grader]], so nothing looks)", math.inf))
+    elif judged:
         found.append(
             ("quality falls by 10 points, all captured answers being judged", pairs / judged * _per_pair(plan, share))
         )

@@ -45,7 +45,7 @@ class Scribe:
         self.begin(loaded, state, table_from)
 
     def begin(self, loaded: Loaded, state: RampState, table_from: int) -> None:
-        """Another stage of the same ramp; reading goes on where it is."""
+        """Another stage of the same ramp, or another configuration; reading goes on where it is."""
         self._table_from = table_from
         self._live = state.standing not in ("proposed", "shadow")
         self._judge = Judge(self._layout, loaded, self._route)

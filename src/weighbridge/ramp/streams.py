@@ -16,6 +16,8 @@ BOUND_PART = 0.2
 CONVERSATIONS_MAX = 500_000
 """Of one arm, remembered so that each counts once. Past it nothing new is counted, which delays and never deceives."""
 FAILED_BELOW = 0.5
+RATE_SEEN_MIN = 200
+"""Conversations of the incumbent; a rate out of fewer is no better than an assumed one."""
 SHADOW_SHARE = 0.5
 """Both arms answered the same requests, so without a difference an event is either's."""
 
@@ -113,16 +115,25 @@ class Monitor:
         self._quality: dict[str, _Stream] = {}
         for key, part in quality_levels(plan).items():
             self._quality[key] = _Stream(key, self._quality_alarm(state, key, part, used.get(key, 0)))
-        self._doubt = _Stream("quality against its own trial", None)
-        if trial_failures is not None:
-            failed, count = trial_failures
-            bound = exact_interval(failed, count, 0.01)[1]
-            if bound < 0.6:
-                self._doubt.alarm = RateAlarm(bound, plan.pairs_planned, plan.alpha)
+        self._trial_failures = trial_failures
+        self._doubt = self._fresh_doubt()
         self._candidates: set[int] = set()
         self._controls: set[int] = set()
         self._unknown: dict[Guardrail, tuple[int, int]] = {}
         self.pairs = 0
+
+    def _fresh_doubt(self) -> _Stream:
+        alarm: Alarm | None = None
+        if self._trial_failures is not None:
+            failed, count = self._trial_failures
+            bound = exact_interval(failed, count, 0.01)[1]
+            if bound < 0.6:
+                alarm = RateAlarm(bound, self._plan.pairs_planned, self._plan.alpha)
+        return _Stream("quality against its own trial", alarm)
+
+    def settle_doubt(self) -> None:
+        """Somebody looked at it: it begins anew, and may come back."""
+        self._doubt = self._fresh_doubt()
 
     def _quality_alarm(self, state: RampState, key: str, level: float, used: int) -> Alarm | None:
         plan = state.plan
@@ -182,18 +193,19 @@ class Monitor:
             stream.alarm.unit(bad=failed)
         return True
 
-    def judged_pair(self, slice_name: str, candidate: float, incumbent: float) -> None:
-        """Both arms answered the same request."""
+    def judged_pair(self, slice_name: str, candidate: float, incumbent: float, *, doubts: bool = True) -> None:
+        """Both arms answered the same request. `doubts`: it may raise the doubt."""
         self.pairs += 1
         for stream in self._of(slice_name):
             stream.counts.add(candidate < FAILED_BELOW, candidate=True)
             stream.counts.add(incumbent < FAILED_BELOW, candidate=False)
             if type(stream.alarm) is PairAlarm:
                 stream.alarm.pair(candidate - incumbent)
-        self._doubted(candidate)
+        if doubts:
+            self._doubted(candidate)
 
-    def judged_answer(self, slice_name: str, score: float, *, candidate: bool) -> None:
-        """One arm's answer to a request of its own."""
+    def judged_answer(self, slice_name: str, score: float, *, candidate: bool, doubts: bool = True) -> None:
+        """One arm's answer to a request of its own. `doubts`: it may raise the doubt."""
         failed = score < FAILED_BELOW
         for stream in self._of(slice_name):
             stream.counts.add(failed, candidate=candidate)
@@ -203,7 +215,8 @@ class Monitor:
                 stream.alarm.unit(bad=failed)
         if candidate:
             self.pairs += self._plan.quality == "answers"
-            self._doubted(score)
+            if doubts:
+                self._doubted(score)
 
     def _doubted(self, score: float) -> None:
         if isinstance(self._doubt.alarm, RateAlarm):
@@ -271,9 +284,9 @@ class Monitor:
         }
 
     def control_rate(self, name: Guardrail) -> float | None:
-        """Of the incumbent in this stage, for the outlook; `None` before anything was seen."""
+        """Of the incumbent in this stage, for the outlook; `None` before enough was seen."""
         stream = self._guards.get(name)
-        if stream is None or not stream.counts.control_n:
+        if stream is None or stream.counts.control_n < RATE_SEEN_MIN:
             return None
         return stream.counts.control_bad / stream.counts.control_n
 

@@ -59,12 +59,15 @@ class Watch:
         self._observer: Observer = Observer() if before is None else before._observer
         self._untold: deque[Outcome] = deque(maxlen=OUTCOMES_MAX)
         self.monitor = Monitor(state, trial_failures)
+        self._doubt_after = state.doubt_after
         self._learned = 0
         self._minutes: dict[int, int] = {}
         self._limits = {state.incumbent: _Limits(), state.candidate: _Limits()}
         self.copies_nanousd = 0
         self.copies_unknown = 0
         self._cost = self._cost_known = 0
+        self._cost_before = None if before is None else before.cost_nanousd()
+        self._errors_before = None if before is None else before.error_rate()
         self.slices: dict[str, int] = {}
         """Of users, answered, since the stage began."""
         self.requests = 0
@@ -76,6 +79,8 @@ class Watch:
             return
         match sighting:
             case Asked():
+                if sighting.look is not None:
+                    self._observer.turn(sighting.look)
                 if sighting.table >= self._table_from:
                     self._user(sighting)
                 if sighting.look is not None:
@@ -85,13 +90,20 @@ class Watch:
                 self._copy(sighting)
             case Paired() if sighting.table >= self._table_from:
                 for look in sighting.looks:
-                    self.monitor.take(self._observer.sight(look, self._above))
+                    self.monitor.take(self._observer.sight(look, self._above, turns=False))
                 if sighting.scores is not None:
-                    self.monitor.judged_pair(sighting.slice, *sighting.scores)
+                    doubts = sighting.table > self._doubt_after
+                    self.monitor.judged_pair(sighting.slice, *sighting.scores, doubts=doubts)
             case Outcome():
                 self._untold.append(sighting)
             case _:
                 pass  # a copy of an earlier stage
+
+    def resumed(self, doubt_after: int) -> None:
+        """Somebody looked at the doubt and let the ramp go on: what was routed up to then raises it no more."""
+        if doubt_after != self._doubt_after:
+            self._doubt_after = doubt_after
+            self.monitor.settle_doubt()
 
     def hear(self) -> None:
         """Outcomes, once the requests that were told with them have been counted: those say whose they are."""
@@ -124,7 +136,8 @@ class Watch:
         if self._live and asked.look is not None:
             self.monitor.take(self._observer.sight(asked.look, self._above))
             if asked.score is not None:
-                self.monitor.judged_answer(asked.slice, asked.score, candidate=asked.look.candidate)
+                doubts = asked.table > self._doubt_after
+                self.monitor.judged_answer(asked.slice, asked.score, candidate=asked.look.candidate, doubts=doubts)
 
     def _copy(self, copied: Copied) -> None:
         if copied.cost_nanousd is None:
@@ -161,5 +174,11 @@ class Watch:
         return float(max(whole)) if whole else None
 
     def cost_nanousd(self) -> float | None:
-        """The candidate's mean cost per request, of users or copied; `None` where it is unknown."""
-        return self._cost / self._cost_known if self._cost_known else None
+        """The candidate's mean cost per request, of users or copied, in this stage or else the one before; `None` where
+        it is unknown."""
+        return self._cost / self._cost_known if self._cost_known else self._cost_before
+
+    def error_rate(self) -> float | None:
+        """The incumbent's, in this stage or else the one before; `None` where too little was seen."""
+        rate = self.monitor.control_rate("errors")
+        return self._errors_before if rate is None else rate

@@ -114,9 +114,10 @@ class Watching:
                 held.gathering = Gathering(desk.layout, loaded, state, row.table_from, desk.sharing)
             if held.watch is None:
                 failures = self._facts.trial_failures(state)
-                held.gathering.begin(loaded, state, row.table_from)
                 held.watch = Watch(state, row.table_from, failures, held.before)
                 held.before = None
+            held.watch.resumed(state.doubt_after)
+            held.gathering.begin(loaded, state, row.table_from)
             held.gathering.own(held.watch, newest)
             self._facts.finding(state, loaded)
 

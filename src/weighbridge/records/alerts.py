@@ -233,8 +233,8 @@ ALERTS: Final[tuple[AlertKind, ...]] = (
     ),
     AlertKind(
         name="ramp-rolled-back", severity="page", title="A ramp took its users back to the incumbent",
-        meaning="A guardrail, a licence or data terms, or missing evidence ended the ramp. All users of the route are "
-        "on the incumbent already; the cost goes back to what it was.",
+        meaning="A guardrail or the judged quality found the candidate worse, or its licence, data terms or arm "
+        "changed. All users of the route are on the incumbent already; the cost goes back to what it was.",
         first_step="weighbridge ramp history ROUTE: each step with its reasons",
         rule=Said(),
     ),

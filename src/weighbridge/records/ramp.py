@@ -118,6 +118,8 @@ class RampState(msgspec.Struct, frozen=True, kw_only=True):
     copies_spent_nanousd: int = 0
     copies_of_stage_nanousd: int = 0
     """How much of it was spent since the stage began: whoever watches the stage counts it out of the log."""
+    doubt_after: int = 0
+    """Answers that this route table or an earlier one routed raise no doubt any more: somebody looked, and resumed."""
     assignment: int = 0
     """Goes up whenever a share goes down: remembered assignments of before do not hold any more."""
     prev: str | None = None
