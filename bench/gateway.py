@@ -34,7 +34,7 @@ from bench.harness.contest import (
     starts,
 )
 from bench.harness.gateway_page import page
-from bench.harness.processes import raise_file_limit
+from bench.harness.processes import raise_file_limit, touch_memory
 from bench.harness.promised import GROUPS, Run, expected
 
 
@@ -45,6 +45,7 @@ def run(
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed: the comparison needs it (e.g. apt install nginx-light wrk)")
     raise_file_limit()
+    touch_memory()
     results = Results()
     with Stage() as stage:
         everyone = contestants(peers, compiled, stage.folder)

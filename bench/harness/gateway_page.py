@@ -113,7 +113,9 @@ the wheel of `scripts/build --compiled`: the same source, its hot path made into
 
 The peers run with one worker and as their documentation advises for production; they keep no log of requests and no
 database, and were not asked to. The provider's and the load generator's time is in no figure but latency. Ratios move
-by 10 to 25 % between runs on a shared machine."""
+by 10 to 25 % between runs on a shared machine. Free memory is touched once before the first round: to a virtual
+machine a page costs several times as much when it is new. An interpreter built without profile-guided optimisation (a
+plain `./configure`) costs a tenth more than those of distributions."""
 
 
 def page(run: Run, command: str) -> str:
