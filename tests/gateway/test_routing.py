@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fakes.provider import FakeProvider, Script
 from tests.gateway.running import PRICE, Running, call, chat, connected, endpoint, read_answer, request_bytes, table
-from weighbridge.gateway.lanes import Lanes, Way
+from weighbridge.gateway.lanes import Lanes
+from weighbridge.gateway.way import Way
 from weighbridge.records.frames import Attempted, Finished, Held, Posted
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import Arm, Capture, Endpoint, Limits, Route, Share

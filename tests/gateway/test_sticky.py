@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from tests.gateway.running import table as table_of
-from weighbridge.gateway.lanes import Lanes, Way
+from weighbridge.gateway.lanes import Lanes
 from weighbridge.gateway.sticky import KEEP_MINUTES, SLOTS, Memory
+from weighbridge.gateway.way import Way
 from weighbridge.records.ramp import RampInForce, Stage
 from weighbridge.records.table import Share
 

@@ -9,7 +9,7 @@ from weighbridge.config import Loaded, secret
 from weighbridge.config.proxies import proxy_for
 from weighbridge.config.tree import EndpointSection
 from weighbridge.gateway.called import Call, called, signing_region, wire_dialect
-from weighbridge.gateway.lanes import ANTHROPIC_VERSION
+from weighbridge.gateway.lane import ANTHROPIC_VERSION
 from weighbridge.records.table import Endpoint, RouteTable
 from weighbridge.upstream import BaseUrl, Broken, Client, Proxy, TlsFiles, Unreachable
 from weighbridge.wire.dialects import PATHS

@@ -10,12 +10,14 @@ from weighbridge.gateway.attempts import Tries, tries_of
 from weighbridge.gateway.doors import Door, own_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.idempotency import KEY_CHARS_MAX, token_of
-from weighbridge.gateway.lanes import ClientKey, Lane, Lanes, Way
+from weighbridge.gateway.lane import Lane
+from weighbridge.gateway.lanes import ClientKey, Lanes
 from weighbridge.gateway.outgoing import bound_of, outgoing
 from weighbridge.gateway.purse import Chain, Hold, Purse, cost_unknown
 from weighbridge.gateway.rates import Rate
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.trials import TrialPass, lane_of
+from weighbridge.gateway.way import Way
 from weighbridge.records.budget import Split, chain_of, split_of, starts_of
 from weighbridge.records.frames import Held, Purpose
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of

@@ -18,7 +18,7 @@ from weighbridge.wire.refusal import BadRequest
 
 if TYPE_CHECKING:
     from weighbridge.gateway.exchange import Exchange
-    from weighbridge.gateway.lanes import Lane
+    from weighbridge.gateway.lane import Lane
     from weighbridge.gateway.outliers import Outliers
     from weighbridge.gateway.slots import Slots
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from weighbridge.records.table import Endpoint
-from weighbridge.upstream import BaseUrl, Proof
+from weighbridge.upstream import BaseUrl, Proof, Proxy, TlsFiles
 from weighbridge.upstream.proof import ProofOf, proof_of
 from weighbridge.wire.conversation import Dialect as Spoken
 
@@ -44,6 +44,17 @@ class Call(msgspec.Struct, frozen=True):
         if not self.query:
             return self.before + tail
         return f"{self.before}{tail}{'&' if '?' in tail else '?'}{self.query}"
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What makes two endpoints share connections."""
+
+    base: BaseUrl
+    address_is_own: bool
+    tls: TlsFiles
+    proxy: Proxy | None
+    connections_max: int
+    connect_s_max: float
 
 
 def wire_dialect(endpoint: Endpoint) -> Spoken:

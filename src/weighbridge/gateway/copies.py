@@ -14,8 +14,9 @@ from weighbridge.gateway.attempts import Tries
 from weighbridge.gateway.client import NOBODY
 from weighbridge.gateway.doors import Door
 from weighbridge.gateway.exchange import Exchange, gate
-from weighbridge.gateway.lanes import CopyTerms, Lane, Way
+from weighbridge.gateway.lane import Lane
 from weighbridge.gateway.outgoing import Outgoing, bound_of, outgoing
+from weighbridge.gateway.way import CopyTerms, Way
 from weighbridge.records.frames import Held
 from weighbridge.records.table import SHARE_WHOLE
 from weighbridge.wire.refusal import BadRequest

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from weighbridge.gateway.lanes import TEMPLATE_TOKENS
+from weighbridge.gateway.lane import TEMPLATE_TOKENS
 from weighbridge.records.frames import Outcome
 from weighbridge.records.usage import MILLION, Price, cost_nanousd
 from weighbridge.wire.chat import AnswerFacts

@@ -18,7 +18,7 @@ from weighbridge.records.table import Escalate
 
 if TYPE_CHECKING:
     from weighbridge.gateway.doors import Door
-    from weighbridge.gateway.lanes import Lane
+    from weighbridge.gateway.lane import Lane
     from weighbridge.wire.chat import ChatRequest
 
 

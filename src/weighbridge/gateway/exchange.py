@@ -10,7 +10,7 @@ from weighbridge.gateway.cut import cut_nanousd
 from weighbridge.gateway.doors import Door
 from weighbridge.gateway.idempotency import Held as Claim
 from weighbridge.gateway.idempotency import marked
-from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.lane import Lane
 from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.purse import Hold
 from weighbridge.gateway.rates import Rate

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from weighbridge.exchanges.writer import LogState, LogWriter
 from weighbridge.gateway.attempts import Guard
+from weighbridge.gateway.called import Target
 from weighbridge.gateway.copies import Copies
 from weighbridge.gateway.drains import Drains
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.feedback import FeedbackDesk
 from weighbridge.gateway.hedge import Hedges, hedged
 from weighbridge.gateway.idempotency import ClaimDesk, Held
-from weighbridge.gateway.lanes import Lanes, Target, Way
+from weighbridge.gateway.lanes import Lanes
 from weighbridge.gateway.meter import Meter, Sample
 from weighbridge.gateway.outliers import Outliers
 from weighbridge.gateway.plan import RetryBudget
@@ -24,6 +25,7 @@ from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.relay import Relay
 from weighbridge.gateway.slots import Slots, share_of
 from weighbridge.gateway.trials import TrialDesk
+from weighbridge.gateway.way import Way
 from weighbridge.records.table import Limits
 from weighbridge.store.layout import Layout
 from weighbridge.upstream import Dialer, Pool, Unreachable

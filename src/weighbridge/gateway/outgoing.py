@@ -10,8 +10,8 @@ import msgspec
 
 from weighbridge.gateway.called import STREAMED
 from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, Door
-from weighbridge.gateway.lanes import ANTHROPIC_VERSION as FIRST_VERSION
-from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.lane import ANTHROPIC_VERSION as FIRST_VERSION
+from weighbridge.gateway.lane import Lane
 from weighbridge.wire.carried import BY_NAME, HEADER, header_value, refused
 from weighbridge.wire.chat import ChatRequest
 from weighbridge.wire.conversation import Conversation, Loss, Text, Turn

@@ -12,10 +12,10 @@ from urllib.parse import unquote_to_bytes
 from weighbridge.gateway.admit import BYTES_A_TOKEN, Caller, fund
 from weighbridge.gateway.doors import OTHER
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
-from weighbridge.gateway.lanes import Way
 from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.upload import Upload
+from weighbridge.gateway.way import Way
 from weighbridge.records.frames import Held
 from weighbridge.records.slices import WHOLE, SliceFacts, slice_of
 

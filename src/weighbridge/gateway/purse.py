@@ -20,7 +20,7 @@ from weighbridge.store.funds import Ask, Short, Want
 
 if TYPE_CHECKING:
     from weighbridge.gateway.exchange import Exchange
-    from weighbridge.gateway.lanes import Lane
+    from weighbridge.gateway.lane import Lane
 
 Send = Callable[[FundsRequest], object]
 

@@ -11,8 +11,10 @@ from hashlib import blake2b
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from weighbridge.gateway.lanes import Lane, Lanes, Way
+from weighbridge.gateway.lane import Lane
+from weighbridge.gateway.lanes import Lanes
 from weighbridge.gateway.refusal import Refusal
+from weighbridge.gateway.way import Way
 from weighbridge.records.budget import TOKEN_BUDGET, Budget
 from weighbridge.records.canonical import parse
 from weighbridge.records.trial import TOKEN_BYTES_MAX, TOKEN_HEADER, TrialToken
