@@ -71,7 +71,7 @@ _PriceWord = Literal[
 """What decides a price beside numbers (service tier, speed, place), where a provider says it within the block."""
 _Said = int | float | bool | None | _PriceWord
 _said = msgspec.json.Decoder(dict[str, _Said | dict[str, _Said | dict[str, _Said]]]).decode
-_NUMBERS = re.compile(rf'(?:[^"]++|"[A-Za-z0-9_.\-]{{1,{WORD_CHARS_MAX}}}+"[ \t\r\n]*+:)*+'.encode())
+_NUMBERS = re.compile(rf'[^"]*+(?:"[A-Za-z0-9_.\-]{{1,{WORD_CHARS_MAX}}}+"[ \t\r\n]*+:[^"]*+)*+'.encode())
 """JSON whose only strings are names of fields, of a plain form."""
 
 
