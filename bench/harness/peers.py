@@ -138,7 +138,7 @@ def _ferrogw_environment(place: Place) -> Mapping[str, str]:
     }  # fmt: skip
 
 
-_PORTKEY_PINS = {"@hono/node-server": "1.14.2"}
+_PORTKEY_PINS = {"@hono/node-server": "1.14.1"}
 """With what its own range installs today every stream ends in a 500 (Portkey-AI/gateway, issue 1389)."""
 
 

@@ -19,6 +19,10 @@ Row = dict[str, Any]
 ANTHROPIC_STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "refusal": "refusal"}
 
 
+UNTHREADED = "thread: this request cannot be continued on a thread"
+"""Of a host that keeps no conversations; a client then sends them whole."""
+
+
 def signature(text: str) -> str:
     """What the maker of a thinking block signs it with, and wants back unchanged."""
     return "Sig" + sha256(f"fake:{text}".encode()).hexdigest()
@@ -49,6 +53,8 @@ def refused_by_anthropic(headers: Sequence[tuple[str, str]], request: Row, *, co
         "model", "messages", "max_tokens", "system", "stream", "temperature", "top_p", "top_k", "stop_sequences",
         "tools", "tool_choice", "thinking", "output_config", "metadata", "cache_control", "service_tier",
     }  # fmt: skip
+    if "thread" in request:
+        return UNTHREADED
     for name in request:
         if name not in known:
             return f"{name}: Extra inputs are not permitted"

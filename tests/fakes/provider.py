@@ -8,9 +8,11 @@ As a program: `python -m tests.fakes.provider [--port 0]` prints its base URL; `
 
 import argparse
 import asyncio
+import base64
 import json
 import re
 import ssl
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -269,7 +271,10 @@ class FakeProvider:
         self._charge(request, tokens, stream=False).whole = True
         if path.endswith("embeddings"):
             rows = request["input"] if isinstance(request["input"], list) else [request["input"]]
-            data = [{"object": "embedding", "index": at, "embedding": [0.5, 0.25]} for at in range(len(rows))]
+            vector: object = [0.5, 0.25]
+            if request.get("encoding_format") == "base64":
+                vector = base64.b64encode(struct.pack("<2f", 0.5, 0.25)).decode()
+            data = [{"object": "embedding", "index": at, "embedding": vector} for at in range(len(rows))]
             usage = {"prompt_tokens": tokens.input, "total_tokens": tokens.input}
             return {"object": "list", "model": request["model"], "data": data, "usage": usage}
         choice = {"index": 0, "text": script.text, "finish_reason": "stop", "logprobs": None}
@@ -526,6 +531,8 @@ def _finish(script: Script) -> str:
 def _refusal_body(spoken: Spoken, message: str) -> bytes:
     if spoken == "anthropic":
         error: dict[str, Any] = {"type": "invalid_request_error", "message": message}
+        if message == dialects.UNTHREADED:
+            error["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
         return json.dumps({"type": "error", "error": error, "request_id": "req_fake"}).encode()
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     return json.dumps({"error": error}).encode()

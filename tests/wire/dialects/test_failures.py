@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.wire.conversation import Dialect
+from weighbridge.wire.conversation import Dialect, Failure
 from weighbridge.wire.dialects import DIALECTS, read_failure, status_for, translated_headers, write_failure
 from weighbridge.wire.dialects.failures import failed_inside
 
@@ -62,3 +62,13 @@ def test_when_to_retry_what_is_left_and_the_request_id_reach_the_client_under_it
     assert ("7", "3", "req_9") == (got["retry-after"], got["x-ratelimit-remaining-requests"], got["x-request-id"])
     assert "set-cookie" not in got
     assert "req_9" == dict(translated_headers("anthropic", [("x-request-id", "req_9")]))["request-id"]
+
+
+def test_a_thread_that_cannot_be_carried_is_refused_in_the_words_that_make_a_client_send_it_whole() -> None:
+    """The Messages clients look at `details.error_code` alone before they go on without a thread."""
+    failure = Failure("invalid_request", "no place for: thread", 400, "not_carried", "thread")
+    assert {"error_code": "thread_unsupported_request", "unsupported": ["thread"]} == json.loads(
+        write_failure("anthropic", failure)
+    )["error"]["details"]
+    other = Failure("invalid_request", "no place for: stop", 400, "not_carried", "stop")
+    assert "details" not in json.loads(write_failure("anthropic", other))["error"]

@@ -153,6 +153,7 @@ def test_a_plain_text_document_arrives_as_text_and_that_is_named() -> None:
         ("anthropic", "openai", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "hosted_tool"),
         ("anthropic", "openai", {"messages": [{"role": "assistant", "content": "So"}]}, "prefill"),
         ("openai-responses", "openai", {"previous_response_id": "resp_1"}, "server_state"),
+        ("anthropic", "openai", {"thread": {"type": "create"}}, "server_state"),
         ("openai-responses", "openai", {"tools": [{"type": "web_search"}]}, "hosted_tool"),
         ("openai-responses", "openai", {"background": True}, "server_state"),
     ],

@@ -56,7 +56,12 @@ def read_request(body: bytes, *, counting: bool = False) -> Conversation:
     if metadata is not None:
         metadata.close()
     whole.drop_default(service_tier=b'"auto"', speed=b'"standard"')
-    whole.lose_each({"container": "server_state", "mcp_servers": "hosted_tool", "service_tier": "service_tier"})
+    whole.lose_each(
+        {
+            "container": "server_state", "thread": "server_state", "mcp_servers": "hosted_tool",
+            "service_tier": "service_tier",
+        }
+    )  # fmt: skip
     conversation = Conversation(
         model=model,
         turns=tuple(turns),

@@ -53,6 +53,10 @@ class _Body(msgspec.Struct):
 _body = msgspec.json.Decoder(_Body).decode
 
 
+_UNTHREADED = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+"""Told so, Anthropic's own clients send whole conversations instead of leaning on one that the provider keeps."""
+
+
 def kind_of(status: int) -> FailureKind:
     return _KIND_BY_STATUS.get(status, "server" if status >= 500 else "invalid_request")
 
@@ -100,10 +104,12 @@ def write_failure(dialect: Dialect, failure: Failure) -> bytes:
     """The body of an error answer."""
     openai, anthropic, _ = _TYPES[failure.kind]
     if dialect == "anthropic":
-        error = {"type": anthropic, "message": failure.message}
+        error: dict[str, object] = {"type": anthropic, "message": failure.message}
         # Its errors have a type and a message; what says more than the type is added, not dropped.
         said = {"code": failure.code, "param": failure.param}
         error |= {name: value for name, value in said.items() if value is not None and value != str(failure.status)}
+        if failure.param == "thread":
+            error["details"] = _UNTHREADED
         body: dict[str, object] = {"type": "error", "error": error}
         if failure.request_id is not None:
             body["request_id"] = failure.request_id
