@@ -5,15 +5,18 @@
     scripts/bench bill --write           also docs/evidence/bill.md
 
 Real recorded answers are served by a provider that keeps its own bill. Traffic goes through a real gateway with the
-official client, in four parts, each on a model of its own so that the bill can be compared part by part:
+official client; every arm has a model of its own, so that the bill can be compared arm by arm:
 
 - answered: JSON and streams, half of the streams without asking for usage; the provider reports more output than usual
 - failing: one request in eight gets 503, which the client tries again
+- retried: one in four gets 503, which the gateway tries again
+- first, second: one in six of `first` gets 503, and `second` stands in
 - cut: the provider breaks off each stream after some characters; the client gets an error
 - left: the client leaves each stream after a few events
+- stops: the same, of an arm with open weights whose provider is said to stop billing then
 
-In the first two parts the books must equal the bill to the token. A cut or cancelled stream never says what it used: it
-must be marked, and booked at no less than the provider billed.
+In all but the last three the books must equal the bill to the token. A cut or cancelled stream never says what it used:
+it must be marked, and booked at no less than the provider billed.
 """
 
 import argparse
@@ -43,16 +46,23 @@ EVIDENCE = REPOSITORY / "docs" / "evidence" / "bill.md"
 KEY = "bill-bench-key"
 PRICE = Price(input=2_500_000_000, output=10_000_000_000, reasoning=10_000_000_000)
 """The same made-up price for every part: what is measured is the count."""
-PARTS = {"answered": 0.5, "failing": 0.3, "cut": 0.1, "left": 0.1}
-"""Part -> share of the requests."""
+PARTS = {"answered": 0.4, "failing": 0.2, "retried": 0.1, "first": 0.1, "cut": 0.06, "left": 0.07, "stops": 0.07}
+"""Route -> share of the requests."""
 MODELS = {
-    "answered": "gpt-4o-2024-08-06", "failing": "claude-3-opus-20240229", "cut": "gemini-1.5-pro",
-    "left": "gpt-4o-mini-2024-07-18",
+    "answered": "gpt-4o-2024-08-06", "failing": "claude-3-opus-20240229", "retried": "claude-3-haiku-20240307",
+    "first": "gpt-3.5-turbo-0125", "second": "Mistral-Large-2", "cut": "gemini-1.5-pro",
+    "left": "gpt-4o-mini-2024-07-18", "stops": "Meta-Llama-3.1-70B-Instruct",
 }  # fmt: skip
+"""Arm -> model. `second` has no route: it stands in for `first`."""
+FALLBACKS = {"first": "second"}
+ENDS_EARLY = ("cut", "left", "stops")
 FAULTS: dict[str, dict[str, float]] = {
     "answered": {"usage_factor": 1.7},
     "failing": {"error_rate": 0.125},
+    "retried": {"error_rate": 0.25},
+    "first": {"error_rate": 0.16},
     "cut": {"cut_after": 60},
+    "stops": {"tokens_per_s": 400},
 }
 CONCURRENT = 8
 MAX_TOKENS = 4_000
@@ -62,7 +72,7 @@ MAX_TOKENS = 4_000
 class Part:
     name: str
     asked: int
-    """Requests of the client; tries that it made again are more."""
+    """Requests of the client for its route; tries that it made again are more."""
     bill: dict[str, int]
     attempts: int
     known: int
@@ -88,7 +98,7 @@ class Part:
             found.append(
                 f"{self.attempts} attempts, {self.bill['requests']} answered and {self.bill['errors']} refused"
             )
-        if self.name in ("answered", "failing"):
+        if self.name not in ENDS_EARLY:
             ours = (self.known, self.failed, self.input_tokens, self.output_tokens, self.estimated)
             names = ("requests", "errors", "input_tokens", "output_tokens", "cut_streams")
             theirs = tuple(self.bill[name] for name in names)
@@ -109,15 +119,21 @@ class Part:
 
 def write_config(folder: Path, address: str) -> Path:
     arms = "".join(
-        f'[[arm]]\nname = "{part}"\nendpoint = "recorded"\nmodel = {toml(model)}\nweights = "closed"\n'
-        'price = { input = "2.5", output = "10" }\n'
+        f'[[arm]]\nname = "{name}"\nendpoint = "{"stops" if name == "stops" else "recorded"}"\nmodel = {toml(model)}\n'
+        f'weights = "{"open" if name == "stops" else "closed"}"\nprice = {{ input = "2.5", output = "10" }}\n'
+        for name, model in MODELS.items()
+    )
+    routes = "".join(
         f'[[route]]\nname = "{part}"\nincumbent = "{part}"\nmax_tokens_default = {MAX_TOKENS}\n'
-        for part, model in MODELS.items()
+        f"fallbacks = {json.dumps([FALLBACKS[part]] if part in FALLBACKS else [])}\n"
+        f"retries_max = {1 if part in ('retried', *FALLBACKS) else 0}\n"
+        for part in PARTS
     )
     path = folder / "weighbridge.toml"
     path.write_text(
         '[server]\nlisten = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\n'
-        f'[[endpoint]]\nname = "recorded"\nbase_url = "http://{address}/v1"\n{arms}'
+        f'[[endpoint]]\nname = "recorded"\nbase_url = "http://{address}/v1"\n'
+        f'[[endpoint]]\nname = "stops"\nbase_url = "http://{address}/v1"\ncancel_stops_billing = true\n{arms}{routes}'
         '[[key]]\nname = "bench"\nsecret = "env:BILL_BENCH_KEY"\n'
     )
     return path
@@ -141,7 +157,7 @@ def _send(client: openai.OpenAI, part: str, number: int, prompt: str) -> None:
         model=part, messages=messages, stream=True, stream_options=usage or openai.omit, extra_headers=tagged
     ) as stream:
         for seen, _ in enumerate(stream):
-            if part == "left" and seen == 3:
+            if part in ("left", "stops") and seen == 3:
                 return
 
 
@@ -180,7 +196,7 @@ def books(layout: Layout, asked: dict[str, int], bill: dict[str, dict[str, int]]
             row = sql.execute(_BOOKS, [part]).fetchone()
             empty = dict.fromkeys(("requests", "input_tokens", "output_tokens", "cut_streams", "errors"), 0)
             numbers = [int(value) for value in row or ()]
-            found.append(Part(part, asked[part], bill.get(model, empty), *numbers))
+            found.append(Part(part, asked.get(part, 0), bill.get(model, empty), *numbers))
     return found
 
 
@@ -189,7 +205,7 @@ _BOOKS = (
     "coalesce(sum(output + reasoning) FILTER (has_usage), 0), "
     "coalesce(sum(cost_nanousd) FILTER (has_usage), 0)::HUGEINT, count(*) FILTER (estimated AND NOT has_usage), "
     "coalesce(sum(cost_nanousd) FILTER (estimated AND NOT has_usage), 0)::HUGEINT, "
-    "count(*) FILTER (status >= 400) FROM postings WHERE route = ?"
+    "count(*) FILTER (status >= 400) FROM postings WHERE arm = ?"
 )
 
 
@@ -210,11 +226,12 @@ def page(parts: list[Part], requests: int, seconds: float) -> str:
         "# The books beside the provider's bill",
         "",
         f"Made by `scripts/bench bill --write`: {requests:,} requests of the official client through a real gateway",
-        f"to a provider of recorded answers that keeps its own bill ({seconds:.0f} s on two cores). `answered` and",
-        "`failing` must agree to the token; a stream that was cut or left never says what it used and is",
-        "marked estimated.",
+        f"to a provider of recorded answers that keeps its own bill ({seconds:.0f} s on two cores). All but the last",
+        "three must agree to the token; a stream that was cut or left never says what it used and is marked estimated.",
+        "`retried` is tried again by the gateway, `second` stands in where `first` fails, `stops` has open weights and",
+        "a provider that is said to stop billing when it is left.",
         "",
-        "| part | requests | attempts | with usage | input tokens: books / bill | output tokens: books / bill "
+        "| arm | requests | attempts | with usage | input tokens: books / bill | output tokens: books / bill "
         "| refused: books / bill | marked estimated | booked / billed |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -232,7 +249,8 @@ def page(parts: list[Part], requests: int, seconds: float) -> str:
         "",
     ]
     lines += [
-        "A stream that was cut or left is booked at what was held for it, an upper bound: more than was billed.",
+        "A stream that was cut or left is booked at an upper bound: at what was held for it, or, on `stops`, at the",
+        "text that came and 512 tokens.",
         "",
     ]
     return "\n".join(lines)

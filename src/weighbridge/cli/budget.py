@@ -100,11 +100,16 @@ def status(
 
 
 def _standing(row: Standing) -> str:
+    from weighbridge.ledger.windows import shown
+
     name = f"{row.budget} / {row.subject}" if row.subject else row.budget
     text = (
         f"{name} ({'hard' if row.hard else 'soft'}, {row.span}): {usd(row.spent_nanousd)} of {usd(row.limit_nanousd)}"
     )
-    if row.left_nanousd is not None:
+    over = row.spent_nanousd - (row.limit_nanousd or 0)
+    if row.limit_nanousd is not None and over > 0:
+        text += f", {usd(over)} over"
+    elif row.left_nanousd is not None:
         text += f", {usd(row.left_nanousd)} left"
     if row.leased_nanousd:
         text += f", {usd(row.leased_nanousd)} held or leased to workers ({row.leases})"
@@ -113,7 +118,7 @@ def _standing(row: Standing) -> str:
     if row.excess_nanousd:
         text += f"; {usd(row.excess_nanousd)} above what was held"
     if row.end_ns is not None:
-        text += f"; starts anew {moment(row.end_ns)}"
+        text += f"; starts anew {shown(row.end_ns, row.span)}"
     return text if row.configured else f"{text}; not in the configuration"
 
 
@@ -362,7 +367,7 @@ def told(rows: Sequence[msgspec.Struct], name: str) -> None:
 
 def _ending(one: "Outlook") -> str:
     left = f"{one.budget}: {usd(one.spent_nanousd)} of {usd(one.limit_nanousd)} spent"
-    left += "" if one.resets is None else f", starts anew at {one.resets}"
+    left += "" if one.resets is None else f", starts anew {one.resets_local}"
     left += f"; {one.unknown:,} attempts of unknown cost" if one.unknown else ""
     if one.ends is None:
         return f"{left}; no forecast: {one.why_none}"

@@ -512,7 +512,7 @@ class Purse:
         resets, retry_s = "it does not start anew", None
         if short.ends_ns is not None:
             left_s = max(1, -(-(short.ends_ns - self._wall_ns()) // NS))
-            resets, retry_s = f"it starts anew at {_instant(short.ends_ns)}", min(left_s, RETRY_S_MAX)
+            resets, retry_s = f"it starts anew at {_instant(short.ends_ns, short.span)}", min(left_s, RETRY_S_MAX)
         return Refusal(
             status=429,
             code="budget_exceeded",
@@ -585,7 +585,7 @@ def _take_what_is_there(accounts: tuple[Account, ...], nanousd: int | None, now_
     return Hold(tuple(leases), nanousd, tuple(names), split)
 
 
-def _instant(at_ns: int) -> str:
-    from datetime import UTC, datetime
+def _instant(at_ns: int, span: str) -> str:
+    from weighbridge.ledger.windows import local
 
-    return datetime.fromtimestamp(at_ns // NS, UTC).isoformat(timespec="seconds")
+    return local(at_ns, span).isoformat(timespec="seconds")

@@ -41,7 +41,7 @@ from weighbridge.keeper.publish import Published, Publisher
 from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps, login
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
-from weighbridge.keeper.thresholds import tell_of_thresholds
+from weighbridge.keeper.thresholds import Rates, tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.keeper.usual import UsualOutputs
 from weighbridge.ledger.limits import with_limits
@@ -147,6 +147,7 @@ class Keeper:
         ledger = open_ledger(self._layout, self._source.loaded, clock)
         self._neighbours = ledger.neighbours
         self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
+        self._rates = Rates()
         self._alerts = Alerts(self._layout)
         self._odd_prices: dict[str, str] = {}
         self._projecting = Projecting(self._layout, self._bank, self._budget)
@@ -277,7 +278,7 @@ class Keeper:
 
     async def _tick(self) -> None:
         await projected(self._projecting)
-        await tell_of_thresholds(self._bank, self._budgets(), self._alerts, self._source.loaded)
+        await tell_of_thresholds(self._bank, self._budgets(), self._alerts, self._source.loaded, self._rates)
         now_ns = self._clock.wall_ns()
         if self.decides and self._until_ns is not None and now_ns >= self._until_ns:
             try:

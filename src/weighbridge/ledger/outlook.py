@@ -23,7 +23,7 @@ from weighbridge.ledger.postings import adjustments
 from weighbridge.ledger.prices import PriceFound, Terms, compile_price
 from weighbridge.ledger.ratios import Ratios, cache_share, token_ratios
 from weighbridge.ledger.savings import Cache, Interval, would_have_cost
-from weighbridge.ledger.windows import window_of
+from weighbridge.ledger.windows import shown, window_of
 
 TOTAL_DAYS = 365
 """How far a budget without an end is looked at."""
@@ -38,6 +38,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """In the window so far."""
     resets: str | None
     """When the window ends, ISO 8601 UTC; `None`: never."""
+    resets_local: str | None
+    """The same as clocks in the budget's zone show it."""
     history_days: int
     ends: Ends | None
     why_none: str | None
@@ -120,6 +122,7 @@ def _outlook(daily: Daily, sql: duckdb.DuckDBPyConnection, loaded: Loaded, row: 
             expected = None if end is None else before + int(float(made.quantile(0.5)[-1]) * NS)
     return Outlook(
         budget=row.name, limit_nanousd=limit, spent_nanousd=spent, resets=None if end is None else end.isoformat(),
+        resets_local=None if window.end_ns is None else shown(window.end_ns, f"{row.window} {row.time_zone}"),
         history_days=len(days), ends=found, why_none=why, unknown=unknown, expected_nanousd=expected,
     )  # fmt: skip
 

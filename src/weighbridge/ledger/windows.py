@@ -40,6 +40,16 @@ def window_of(kind: WindowKind, zone: str, at_ns: int) -> Window:
     return Window(_midnight_ns(first, where), _midnight_ns(after, where))
 
 
+def local(at_ns: int, span: str) -> datetime:
+    """An instant as the clocks of a budget show it; `span` is `Budget.span`, whose last word is the zone."""
+    return datetime.fromtimestamp(at_ns // NS, ZoneInfo(span.rpartition(" ")[2]))
+
+
+def shown(at_ns: int, span: str) -> str:
+    """The same for people: `2026-12-01 00:00 Europe/Berlin`."""
+    return f"{local(at_ns, span):%Y-%m-%d %H:%M} {span.rpartition(' ')[2]}"
+
+
 def _dates(kind: WindowKind, day: date) -> tuple[date, date]:
     """The first day of the window, and the first one after it."""
     if kind == "day":
