@@ -21,6 +21,10 @@ NANO = {"input": 1000, "output": 10_000, "cache_read": 100, "cache_write": 1250,
 """Nano-dollars for one token."""
 
 
+REASONING_HOSTS = {"deepseek": "deepseek", "moonshot": "moonshotai", "minimax": "minimax"}
+"""Hosts of the chat dialect that want their reasoning back on turns with tools; their ids in the price book."""
+
+
 def _toml(url: str) -> str:
     parts = [
         '[server]\nlisten = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\n',
@@ -35,11 +39,13 @@ def _toml(url: str) -> str:
             f'[[arm]]\nname = "{dialect}"\nendpoint = "at-{dialect}"\nmodel = "m-{dialect}"\nprice = {PRICE}\n'
             f'[[route]]\nname = "to-{dialect}"\nincumbent = "{dialect}"\n'
         )
-    parts.append(
-        f'[[endpoint]]\nname = "at-deepseek"\nbase_url = "{url}"\napi_key = "env:UPSTREAM_KEY"\nprovider = "deepseek"\n'
-        f'[[arm]]\nname = "deepseek"\nendpoint = "at-deepseek"\nmodel = "m-deepseek"\nprice = {PRICE}\n'
-        '[[route]]\nname = "to-deepseek"\nincumbent = "deepseek"\n'
-    )
+    for name, provider in (*REASONING_HOSTS.items(), ("qwen", "qwen")):
+        parts.append(
+            f'[[endpoint]]\nname = "at-{name}"\nbase_url = "{url}"\napi_key = "env:UPSTREAM_KEY"\n'
+            f'provider = "{provider}"\n'
+            f'[[arm]]\nname = "{name}"\nendpoint = "at-{name}"\nmodel = "m-{name}"\nprice = {PRICE}\n'
+            f'[[route]]\nname = "to-{name}"\nincumbent = "{name}"\n'
+        )
     return "\n".join(parts)
 
 
