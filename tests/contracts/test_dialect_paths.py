@@ -82,6 +82,27 @@ def test_other_paths_pass_through_to_the_one_route_of_a_key_as_unpriced(stage: S
     assert ("other", "ok", None) == (exchange.asked, exchange.outcome, exchange.cost_nanousd)
 
 
+def test_paths_that_are_there_for_who_names_a_beta_are_reached_by_both_official_clients(stage: Stage) -> None:
+    file = {
+        "id": "file_1", "type": "file", "filename": "a.txt", "mime_type": "text/plain", "size_bytes": 3,
+        "created_at": "2026-01-01T00:00:00Z", "downloadable": False,
+    }  # fmt: skip
+    vectors = {"id": "vs_1", "object": "vector_store", "created_at": 1, "name": "x", "status": "completed",
+               "usage_bytes": 0, "file_counts": {}, "last_active_at": 1, "metadata": {}}  # fmt: skip
+    stage.provider.others["POST /v1/files"] = (200, "application/json", json.dumps(file).encode())
+    stage.provider.others["POST /v1/vector_stores"] = (200, "application/json", json.dumps(vectors).encode())
+    to = {"x-weighbridge-route": "to-anthropic"}
+    beta = "files-api-2025-04-14"
+    messages(stage).beta.files.upload(file=("a.txt", b"abc", "text/plain"), betas=[beta], extra_headers=to)
+    seen = stage.provider.seen[-1]
+    assert beta == seen.header("anthropic-beta")
+    assert seen.header("anthropic-version") is not None
+    both = {"x-weighbridge-route": "to-openai", "anthropic-beta": "not-yours"}
+    chat(stage).vector_stores.create(name="x", extra_headers=both)
+    seen = stage.provider.seen[-1]
+    assert ("assistants=v2", None) == (seen.header("openai-beta"), seen.header("anthropic-beta"))
+
+
 def test_where_a_key_has_several_routes_one_must_be_named(stage: Stage) -> None:
     stage.provider.others["POST /v1/batches"] = (200, "application/json", b'{"id":"batch_1"}')
     with http(stage) as client:

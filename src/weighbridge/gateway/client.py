@@ -25,7 +25,7 @@ from weighbridge.gateway.admit import (
     admit,
     caller_of,
 )
-from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, DOORS, OTHER, dialect_at
+from weighbridge.gateway.doors import ANTHROPIC_BETA, ANTHROPIC_VERSION, DOORS, OPENAI_BETA, OTHER, dialect_at
 from weighbridge.gateway.exchange import Exchange
 from weighbridge.gateway.feedback import PATH as FEEDBACK
 from weighbridge.gateway.passed import CONTENT_TYPE, PASSED_METHODS, ROUTE, Passed, admit_passed, passes, passes_on
@@ -63,6 +63,7 @@ _WANTED = frozenset(
         ROUTE,
         ANTHROPIC_VERSION,
         ANTHROPIC_BETA,
+        OPENAI_BETA,
         _HOST,
         _LENGTH,
         _CODING,
@@ -71,7 +72,7 @@ _WANTED = frozenset(
         CONTENT_TYPE,
     )
 )
-_LISTS = frozenset((TAG, ANTHROPIC_BETA))
+_LISTS = frozenset((TAG, ANTHROPIC_BETA, OPENAI_BETA))
 """Headers that may be there more than once: their values are joined."""
 _CHUNKED, _IDENTITY, _CONTINUE = b"chunked", b"identity", b"100-continue"
 

@@ -14,7 +14,8 @@ from weighbridge.wire.dialects.failures import kind_of, write_failure
 from weighbridge.wire.raw import RawObject
 
 ANTHROPIC_VERSION, ANTHROPIC_BETA = b"anthropic-version", b"anthropic-beta"
-_PLAIN_WORDS = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._, \-]{0,511}")
+OPENAI_BETA = b"openai-beta"
+_PLAIN_WORDS = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._=, \-]{0,511}")
 
 Edited = tuple[bytes, tuple[str, ...]]
 
@@ -72,15 +73,27 @@ class Door:
 
 
 def own_lines(door: Door, headers: Mapping[bytes, bytes]) -> bytes:
-    """The client's words for its form of the dialect, as header lines. Anything that is no such word is left out."""
-    if door.dialect != "anthropic":
+    """The client's words for its form of the dialect, as header lines. Anything that is no such word is left out.
+
+    Of what passes unread these are the words of every dialect: `passed_lines` takes those of the endpoint's.
+    """
+    names: tuple[bytes, ...] = (ANTHROPIC_VERSION, ANTHROPIC_BETA)
+    if door is OTHER:
+        names = (*names, OPENAI_BETA)
+    elif door.dialect != "anthropic":
         return b""
     lines = b""
-    for name in (ANTHROPIC_VERSION, ANTHROPIC_BETA):
+    for name in names:
         value = headers.get(name)
         if value is not None and _PLAIN_WORDS.fullmatch(value):
             lines += b"%b: %b\r\n" % (name, value)
     return lines
+
+
+def passed_lines(own: bytes, upstream: Dialect) -> bytes:
+    """Some paths are there only for who says so: Anthropic's files, OpenAI's vector stores."""
+    prefix = b"anthropic-" if upstream == "anthropic" else b"openai-"
+    return b"".join(line for line in own.splitlines(keepends=True) if line.startswith(prefix))
 
 
 def _embedding(body: bytes) -> ChatRequest:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from weighbridge.gateway.admit import BYTES_A_TOKEN, Caller, fund
-from weighbridge.gateway.doors import OTHER
+from weighbridge.gateway.doors import OTHER, passed_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
 from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.refusal import Refusal
@@ -99,7 +99,8 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
     if caller.funded and refusal is None:
         hold, waits, refusal = fund(gateway, caller, lane, None, None, caller.purpose)
     tail = call.target.removeprefix(b"/v1").decode()
-    head = lane.head_of(call.method.decode(), tail, caller.own, call.kind.decode())
+    own = passed_lines(caller.own, lane.dialect)
+    head = lane.head_of(call.method.decode(), tail, own, call.kind.decode())
     gateway.sequence += 1
     exchange = Exchange(
         gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team, hold, None,
