@@ -402,7 +402,10 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="1,000 runs of each cell")
     parser.add_argument("--live", action="store_true", help="only the runs through a real gateway: 5 of each fault")
     parser.add_argument("--write", action="store_true", help=f"also write {EVIDENCE.relative_to(REPOSITORY)}")
-    parser.add_argument("--only", metavar="WORDS", help="with --live: faults whose name has these words")
+    parser.add_argument(
+        "--only", metavar="WORDS", action="append", default=[],
+        help="with --live: faults that have these words in `NAME at SHARE`; may be given several times, for an order",
+    )  # fmt: skip
     given = parser.parse_args()
     if given.live:
         ramp_live.measure(given.shared, PAGE, given.runs or 5, given.only, write=given.write)
