@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.ramp_live import chosen, lives
 from bench.ramp_page import HEAD, Cell, Page, Run
 from bench.recording.hosts import HOSTS, one_of_four
 
@@ -63,3 +64,10 @@ def test_every_fourth_connection_meets_the_bad_host() -> None:
                         assert b"%d" % number == there.recv(10)
                         there.sendall(b"back")
                         assert b"back" == client.recv(10)
+
+
+def test_faults_are_chosen_by_words_of_their_line_in_the_order_of_the_words_and_once() -> None:
+    faults = lives({5: 0.1, 10: 0.2, 20: 0.4}, 0.5)
+    assert len(faults) == len(chosen(faults, []))
+    found = [(one.name, one.stage) for one in chosen(faults, ["nothing", "latency x2 at 25%", "latency"])]
+    assert [("nothing", "quarter"), ("latency x2", "quarter"), ("latency x2", "few")] == found

@@ -13,6 +13,7 @@ from weighbridge.exchanges.telling import tell
 from weighbridge.exchanges.writer import LogWriter
 from weighbridge.ramp.gathering import Gathering
 from weighbridge.ramp.observe import RECENT_MIN
+from weighbridge.ramp.streams import RATE_SEEN_MIN
 from weighbridge.ramp.watch import LEARN_EVERY, Watch
 from weighbridge.records.frames import Attempted, Finished, Frame, Held, Posted, Told
 from weighbridge.records.ramp import Guardrail, StreamView
@@ -162,3 +163,26 @@ def test_a_grader_that_is_added_in_the_middle_of_a_stage_counts_from_then_on(tmp
     file.write_text(file.read_text() + '[[grader]]\nroute = "assistant"\nkind = "exact"\n')
     gathering.begin(load(file), state, TABLE)
     assert "has no grader" not in (gathering.why_not_judged or "")
+
+
+def test_what_a_trial_paid_and_what_failed_the_day_before_is_known_before_anybody_approves(tmp_path: Path) -> None:
+    loaded = load(write_config(tmp_path))
+    layout = Layout(tmp_path / "weighbridge-data")
+    layout.create()
+    frames: list[Frame] = []
+    for number in range(RATE_SEEN_MIN):
+        held, attempted, posted, finished = request(number, "incumbent", 2000 + number)
+        assert isinstance(held, Held)
+        assert isinstance(finished, Finished)
+        held = msgspec.structs.replace(held, table=TABLE - 1)
+        if number % 10 == 0:
+            finished = msgspec.structs.replace(finished, outcome="upstream_error")
+        frames += [held, attempted, posted, finished]
+    held, *rest = request(5000, "candidate", 3000)
+    assert isinstance(held, Held)
+    frames += [msgspec.structs.replace(held, purpose="trial", table=TABLE - 1), *rest]
+    written(layout, frames)
+    state = msgspec.structs.replace(at("proposed"), time_ns=1000)
+    watch, gathering = Watch(state, TABLE, None), Gathering(layout, loaded, state, TABLE, None)
+    gathering.own(watch, TABLE)
+    assert (5, 0.1) == (watch.cost_nanousd(), watch.error_rate())

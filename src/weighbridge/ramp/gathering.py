@@ -16,7 +16,7 @@ from weighbridge.config import Loaded
 from weighbridge.errors import StoreError
 from weighbridge.ramp.controller import duration
 from weighbridge.ramp.scribe import PILE, POLL_NS, Scribe
-from weighbridge.ramp.sightings import BATCH_MAX, Outcome, Sighting, name_of, packed, unpacked
+from weighbridge.ramp.sightings import BATCH_MAX, Outcome, Sighting, Tried, name_of, packed, unpacked
 from weighbridge.ramp.watch import Watch
 from weighbridge.records.ramp import RampState
 from weighbridge.store.layout import Layout
@@ -152,9 +152,19 @@ class Gathering:
         """This store's log. Raises `Corrupt` or `OSError`."""
         for sighting in self._scribe.poll(newest):
             watch.take(sighting)
-            if self._telling is not None and (isinstance(sighting, Outcome) or sighting.table >= self._table_from):
+            if self._telling is not None and self._of_stage(sighting):
                 self._telling.add(sighting)
         watch.hear()
+
+    def _of_stage(self, sighting: Sighting) -> bool:
+        """What was seen before the stage is nobody else's: each host has its own, or does without."""
+        match sighting:
+            case Outcome():
+                return True
+            case Tried():
+                return False
+            case _:
+                return sighting.table >= self._table_from
 
     def others(self, watch: Watch, newest: int) -> bool:
         """What keepers tell each other; whether all that was told is counted. Raises `StoreError`; what this store's

@@ -12,7 +12,7 @@ from weighbridge.config import Loaded
 from weighbridge.exchanges.reader import Follower, read
 from weighbridge.ramp.judging import Judge
 from weighbridge.ramp.observe import first_arm, look_at
-from weighbridge.ramp.sightings import Asked, Copied, Look, Outcome, Paired, Sighting
+from weighbridge.ramp.sightings import Asked, Copied, Look, Outcome, Paired, Sighting, Tried
 from weighbridge.ramp.streams import FAILED_BELOW
 from weighbridge.records.exchange import Exchange
 from weighbridge.records.frames import Told
@@ -89,9 +89,14 @@ class Scribe:
                 found.append(exchange)
             elif exchange.purpose == "user":
                 yield self._user(exchange, None, None)
+            elif exchange.purpose == "trial" and exchange.cost_nanousd is not None and self._by_candidate(exchange):
+                yield Tried(exchange.id, exchange.cost_nanousd)
         found += [one for one in follower.poll() if one.route == self._route and one.id not in early]
         self._pending += found
         self._follower = follower
+
+    def _by_candidate(self, exchange: Exchange) -> bool:
+        return exchange.outcome == "ok" and first_arm(exchange) == self._candidate
 
     def _hear(self, told: Told) -> None:
         """Kept until the exchanges that were read with it have been looked at: they say whose conversation it is."""

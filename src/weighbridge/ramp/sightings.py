@@ -74,7 +74,14 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     failed: bool
 
 
-Sighting = Asked | Copied | Paired | Outcome
+class Tried(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """A request of a trial that the candidate answered, before the ramp: what it costs."""
+
+    id: str
+    cost_nanousd: int
+
+
+Sighting = Asked | Copied | Paired | Outcome | Tried
 
 BATCH_MAX = 2000
 _encoder = msgspec.msgpack.Encoder()

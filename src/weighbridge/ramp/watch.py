@@ -7,8 +7,8 @@ from collections import deque
 
 from weighbridge.ramp.controller import Evidence
 from weighbridge.ramp.observe import Observer
-from weighbridge.ramp.sightings import Asked, Copied, Outcome, Paired, Sighting
-from weighbridge.ramp.streams import SLOW, Monitor
+from weighbridge.ramp.sightings import Asked, Copied, Outcome, Paired, Sighting, Tried
+from weighbridge.ramp.streams import RATE_SEEN_MIN, SLOW, Monitor
 from weighbridge.records.ramp import RampState
 
 MINUTE_NS = 60 * 1_000_000_000
@@ -68,6 +68,10 @@ class Watch:
         self._cost = self._cost_known = 0
         self._cost_before = None if before is None else before.cost_nanousd()
         self._errors_before = None if before is None else before.error_rate()
+        self._tried = (0, 0)
+        """What answers of the candidate in trials cost, and how many there were."""
+        self._usual = (0, 0)
+        """Of the incumbent's requests before the stage: failed, and all."""
         self.slices: dict[str, int] = {}
         """Of users, answered, since the stage began."""
         self.requests = 0
@@ -83,9 +87,13 @@ class Watch:
                     self._observer.turn(sighting.look)
                 if sighting.table >= self._table_from:
                     self._user(sighting)
+                elif sighting.look is not None and not sighting.look.candidate:
+                    self._usual = self._usual[0] + sighting.look.failed, self._usual[1] + 1
                 if sighting.look is not None:
                     self._observer.learn(sighting.look)
                 self._complete()
+            case Tried():
+                self._tried = self._tried[0] + sighting.cost_nanousd, self._tried[1] + 1
             case Copied() if sighting.table >= self._table_from:
                 self._copy(sighting)
             case Paired() if sighting.table >= self._table_from:
@@ -174,11 +182,18 @@ class Watch:
         return float(max(whole)) if whole else None
 
     def cost_nanousd(self) -> float | None:
-        """The candidate's mean cost per request, of users or copied, in this stage or else the one before; `None` where
-        it is unknown."""
-        return self._cost / self._cost_known if self._cost_known else self._cost_before
+        """The candidate's mean cost per request, of users or copied, in this stage, the one before, or a trial
+        of the last day; `None` where it is unknown."""
+        if self._cost_known:
+            return self._cost / self._cost_known
+        cost, answers = self._tried
+        return cost / answers if self._cost_before is None and answers else self._cost_before
 
     def error_rate(self) -> float | None:
-        """The incumbent's, in this stage or else the one before; `None` where too little was seen."""
+        """The incumbent's, in this stage, else in the one before, else in the day before; `None` where too little was
+        seen."""
         rate = self.monitor.control_rate("errors")
+        failed, requests = self._usual
+        if rate is None and self._errors_before is None and requests >= RATE_SEEN_MIN:
+            return failed / requests
         return self._errors_before if rate is None else rate
