@@ -15,7 +15,8 @@ PAIRS = tuple(permutations(DIALECTS, 2))
 
 INTRO = """# Dialects: what is carried, changed, refused
 
-Clients call any of the paths below; an endpoint speaks what its `dialect` names (`azure`, `bedrock`, `vertex`: chat).
+Clients call any of the paths below; an endpoint speaks what its `dialect` names (`azure`, `bedrock`, `vertex`: what its
+`speaks` names, chat without it; [each provider's form](../providers.md)).
 **Same dialect on both sides: the provider's bytes**, with declared edits only. **Another one: translated.** What the
 other dialect has no place for is refused with a 400 that names the field, or named: in the response header `{header}`
 (as `FEATURE@PLACE`) and in the attempt's `edits` (as `lost:FEATURE`). Nothing is dropped silently.
@@ -66,7 +67,11 @@ def _paths() -> str:
         "of the route that the header `x-weighbridge-route` names, else of the only route that the key may use; with\n"
         "several and no header it is refused. Keys come as `Authorization: Bearer`, `x-api-key` or `api-key` on every "
         "path.\n"
-        "`anthropic-version` and `anthropic-beta` go along where the endpoint speaks that dialect.\n"
+        "`anthropic-version` and `anthropic-beta` go along where the endpoint speaks that dialect, on other paths "
+        "`openai-beta` too.\n"
+        "A body over a mebibyte that passes through goes on while it comes in.\n\n"
+        "Where a ramp moved a conversation to an arm whose endpoint has no place for a request, the incumbent answers\n"
+        "it: the header `x-weighbridge-fallback: yes` says so. A trial counts it as the candidate's no.\n"
     )
 
 

@@ -9,7 +9,7 @@ from weighbridge.ramp.observe import RECENT_MIN, Observer, look_at
 from weighbridge.ramp.sightings import Look
 from weighbridge.ramp.streams import SLOW, Sight
 from weighbridge.records.exchange import Attempt, BodyState, Exchange
-from weighbridge.records.frames import BodyRef, Outcome
+from weighbridge.records.frames import Asked, BodyRef, Outcome
 from weighbridge.records.ramp import Guardrail
 from weighbridge.records.usage import Usage
 
@@ -65,6 +65,19 @@ def test_a_failure_is_one_event_and_says_nothing_else(outcome: Outcome) -> None:
     sight = seen(exchange(attempt("new", status=500), outcome=outcome))
     assert sight is not None
     assert (("errors",), ("refusals", "broken"), True) == (sight.bad, sight.unknown, sight.candidate)
+
+
+@pytest.mark.parametrize("asked", ["openai-embeddings", "anthropic-count-tokens", "other"])
+def test_what_only_the_incumbent_is_ever_asked_says_nothing_beside_the_candidate(asked: Asked) -> None:
+    """An embedding has no output: among the incumbent's answers it would be a broken one."""
+    one = exchange(attempt("old", usage=Usage(10, 0), finish_reason=None), asked=asked)
+    assert seen(one) is None
+    assert seen(msgspec.structs.replace(one, asked="openai")) is not None
+
+
+def test_what_came_to_the_incumbent_because_the_candidate_cannot_be_asked_says_nothing_of_either() -> None:
+    assert seen(exchange(attempt("old", fallback=True))) is None
+    assert seen(exchange(attempt("old"))) is not None
 
 
 def test_where_another_arm_stood_in_the_one_that_was_asked_first_has_failed() -> None:

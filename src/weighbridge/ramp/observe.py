@@ -10,7 +10,7 @@ from weighbridge.grading.asked import asked_of, calls_fit
 from weighbridge.ramp.sightings import Look
 from weighbridge.ramp.streams import Sight
 from weighbridge.records.exchange import BodyState, Exchange
-from weighbridge.records.frames import BodyRef
+from weighbridge.records.frames import Asked, BodyRef
 from weighbridge.records.ramp import Guardrail
 
 RECENT_MAX = 2000
@@ -21,6 +21,9 @@ TURNS_MAX = 200_000
 FAILED = ("upstream_error", "upstream_cut", "timeout")
 REFUSED = ("content_filter", "refusal", "safety")
 
+ONE_ARMS_OWN: frozenset[Asked] = frozenset(("openai-embeddings", "anthropic-count-tokens", "other"))
+"""What no share moves, or no answer of a model comes of."""
+
 Body = Callable[[BodyRef], BodyState]
 
 
@@ -29,11 +32,22 @@ def first_arm(exchange: Exchange) -> str | None:
     return min(exchange.attempts, key=lambda one: one.attempt).arm if exchange.attempts else exchange.arm
 
 
+def _stood_in_at_once(exchange: Exchange) -> bool:
+    """Whether already the first attempt was in another arm's place: its endpoint is out, or cannot be asked this."""
+    return bool(exchange.attempts) and min(exchange.attempts, key=lambda one: one.attempt).fallback
+
+
 def look_at(
     exchange: Exchange, incumbent: str, candidate: str, asked_for: Collection[Guardrail], body: Body | None
 ) -> Look | None:
     """What one request tells; `None` for what says nothing of an arm (refused by us, the client left, lost). `body`:
-    needed for `schema` and `tools` alone."""
+    needed for `schema` and `tools` alone.
+
+    Only what both arms can be asked is compared: embeddings and the like are the incumbent's alone, whatever its share,
+    and would stand in its figures as empty answers. So is what came to it because the candidate could not be asked.
+    """
+    if exchange.asked in ONE_ARMS_OWN or _stood_in_at_once(exchange):
+        return None
     arm = first_arm(exchange)
     if arm not in (incumbent, candidate) or not exchange.attempts:
         return None
