@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.admin.site import AdminSite, Answer, cookie, form
+from weighbridge.store.control import ObjectRow, PutObject
 
 
 def call(site: AdminSite, token: str, method: str, path: str, body: object = None, **headers: str) -> Answer:
@@ -206,3 +207,40 @@ def test_the_report_is_downloaded_under_a_name_of_our_own(site: AdminSite, admin
     assert call(site, admin, "GET", "report?format=html").text.startswith("<!doctype html>")
     site.user("blue-admin", "admin", ("blue",))
     assert 404 == call(site, site.token("blue-admin", "admin"), "GET", "report").status
+
+
+def test_a_drill_is_asked_for_in_the_persons_name_and_its_refusal_is_written_down(site: AdminSite, admin: str) -> None:
+    asked = {"percent": 1.0, "seconds": 60, "why": "before the weekend"}
+    refused = call(site, admin, "POST", "drills/assistant/start", asked)
+    assert 409 == refused.status
+    entry = found(call(site, admin, "GET", "audit?rows=1"))["entries"][0]  # type: ignore[index]
+    assert ("api-admin", "drill start", "assistant", "before the weekend") == (
+        entry["by"], entry["action"], entry["subject"], entry["why"],
+    )  # fmt: skip
+    assert entry["refused"]
+    assert [] == found(call(site, admin, "GET", "drills/assistant"))["drills"]
+    assert 404 == call(site, admin, "POST", "drills/never-made/stop", {}).status
+    assert 400 == call(site, admin, "POST", "drills/assistant/start", {"percent": 101, "seconds": 60}).status
+    site.user("red-drills", "operator", ("red",))
+    token = site.token("red-drills", "operator")
+    assert 403 == call(site, token, "POST", "drills/assistant/start", asked).status
+    site.user("no-drills", "operator", ())
+    assert 404 == call(site, site.token("no-drills", "operator"), "GET", "drills/assistant").status
+
+
+def test_what_a_command_decides_stands_in_the_book_too(site: AdminSite, admin: str) -> None:
+    with site.keeper.client() as control:
+        stored = control.call(PutObject(kind="gold", label="gold.jsonl", body=b"[]"), ObjectRow)
+        control.call(PutObject(kind="finding", label="candidate", body=b"{}"), ObjectRow)  # follows from others
+    entry = found(call(site, admin, "GET", "audit?rows=1"))["entries"][0]  # type: ignore[index]
+    assert ("gold import", "gold.jsonl", "command") == (entry["action"], entry["subject"], entry["via"])
+    assert str(entry["by"]).startswith("login:")
+    assert stored.digest[:12] in entry["after"]
+
+
+def test_the_book_says_in_words_how_a_person_stood_before_and_after(site: AdminSite, admin: str) -> None:
+    site.user("moved", "viewer", ("red",))
+    found(call(site, admin, "PATCH", "users/moved", {"role": "operator", "teams": None}))
+    entry = found(call(site, admin, "GET", "audit?rows=1"))["entries"][0]  # type: ignore[index]
+    assert "viewer, teams red, signs in by password, may come in" == entry["before"]
+    assert "operator, every team, signs in by password, may come in" == entry["after"]

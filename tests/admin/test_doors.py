@@ -8,6 +8,7 @@ from tests.admin.site import AdminSite, cookie, form
 from weighbridge.admin.dashboard import board_of
 from weighbridge.admin.doors import Door, Gate, OpenDoor
 from weighbridge.admin.doors import site as built
+from weighbridge.admin.guard import names_of
 from weighbridge.admin.keeper import Keeper
 from weighbridge.admin.table import doors
 from weighbridge.records.people import ROLES, Role, covers
@@ -15,6 +16,7 @@ from weighbridge.records.people import ROLES, Role, covers
 OPEN = {
     ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-out"), ("GET", "/welcome/{link}"),
     ("POST", "/welcome/{link}"), ("GET", "/static/{path:path}"), ("GET", "/favicon.ico"),
+    ("GET", "/sign-in/oidc"), ("GET", "/sign-in/oidc/callback"),
 }  # fmt: skip
 """What anybody may ask for; whoever adds one adds it here, on purpose."""
 
@@ -84,7 +86,7 @@ def test_whatever_is_no_reading_is_a_change_and_takes_the_form_token_of_its_own_
 def test_two_doors_of_one_address_are_refused(site: AdminSite) -> None:
     first = table_of(site)[0]
     with pytest.raises(ValueError, match="two doors"):
-        built((first, first), (), Gate(Keeper(site.keeper.layout)), ())
+        built((first, first), (), Gate(Keeper(site.keeper.layout)), lambda: names_of(()))
 
 
 def test_a_token_opens_no_page_and_a_session_is_no_token(site: AdminSite, sessions: dict[Role, str]) -> None:

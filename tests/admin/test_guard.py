@@ -1,8 +1,11 @@
 """What is refused before any door is asked, and what every answer carries."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.admin.site import AdminSite
+from tests.admin.site import AdminSite, admin_site
+from tests.keeper.processes import write_config
 
 FOREIGN = ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example:1", "[::1].evil", ""]
 
@@ -51,3 +54,45 @@ def test_only_files_that_are_meant_to_be_served_are(site: AdminSite, path: str) 
 def test_what_a_person_typed_makes_no_header(site: AdminSite) -> None:
     for path in ("/account%0d%0aset-cookie:%20a=b", "/welcome/%0d%0aset-cookie:a=b"):
         assert "a=b" not in str(site.ask("GET", path).headers)
+
+
+def test_what_is_changed_in_the_configuration_holds_without_a_restart_and_a_broken_edit_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    file = write_config(tmp_path)
+    plain = file.read_text()
+    with admin_site(file) as site:
+
+        def asked(host: str, **headers: str) -> int:
+            return site.ask("GET", "/sign-in", host=host, **headers).status
+
+        assert 421 == asked("box.example")
+        file.write_text(f'{plain}\n[admin]\nurl = "https://weigh.example"\nhosts = ["box.example"]\n')
+        assert (200, 200) == (asked("box.example"), asked("weigh.example"))
+        answer = site.ask("GET", "/sign-in", host="weigh.example")
+        assert "max-age" in answer.headers["strict-transport-security"]
+        file.write_text(f'{plain}\n[admin]\nhosts = "box.example"\n')  # not a list
+        assert (200, 200) == (asked("box.example"), asked("weigh.example"))
+        file.write_text(f"{plain}\n")
+        assert (421, 421) == (asked("box.example"), asked("weigh.example"))
+
+
+def test_a_provider_that_is_added_is_offered_and_one_whose_secret_cannot_be_had_leaves_things_as_they_were(
+    tmp_path: Path,
+) -> None:
+    file = write_config(tmp_path)
+    plain, offered = file.read_text(), "Sign in with your organisation"
+    oidc = (
+        '[admin.oidc]\nissuer = "https://id.example"\nclient_id = "w"\nclient_secret = "file:{name}"\n'
+        '[admin.oidc.roles]\neverybody = "viewer"\n'
+    )
+    (tmp_path / "secret").write_text("a secret of the provider")
+    with admin_site(file) as site:
+        assert offered not in site.ask("GET", "/sign-in").text
+        assert 404 == site.ask("GET", "/sign-in/oidc").status
+        file.write_text(plain + oidc.format(name="nowhere"))
+        assert offered not in site.ask("GET", "/sign-in").text
+        file.write_text(plain + oidc.format(name="secret"))
+        assert offered in site.ask("GET", "/sign-in").text
+        file.write_text(plain)
+        assert offered not in site.ask("GET", "/sign-in").text

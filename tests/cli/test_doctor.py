@@ -223,3 +223,12 @@ def test_a_key_that_was_made_by_command_counts_where_the_configuration_has_none(
     assert ("ok", "1 route(s) and 1 client key(s)") == (
         found(file, "route table").status, found(file, "route table").says
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("breaks", [_bad_config, Path.unlink])
+def test_a_configuration_that_cannot_be_used_exits_as_in_every_other_command(
+    file: Path, breaks: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks(file)
+    assert (64, 64) == (run(["doctor", "--config", str(file)]), run(["alerts", "--config", str(file)]))
+    assert "or name another one by --config" in capsys.readouterr().out

@@ -6,7 +6,7 @@ belongs to a team is held against their teams by whoever reads it.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from weighbridge.admin.guard import Guard
+from weighbridge.admin.guard import Guard, Names
 from weighbridge.admin.keeper import Keeper
 from weighbridge.admin.people import TOKEN_PREFIX, Person
 from weighbridge.admin.render import render
@@ -151,9 +151,7 @@ def refused(status: int, why: str, is_api: bool) -> Response:
 TITLES = {401: "Sign in first", 403: "Not allowed", 404: "Not found", 503: "Not now"}
 
 
-def site(
-    doors: Iterable[Door], open_doors: Iterable[OpenDoor], gate: Gate, hosts: Collection[str], url: str | None = None
-) -> Starlette:
+def site(doors: Iterable[Door], open_doors: Iterable[OpenDoor], gate: Gate, names: Callable[[], Names]) -> Starlette:
     """The whole application. Raises `ValueError` where two doors have the same address and method."""
     routes: list[Route] = []
     seen: set[tuple[str, str]] = set()
@@ -170,6 +168,6 @@ def site(
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, hosts=hosts, url=url)],
+        middleware=[Middleware(Guard, names=names)],
         exception_handlers={404: missing},
     )

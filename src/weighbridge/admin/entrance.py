@@ -18,13 +18,14 @@ from weighbridge.store.people_calls import EndSession, Known, OpenSession, SignI
 
 WRONG = "Name or password is wrong."
 """The same whether the name exists, has no password or is disabled."""
+NO_PROVIDER = "No organisation's accounts are configured here."
 FIELD_CHARS_MAX = 300
 OIDC_COOKIE = "weighbridge_oidc"
 
 
 class Entrance:
-    def __init__(self, keeper: Keeper, settings: Callable[[], AdminSection], oidc: Oidc | None = None) -> None:
-        """oidc: a provider to sign in at, besides."""
+    def __init__(self, keeper: Keeper, settings: Callable[[], AdminSection], oidc: Callable[[], Oidc | None]) -> None:
+        """settings, oidc: those in force now; oidc is a provider to sign in at, besides, where there is one."""
         self._keeper, self._settings, self._oidc, self._hashing = keeper, settings, oidc, Hashing()
 
     def doors(self) -> tuple[OpenDoor, ...]:
@@ -34,14 +35,8 @@ class Entrance:
             OpenDoor(method="POST", path="/sign-out", handler=self._sign_out),
             OpenDoor(method="GET", path="/welcome/{link}", handler=self._welcome),
             OpenDoor(method="POST", path="/welcome/{link}", handler=self._set_password),
-            *(
-                ()
-                if self._oidc is None
-                else (
-                    OpenDoor(method="GET", path="/sign-in/oidc", handler=self._leave),
-                    OpenDoor(method="GET", path=CALLBACK, handler=self._arrive),
-                )
-            ),
+            OpenDoor(method="GET", path="/sign-in/oidc", handler=self._leave),
+            OpenDoor(method="GET", path=CALLBACK, handler=self._arrive),
             OpenDoor(method="GET", path="/static/{path:path}", handler=_file),
             OpenDoor(method="GET", path="/favicon.ico", handler=_no_icon),
         )
@@ -74,13 +69,14 @@ class Entrance:
         return self._into(session)
 
     def _page(self, said: str, status: int = 200) -> Response:
-        return render("sign_in.html.j2", {"said": said, "oidc": self._oidc is not None}, status)
+        return render("sign_in.html.j2", {"said": said, "oidc": self._oidc() is not None}, status)
 
     async def _leave(self, request: Request) -> Response:
-        if self._oidc is None:
-            return self._page("", 404)
+        oidc = self._oidc()
+        if oidc is None:
+            return self._page(NO_PROVIDER, 404)
         try:
-            leaving = await self._oidc.leave()
+            leaving = await oidc.leave()
         except WeighbridgeError as error:
             return self._page(str(error), 503)
         answer = RedirectResponse(leaving.url, 303)
@@ -92,11 +88,12 @@ class Entrance:
         return answer
 
     async def _arrive(self, request: Request) -> Response:
-        if self._oidc is None:
-            return self._page("", 404)
+        oidc = self._oidc()
+        if oidc is None:
+            return self._page(NO_PROVIDER, 404)
         session = new_session()
         try:
-            asked = await self._oidc.arrive(request.query_params, request.cookies.get(OIDC_COOKIE), session)
+            asked = await oidc.arrive(request.query_params, request.cookies.get(OIDC_COOKIE), session)
             found = await self._keeper.call(asked, Known | Unknown)  # type: ignore[arg-type]
         except WeighbridgeError as error:
             return self._page(f"{str(error)[:1].upper()}{str(error)[1:]}.", 403)

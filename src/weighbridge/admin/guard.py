@@ -1,9 +1,10 @@
 """What every request must pass before any page sees it, and what every answer carries."""
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,33 +25,51 @@ ANYBODYS = ("/metrics", "/healthz")
 STRICT_TRANSPORT = "max-age=31536000"
 
 
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """Under which names the site is served."""
+
+    hosts: frozenset[str]
+    """`HOST:PORT` as browsers may write it, in lower case."""
+    origin: str | None = None
+    """The site's own, where a proxy in front speaks TLS."""
+
+    @property
+    def tls(self) -> bool:
+        return self.origin is not None and self.origin.startswith("https:")
+
+
+def names_of(hosts: Collection[str], url: str | None = None) -> Names:
+    """hosts: as browsers may write them; url: what people type, where a proxy stands in front."""
+    own = set() if url is None else {urlsplit(url).netloc.lower()}
+    return Names(
+        hosts=frozenset({host.lower() for host in hosts} | own), origin=None if url is None else url.rstrip("/").lower()
+    )
+
+
 class Guard:
     """Refuses foreign hosts (DNS rebinding), foreign origins of anything that changes something, and large bodies.
 
-    hosts: `HOST:PORT` as browsers may write it. A host that is an IP address needs no line: a name that somebody lets
-    point here stands in the header as that name. url: the site's own, where a proxy in front speaks TLS.
+    names: those in force now. A host that is an IP address needs no line: a name that somebody lets point here stands
+    in the header as that name.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], url: str | None = None) -> None:
-        self._app, self._origin = app, None if url is None else url.rstrip("/").lower()
-        own = set() if url is None else {urlsplit(url).netloc.lower()}
-        self._hosts = frozenset({host.lower() for host in hosts} | own)
-        self._tls = url is not None and url.lower().startswith("https:")
+    def __init__(self, app: ASGIApp, names: Callable[[], Names]) -> None:
+        self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        why = self._refusal(scope, headers)
+        headers, names = Headers(scope=scope), self._names()
+        why = _refusal(scope, headers, names)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answered[name] = value
-                if self._tls:
+                if names.tls:
                     answered["strict-transport-security"] = STRICT_TRANSPORT
             await send(message)
 
@@ -59,26 +78,22 @@ class Guard:
             return
         await self._app(scope, receive, guarded)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        given = headers.getlist("host")
-        host = given[0].lower() if len(given) == 1 else ""
-        anybodys = scope["path"] in ANYBODYS and "accept-language" not in headers  # which every browser sends
-        if host not in self._hosts and not _is_address(host) and not anybodys:
-            return 421, "This address is not one that these pages are served under; `admin.hosts` adds one."
-        if scope["method"] in SAFE:
-            return None
-        # A token in a header is never sent by a browser of its own accord, a cookie is.
-        if "authorization" not in headers and not self._is_own(headers.get("origin", "").lower(), host):
-            return 403, "The request does not come from a page of this site."
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdigit() or int(length) > BODY_BYTES_MAX:
-            return 413, f"A body of at most {BODY_BYTES_MAX} bytes, its length stated, is allowed."
-        return None
 
-    def _is_own(self, origin: str, host: str) -> bool:
-        if self._origin is not None and origin == self._origin:
-            return True
-        return origin == f"http://{host}"
+def _refusal(scope: Scope, headers: Headers, names: Names) -> tuple[int, str] | None:
+    given = headers.getlist("host")
+    host = given[0].lower() if len(given) == 1 else ""
+    anybodys = scope["path"] in ANYBODYS and "accept-language" not in headers  # which every browser sends
+    if host not in names.hosts and not _is_address(host) and not anybodys:
+        return 421, "This address is not one that these pages are served under; `admin.hosts` adds one."
+    if scope["method"] in SAFE:
+        return None
+    # A token in a header is never sent by a browser of its own accord, a cookie is.
+    if "authorization" not in headers and headers.get("origin", "").lower() not in (names.origin, f"http://{host}"):
+        return 403, "The request does not come from a page of this site."
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not length.isdigit() or int(length) > BODY_BYTES_MAX:
+        return 413, f"A body of at most {BODY_BYTES_MAX} bytes, its length stated, is allowed."
+    return None
 
 
 def _is_address(host: str) -> bool:

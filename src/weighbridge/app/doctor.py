@@ -27,6 +27,10 @@ from weighbridge.store.layout import Layout
 SPACE_FAIL = 256 << 20
 
 
+CONFIGURATION = "configuration"
+"""The first check; where it fails there is no other."""
+
+
 def examine(file: str | Path, *, reach: bool = True) -> Diagnosis:
     """Look at everything; never raises for what it looks at. `reach=False` asks no endpoint."""
     checks = tuple(_checks(file, reach))
@@ -40,9 +44,10 @@ def _checks(file: str | Path, reach: bool) -> Iterator[Check]:
     try:
         loaded = load(file)
     except ConfigError as error:
-        yield Check(name="configuration", status="fail", says=str(error), next_step="mend that line of the file")
+        mend = "mend that line of the file, or name another one by --config"
+        yield Check(name=CONFIGURATION, status="fail", says=str(error), next_step=mend)
         return
-    yield Check(name="configuration", status="ok", says=f"{loaded.file} is well formed")
+    yield Check(name=CONFIGURATION, status="ok", says=f"{loaded.file} is well formed")
     yield _sqlite()
     yield from _store(loaded)
     compiled = None

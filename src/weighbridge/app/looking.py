@@ -87,11 +87,8 @@ def _own(loaded: Loaded, listen: str) -> Iterator[Pages]:
             f"the pages need {error.name}, which is not installed; install the extra: pip install 'weighbridge[admin]'"
         ) from None
     host, port = parse_address("--listen", "address", listen)
-    # The site's own address and the organisation's accounts lead to where `serve` is; here is neither.
-    admin = msgspec.structs.replace(loaded.config.admin, url=None, oidc=None)
-    config = msgspec.structs.replace(loaded.config, admin=admin)
     with ends_in_order(), listening(host, port) as sock:
-        app = application(msgspec.structs.replace(loaded, config=config), sock)
+        app = application(loaded, sock, own=True)
 
         class Own(Pages):
             def wait(self) -> None:

@@ -21,9 +21,10 @@ def doctor(
     """Check everything that a gateway and a trial need, and say what to do next.
 
     Configuration, secrets, store, disk, SQLite, endpoints (GET /models), prices, the send gate of each candidate, and
-    capture. Exit code 0 if all is well, 2 if something needs attention, 1 if something would fail.
+    capture. Exit code 0 if all is well, 2 if something needs attention, 1 if something would fail, and 64 for a
+    configuration that cannot be used, as everywhere.
     """
-    from weighbridge.app.doctor import examine
+    from weighbridge.app.doctor import CONFIGURATION, examine
 
     diagnosis = examine(config, reach=not offline)
     if as_json:
@@ -33,4 +34,5 @@ def doctor(
             print(outside(f"{check.status:<4}  {check.name}: {check.says}"))
             if check.next_step:
                 print(outside(f"      -> {check.next_step}"))
-    raise typer.Exit(EXIT[diagnosis.status])
+    unusable = any(check.name == CONFIGURATION and check.status == "fail" for check in diagnosis.checks)
+    raise typer.Exit(ExitCode.USAGE if unusable else EXIT[diagnosis.status])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from typing import get_args
@@ -13,7 +14,7 @@ from weighbridge.keeper.audit import AuditBook
 from weighbridge.keeper.people import Actor, People
 from weighbridge.keeper.ramps import login
 from weighbridge.records.canonical import parse
-from weighbridge.records.people import Role, TokenRow, covers, sees
+from weighbridge.records.people import Role, TokenRow, UserRow, covers, sees
 from weighbridge.records.ramp import RampState
 from weighbridge.records.usage import usd
 from weighbridge.store.client_keys import StoredKey
@@ -22,11 +23,16 @@ from weighbridge.store.control import (
     As,
     Asked,
     CreateKey,
+    DrillAct,
+    DrillAnswer,
     Erase,
     ErasedCount,
     KeyChange,
     LimitKey,
     LimitSet,
+    ObjectKind,
+    ObjectRow,
+    PutObject,
     RampAct,
     RampAnswer,
     Reload,
@@ -35,7 +41,11 @@ from weighbridge.store.control import (
     RotateKey,
     Seal,
     SetLimit,
+    Signature,
+    SignStatement,
     TableNumber,
+    WriteOffRows,
+    WriteOffWorker,
 )
 from weighbridge.store.database import Database
 from weighbridge.store.people_calls import (
@@ -57,6 +67,7 @@ NEEDED: dict[type[object], Role | None] = {
     RevokeKey: "operator",
     Reload: "operator",
     Seal: "operator",
+    DrillAct: "operator",
     SetLimit: "approver",
     Erase: "admin",
     AddUser: "admin",
@@ -100,7 +111,7 @@ def permit(actor: Actor, request: Asked, keys: Iterable[StoredKey]) -> None:
             team = next((key.team for key in keys if key.name == request.name), None)
             if not sees(actor.teams, team):
                 raise NotThereError(f"there is no key {request.name!r}")
-        case Erase() | Reload() | Seal() | SetLimit() | RampAct() if actor.teams is not None:
+        case Erase() | Reload() | Seal() | SetLimit() | RampAct() | DrillAct() if actor.teams is not None:
             raise NotAllowedError("this touches every team's traffic, so it takes somebody who sees every team's")
         case AddUser() | ChangeUser() | ListUsers() | ShowAudit() if actor.teams is not None:
             # Who could give teams away, themselves included, would be held to none.
@@ -109,11 +120,19 @@ def permit(actor: Actor, request: Asked, keys: Iterable[StoredKey]) -> None:
             pass
 
 
-def written(request: Asked) -> Written | None:
+def written(request: Request) -> Written | None:
     """`None` for what changes nothing."""
     match request:
         case RampAct():
             return Written(f"ramp {request.action}", request.route, request.why)
+        case DrillAct():
+            return Written(f"drill {request.action}", request.route, request.why)
+        case PutObject() if request.kind in BY_PEOPLE:
+            return Written(BY_PEOPLE[request.kind], request.label)
+        case SignStatement():
+            return Written("licence statement", request.label)
+        case WriteOffWorker():
+            return Written("write off", f"worker {request.worker}", request.reason)
         case CreateKey() | LimitKey() | RotateKey() | RevokeKey():
             verb = {CreateKey: "create", LimitKey: "limit", RotateKey: "rotate", RevokeKey: "revoke"}[type(request)]
             return Written(f"key {verb}", request.name)
@@ -136,6 +155,10 @@ def written(request: Asked) -> Written | None:
 
 
 ASKED = get_args(Asked)
+BY_PEOPLE: dict[ObjectKind, str] = {
+    "price": "price set", "adjustment": "price adjust", "gold": "gold import", "trial": "trial begin",
+}  # fmt: skip
+"""Objects of the signed log that a person decided on, and what the book calls it. The rest follows from them."""
 
 
 @cache
@@ -164,12 +187,13 @@ class Acting:
 
     async def through(self, actor: Actor, asked: Request, carry_out: Callable[[], Awaitable[Answer]]) -> Answer:
         """Carry out what `actor` may, and write it down; what they may not is written down too."""
-        if not isinstance(asked, ASKED):
-            return await carry_out()
         line = written(asked)
+        if line is None and not isinstance(asked, ASKED):
+            return await carry_out()
         before = None if line is None else self._standing(asked)
         try:
-            permit(actor, asked, self._database.client_keys.all() if isinstance(asked, KeyChange) else ())
+            if isinstance(asked, ASKED):  # whatever else comes is a command's: `As` carries nothing but these
+                permit(actor, asked, self._database.client_keys.all() if isinstance(asked, KeyChange) else ())
             answer = await carry_out()
         except WeighbridgeError as error:
             if line is not None:
@@ -189,7 +213,7 @@ class Acting:
         except StoreError as error:
             log.error("%s of %s by %s is not in the book of changes: %s", line.action, line.subject, actor.name, error)
 
-    def _standing(self, asked: Asked) -> str | None:
+    def _standing(self, asked: Request) -> str | None:
         """How the subject stands now."""
         try:
             match asked:
@@ -198,10 +222,10 @@ class Acting:
                     return None if key is None else _key(key)
                 case AddUser() | ChangeUser():
                     user = self._people.user(asked.name)
-                    return None if user is None else msgspec.json.encode(user).decode()
+                    return None if user is None else _user(user)
                 case RevokeApiToken():
                     token = self._people.token(asked.id)
-                    return None if token is None else msgspec.json.encode(token).decode()
+                    return None if token is None else _token(token)
                 case RampAct():
                     rows = self._database.ramps.all()
                     state = next((parse(row.body, RampState) for row in rows if row.route == asked.route), None)
@@ -220,14 +244,44 @@ def _said(answer: Answer) -> str | None:
             return f"route table {answer.number}"
         case RampAnswer(ramps=(first, *_)):
             return _ramp(first.state)
-        case TokenRow() | ErasedCount():
-            return msgspec.json.encode(answer).decode()
+        case DrillAnswer(drills=(first, *_)):
+            drill = first.drill
+            over = "runs" if first.report is None else f"ended: {first.report.ended_by}"
+            return f"{drill.basis_points / 100:g} % of users to {drill.arm}, {over}"
+        case ObjectRow():
+            return f"object {answer.digest[:12]} of the signed log"
+        case Signature():
+            return f"object {answer.digest[:12]} of the signed log"
+        case WriteOffRows():
+            return f"{len(answer.rows)} leases, object {answer.digest[:12]} of the signed log"
+        case UserRow():
+            return _user(answer)
+        case TokenRow():
+            return _token(answer)
+        case ErasedCount():
+            return f"{answer.bodies} bodies of {answer.exchanges} exchanges"
         case _:
             return None
 
 
 def _ramp(state: RampState) -> str:
     return f"{state.candidate}: {state.stage}, {state.basis_points / 100:g} % of requests, revision {state.revision}"
+
+
+def _user(row: UserRow) -> str:
+    by = "an organisation's account" if row.source == "oidc" else "password" if row.has_password else "link"
+    state = "disabled" if row.disabled_ns is not None else "may come in"
+    return f"{row.role}, {_teams(row.teams)}, signs in by {by}, {state}"
+
+
+def _token(row: TokenRow) -> str:
+    ends = "no end" if row.expires_ns is None else f"until {datetime.fromtimestamp(row.expires_ns / 1e9, UTC).date()}"
+    state = "revoked" if row.revoked_ns is not None else ends
+    return f"token {row.id} ({row.label}) of {row.owner}: {row.role}, {_teams(row.teams)}, {state}"
+
+
+def _teams(teams: tuple[str, ...] | None) -> str:
+    return "every team" if teams is None else f"teams {', '.join(teams)}" if teams else "no team"
 
 
 def _key(key: StoredKey) -> str:

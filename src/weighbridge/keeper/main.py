@@ -470,7 +470,7 @@ class Keeper:
         if isinstance(request, FindExchanges):
             return await self._finding.find(request.ids)
         if isinstance(request, DrillAct):
-            return await self._office.drill(request)
+            return await self._office.drill(request, None if actor.is_command else actor.name)
         if isinstance(request, DrillShow):
             return self._office.show_drills(request)
         if isinstance(request, RampAct):

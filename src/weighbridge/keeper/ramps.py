@@ -153,7 +153,7 @@ class Office(Protocol):
 
     async def show(self, asked: RampShow) -> RampAnswer: ...
 
-    async def drill(self, asked: DrillAct) -> DrillAnswer:
+    async def drill(self, asked: DrillAct, person: str | None = None) -> DrillAnswer:
         """Raises `WeighbridgeError` with the reasons where it may not be."""
         ...
 

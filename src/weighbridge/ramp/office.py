@@ -139,8 +139,8 @@ class RampOffice:
 
     # --- drills -------------------------------------------------------------------------------------------------------
 
-    async def drill(self, asked: DrillAct) -> DrillAnswer:
-        return await self._drills.act(asked)
+    async def drill(self, asked: DrillAct, person: str | None = None) -> DrillAnswer:
+        return await self._drills.act(asked, person)
 
     def show_drills(self, asked: DrillShow) -> DrillAnswer:
         return self._drills.show(asked)

@@ -560,7 +560,7 @@ class TellAlert(Message, frozen=True, kw_only=True, tag="tell_alert"):
 
 Asked = (
     RampAct | SetLimit | CreateKey | LimitKey | RotateKey | RevokeKey | Reload | Erase | Seal | PeopleChange
-    | ListUsers | ListApiTokens | ShowAudit
+    | ListUsers | ListApiTokens | ShowAudit | DrillAct
 )  # fmt: skip
 """What a person may ask for over the admin process; `keeper.acting` says which role each takes."""
 

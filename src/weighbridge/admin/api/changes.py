@@ -20,10 +20,14 @@ from weighbridge.errors import NotThereError, UsageError
 from weighbridge.exchanges.search import ID
 from weighbridge.keeper.compile import key_digest
 from weighbridge.ledger.limits import limit_of
+from weighbridge.records.drill import DrillView
 from weighbridge.records.people import Role
 from weighbridge.records.ramp import RampStatus, Stage
 from weighbridge.store.control import (
     CreateKey,
+    DrillAct,
+    DrillAnswer,
+    DrillShow,
     Erase,
     ErasedCount,
     KeyList,
@@ -63,6 +67,26 @@ class RampBody(Body, frozen=True, kw_only=True):
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
     ramp: RampStatus | None
     notes: tuple[str, ...]
+
+
+class DrillBody(Body, frozen=True, kw_only=True):
+    """A share of a route's users goes to its fallback, or to the way back of its ramp, for a while."""
+
+    percent: float
+    """Of users, 0.01 to 100."""
+    seconds: int
+    arm: str | None = None
+    """`null`: the route's first fallback, or the way back of its ramp."""
+    why: str = ""
+
+
+class StopBody(Body, frozen=True, kw_only=True):
+    why: str = ""
+
+
+class Drills(msgspec.Struct, frozen=True, kw_only=True):
+    drills: tuple[DrillView, ...]
+    """Newest first."""
 
 
 class LimitBody(Body, frozen=True, kw_only=True):
@@ -145,6 +169,18 @@ class Changes:
         return (
             *moves,
             Door(
+                method="GET", path="/api/v1/drills/{route}", role="viewer", handler=self._drills, answer=Drills,
+                summary="Drills of a route: the one that runs, and what ended ones found",
+            ),
+            Door(
+                method="POST", path="/api/v1/drills/{route}/start", role="operator", handler=self._drill, changes=True,
+                summary="Start a drill; it ends by itself, early where it fails", body=DrillBody, answer=Drills,
+            ),
+            Door(
+                method="POST", path="/api/v1/drills/{route}/stop", role="operator", handler=self._stop_drill,
+                changes=True, summary="End a drill now", body=StopBody, answer=Drills,
+            ),
+            Door(
                 method="PUT", path="/api/v1/budgets/{budget}/limit", role="approver", handler=self._limit, changes=True,
                 summary="Give a budget another limit, or the configuration's again", body=LimitBody, answer=LimitSet,
             ),
@@ -203,6 +239,34 @@ class Changes:
             method="POST", path=f"/api/v1/ramps/{{route}}/{action}", role=role, handler=handler, changes=True,
             summary=f"{action.capitalize()} a ramp", body=RampBody, answer=Moved,
         )  # fmt: skip
+
+    def _route_of(self, request: Request, person: Person) -> str:
+        """Raises `NotThereError` for what is not there, or not theirs to see."""
+        route: str = request.path_params["route"]
+        sources = self._board.sources
+        known = any(row.name == route for row in sources.loaded.config.route)
+        if not known or not Owned(sources, person.teams).route(route):
+            raise NotThereError(f"there is no route {route[:80]!r}")
+        return route
+
+    async def _drills(self, request: Request, person: Person) -> Response:
+        route = self._route_of(request, person)
+        return answer(Drills(drills=(await self._keeper.call(DrillShow(route=route), DrillAnswer)).drills))
+
+    async def _drill(self, request: Request, person: Person) -> Response:
+        body, route = await body_of(request, DrillBody), self._route_of(request, person)
+        if not 0.01 <= body.percent <= 100:
+            raise UsageError(f"percent is 0.01 to 100, not {body.percent:g}")
+        asked = DrillAct(
+            action="start", route=route, arm=body.arm, basis_points=round(100 * body.percent), seconds=body.seconds,
+            why=body.why[:WHY_CHARS_MAX],
+        )  # fmt: skip
+        return answer(Drills(drills=(await self._keeper.call_as(person, asked, DrillAnswer)).drills))
+
+    async def _stop_drill(self, request: Request, person: Person) -> Response:
+        body, route = await body_of(request, StopBody), self._route_of(request, person)
+        asked = DrillAct(action="stop", route=route, why=body.why[:WHY_CHARS_MAX])
+        return answer(Drills(drills=(await self._keeper.call_as(person, asked, DrillAnswer)).drills))
 
     async def _limit(self, request: Request, person: Person) -> Response:
         body, name = await body_of(request, LimitBody), request.path_params["budget"]

@@ -8,11 +8,12 @@ from weighbridge.admin.people import Person
 from weighbridge.errors import ControlError, WeighbridgeError
 from weighbridge.exchanges.chain import ObjectEntry
 from weighbridge.ledger.limits import LimitChange
+from weighbridge.records.evidence import Verdict
 from weighbridge.records.people import AuditEntry
 from weighbridge.records.ramp import RampState
 from weighbridge.records.usage import usd
 from weighbridge.store.people_calls import AuditList, ShowAudit
-from weighbridge.trials.plan import read_object
+from weighbridge.trials.plan import TrialPlan, read_object
 
 SHOWN = 200
 
@@ -59,6 +60,12 @@ def _entry(sources: Sources, entry: ObjectEntry) -> Entry:
             what = (
                 f"limit {limit}, the configuration says {usd(change.over_nanousd)}: {change.why or 'no reason given'}"
             )
+        elif entry.kind == "verdict":
+            verdict = read_object(sources.layout, entry.digest, Verdict)
+            what = f"{words.verdict(verdict.overall.verdict)} on the whole, margin {100 * verdict.margin:g} points"
+        elif entry.kind == "trial":
+            plan = read_object(sources.layout, entry.digest, TrialPlan)
+            what = f"{plan.trial}: {plan.settings.candidate} against {plan.incumbent}, {plan.items:,} items planned"
     except WeighbridgeError as error:
         what = str(error)
     return Entry(time_ns=entry.created_ns, kind=entry.kind, about=entry.label, by=by, what=what, digest=entry.digest)
