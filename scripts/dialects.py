@@ -1,8 +1,10 @@
-"""The page of dialects, from the tables that decide: `wire.carried`, `wire.hosts`, `gateway.doors`."""
+"""The page of dialects, from the tables that decide: `wire.carried`, `wire.hosts`, `gateway.doors`; how answers end is
+from the table that the contract tests check."""
 
 from collections.abc import Sequence
 from itertools import permutations
 
+from tests.contracts import endings
 from weighbridge.gateway.doors import DOORS, OTHER, Door
 from weighbridge.gateway.passed import PASSED_METHODS
 from weighbridge.wire.carried import FEATURES, HEADER, STOPS, Feature
@@ -38,7 +40,7 @@ def outcome(feature: Feature, client: Dialect, upstream: Dialect) -> str:
 
 
 def page() -> str:
-    parts = [INTRO.format(header=HEADER), _paths(), _features(), _stops(), _hosts()]
+    parts = [INTRO.format(header=HEADER), _paths(), _features(), _stops(), _endings(), _hosts()]
     return "\n".join(parts)
 
 
@@ -93,6 +95,17 @@ def _stops() -> str:
         status, reason = stop.responses
         rows.append((f"`{stop.openai}`", f"`{stop.anthropic}`", f"`{status}`" + (f", `{reason}`" if reason else "")))
     return f"## Why an answer stopped\n\n{_table(('chat', 'messages', 'responses'), rows)}"
+
+
+def _endings() -> str:
+    """What the contract tests check, from their own table."""
+    rows = [(what, json, stream, f"`{outcome}`", booked) for what, json, stream, outcome, booked in endings.rows()]
+    head = ("the endpoint", "a client gets (JSON)", "a client gets (stream)", "outcome in the log", "booked")
+    return (
+        "## How an answer ends\n\nEach row holds for each of the three dialects of clients at each of the three of "
+        "endpoints, JSON and streams:\n`tests/contracts` checks all of them with official clients through real "
+        f"processes (`scripts/test --long tests/contracts`).\n\n{_table(head, rows)}"
+    )
 
 
 def _hosts() -> str:

@@ -63,10 +63,12 @@ class Stage(NamedTuple):
         """What the log says of it, once it has ended."""
         return self.find(lambda row: row.id == identity)
 
+    def rows(self) -> list[Exchange]:
+        return list(read(self.layout))
+
     def last(self) -> Exchange:
         """The youngest one that has ended."""
-        rows = until(lambda: list(read(self.layout)), bool)
-        return max(rows, key=lambda row: row.time_ns)
+        return max(until(self.rows, bool), key=lambda row: row.time_ns)
 
     def find(self, good: Callable[[Exchange], bool]) -> Exchange:
         def look() -> Exchange | None:

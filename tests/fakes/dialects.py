@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 Spoken = Literal["openai", "anthropic", "openai-responses"]
 Row = dict[str, Any]
 
-ANTHROPIC_STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "refusal": "refusal"}
+ANTHROPIC_STOPS = {
+    "stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "refusal": "refusal",
+    "content_filter": "refusal",
+}  # fmt: skip
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 UNTHREADED = "thread: this request cannot be continued on a thread"
@@ -263,14 +267,14 @@ def responses_items(script: "Script") -> list[Row]:
 
 
 def responses_answer(request: Row, script: "Script", tokens: "Tokens") -> Row:
-    cut = finish_of(script) == "length"
+    cut = INCOMPLETE.get(finish_of(script))
     return {
         "id": "resp_fake",
         "object": "response",
         "created_at": 1,
         "model": request["model"],
         "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "incomplete_details": {"reason": cut} if cut else None,
         "error": None,
         "instructions": request.get("instructions"),
         "output": responses_items(script),

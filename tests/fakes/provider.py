@@ -70,7 +70,7 @@ class Script:
     """Thought before the answer: `reasoning_content` in chat, signed thinking in messages, sealed in responses."""
     refusal: str | None = None
     """In place of the text, in the field made for it."""
-    finish: Literal["stop", "length", "tool_calls", "refusal"] | None = None
+    finish: Literal["stop", "length", "tool_calls", "refusal", "content_filter"] | None = None
     """In place of what follows from the rest."""
     cache_read: int = 0
     cache_write: int = 0

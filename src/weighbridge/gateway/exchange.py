@@ -418,10 +418,12 @@ class Exchange:
         if not self.sent or self.door.free:
             return 0, False
         cut = outcome in ("client_gone", "upstream_cut", "timeout")
-        if facts.usage is not None and not (cut and facts.partial):
+        # Anthropic says the input at the start: an error in the middle of a stream leaves it as the only word.
+        begun = facts.usage is not None and facts.partial and (cut or outcome == "upstream_error")
+        if facts.usage is not None and not begun:
             price = self.lane.priced(self.wall_ns)[0]
             return None if price is None else cost_nanousd(facts.usage, price), False
-        if cut:
+        if cut or begun:
             return cut_nanousd(self, outcome, facts, body, self.held if self.tries is None else self.tries.bound), True
         status = self.upstream_status
         if status is not None and status >= 400 and self.lane.unbilled(status):

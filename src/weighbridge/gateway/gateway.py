@@ -361,6 +361,7 @@ class Gateway:
             ("weighbridge_open_requests", {}, len(self.active)),
             ("weighbridge_open_streams", {}, streams),
             ("weighbridge_client_connections", {}, len(self.clients)),
+            ("weighbridge_loop_tasks", {}, len(asyncio.all_tasks(self.loop))),
             *(("weighbridge_copies_skipped_total", {"why": why}, count) for why, count in self.copies.skipped.items()),
             ("weighbridge_bodies_dropped_total", {"why": "log"}, log.bodies_dropped),
             ("weighbridge_bodies_dropped_total", {"why": "too_large"}, self.bodies_too_large),

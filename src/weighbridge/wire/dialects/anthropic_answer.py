@@ -78,6 +78,8 @@ class _Message(msgspec.Struct):
     stop_sequence: str | None = None
     stop_details: _Details | None = None
     usage: Raw = NOTHING
+    error: Raw = NOTHING
+    """Of what is no message, whatever its status."""
 
 
 class _Event(msgspec.Struct):
@@ -205,6 +207,9 @@ def read_answer(body: bytes) -> Iterator[Event]:
         said = _message(body)
     except _UNREADABLE as error:
         raise BadAnswer(f"the provider's answer is no message: {error}") from None
+    if given(said.error):
+        yield Failed(failed_inside(said.error))
+        return
     reader = AnthropicReader()
     yield Began(said.id, said.model)
     for index, block in enumerate(said.content):
