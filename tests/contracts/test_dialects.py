@@ -189,7 +189,7 @@ def test_a_provider_that_breaks_off_is_an_error_and_is_booked_at_its_bound(
     stage: Stage, ending: Broken, client: Dialect, upstream: Dialect, stream: bool
 ) -> None:
     with pytest.raises((*ERRORS, RuntimeError, IndexError)) as caught:
-        ask(stage, client, upstream, replace(PLAIN, text="word " * 50, cut_after=900 if stream else 150), stream=stream)
+        ask(stage, client, upstream, replace(PLAIN, text="word " * 30, cut_after=900 if stream else 150), stream=stream)
     exchange = stage.last()
     assert ending.outcome == exchange.outcome
     check_booked(stage, exchange, ending.booked)
@@ -202,7 +202,7 @@ def test_a_provider_that_breaks_off_is_an_error_and_is_booked_at_its_bound(
 def test_a_client_that_leaves_a_stream_cancels_the_provider(
     stage: Stage, ending: Broken, client: Dialect, upstream: Dialect
 ) -> None:
-    stage.script(upstream, replace(PLAIN, text="word " * 400, chunk_delay_s=0.02))
+    stage.script(upstream, replace(PLAIN, text="word " * 30, chunk_delay_s=0.1))
     before = stage.provider.cancelled
     asked = speaker(client, stage.listen, CLIENT_KEY)
     stream = asked.begin(f"to-{upstream}")
