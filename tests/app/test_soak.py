@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.soak import soak
+from bench.harness.soaking import soak
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 
 
+@pytest.mark.promise(1, 17, 18)
 @pytest.mark.long
 def test_thirty_minutes_of_cuts_kills_and_reloads_leak_nothing_and_the_books_are_equal(tmp_path: Path) -> None:
     run = soak(tmp_path, MINUTES)
