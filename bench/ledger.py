@@ -1,10 +1,11 @@
 """What hard budgets cost: CPU per request in a worker, leases and projection in the keeper, recovery; both databases.
 
-    scripts/bench ledger [--requests N] [--exchanges N] [--leases N] [--write FILE]
+    scripts/bench ledger [--requests N] [--exchanges N] [--leases N] [--first] [--write FILE]
 
 CPU is that of the process (`time.process_time`). *Worker*: hold and settle against leases in hand, and what the leases
 add to a `held` frame; the empty loop is left out. *Leases*: one transaction each, stored before it returns. *Recovery*:
-a worker that died with its log unread, from opening the ledger until all of its leases are closed.
+a worker that died with its log unread, from opening the ledger until all of its leases are closed. On a machine with
+other work its seconds say nothing: `--first` gives it priority for that time, which takes root.
 """
 
 import argparse
@@ -183,7 +184,18 @@ def lease_ms(sql: Sql, leases: int) -> tuple[float, float]:
     return times[len(times) // 2], times[int(len(times) * 0.99)]
 
 
-def recovery_s(sql: Sql, folder: Path, exchanges: int) -> tuple[float, float]:
+@contextmanager
+def priority(first: bool) -> Iterator[None]:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    if first:
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+def recovery_s(sql: Sql, folder: Path, exchanges: int, *, first: bool) -> tuple[float, float]:
     """Seconds, and seconds of CPU, to project a dead worker's log of so many exchanges, the last ten without an end."""
     store, layout, owner = LedgerStore(sql), Layout(folder), new_incarnation()
     layout.create()
@@ -205,14 +217,15 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int) -> tuple[float, float]:
                 if number - first >= IN_FLIGHT - 1 and waiting and number - IN_FLIGHT + 1 < exchanges - 10:
                     file.write(b"".join(frame(encode(row)) for row in waiting.popleft()[2:]))
             file.write(bytes(4096))
-    start, busy = time.perf_counter(), time.process_time()
-    projector = Projector(layout, store, "bench")
-    with sql.transaction():
-        projector.load(T0)
-    for batch in projector.batches():
+    with priority(first):
+        start, busy = time.perf_counter(), time.process_time()
+        projector = Projector(layout, store, "bench")
         with sql.transaction():
-            projector.store(batch, T0)
-    took = time.perf_counter() - start, time.process_time() - busy
+            projector.load(T0)
+        for batch in projector.batches():
+            with sql.transaction():
+                projector.store(batch, T0)
+        took = time.perf_counter() - start, time.process_time() - busy
     expected = (exchanges - 10) * COST + 10 * HELD
     for window in store.windows():
         if window.budget != "budget-0" or window.requests:
@@ -221,7 +234,7 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int) -> tuple[float, float]:
     return took
 
 
-def measured(requests: int, exchanges: int, leases: int) -> list[Row]:
+def measured(requests: int, exchanges: int, leases: int, *, first: bool) -> list[Row]:
     none = encode_us(requests, ())
     three = encode_us(requests, (1 << 40 | 1, 1 << 40 | 2, 1 << 40 | 3))
     rows = [Row("worker, no budget configured", "one attribute test: below what this can measure")]
@@ -240,7 +253,7 @@ def measured(requests: int, exchanges: int, leases: int) -> list[Row]:
                 with database(kind, server, folder) as sql:
                     p50, p99 = lease_ms(sql, leases)
                 with database(kind, server, folder / "other" if kind != "SQLite" else folder) as sql:
-                    took, busy = recovery_s(sql, folder / "store", exchanges)
+                    took, busy = recovery_s(sql, folder / "store", exchanges, first=first)
             rows.append(Row(f"{kind}: a durable lease over three budgets", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"))
             rows.append(Row(f"{kind}: recovery of {exchanges:,} exchanges", f"{took:.1f} s, {busy:.1f} s of CPU"))
             rows.append(Row(f"{kind}: projection, per second of CPU", f"{exchanges / busy:,.0f} exchanges"))
@@ -263,7 +276,8 @@ exchanges within 10 s.
 The worker's figures are CPU of the process, the empty loop left out. A lease is one transaction that is on disk before
 it is answered; a worker asks for one when what it has does not suffice, not per request. Recovery is from opening the
 ledger until the dead worker's leases are closed, ten requests without an end booked at their upper bound; the sums are
-checked to the nano-dollar.
+checked to the nano-dollar. Sixty-four requests are under way at a time in that log. With `--first` the process that
+recovers goes before other work of the machine while it does; PostgreSQL itself does not.
 """
 
 
@@ -273,9 +287,11 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--leases", type=int, default=1_000)
     parser.add_argument("--write", type=Path, metavar="FILE")
+    parser.add_argument("--first", action="store_true", help="recovery goes before other work of the machine")
     given = parser.parse_args()
-    rows = measured(given.requests, given.exchanges, given.leases)
+    rows = measured(given.requests, given.exchanges, given.leases, first=given.first)
     options = f" --exchanges {given.exchanges}" if given.exchanges != 1_000_000 else ""
+    options += " --first" if given.first else ""
     text = page(rows, f"scripts/bench ledger{options} --write docs/evidence/ledger.md")
     print(text)
     if given.write is not None:

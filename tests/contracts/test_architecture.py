@@ -39,7 +39,7 @@ DOORS = {
     "jinja2": {"admin", "reports", "scan"},
     "botocore": {"upstream"},
     "google": {"upstream"},
-    "numpy": {"ledger", "stats", "trials"},
+    "numpy": {"ledger", "stats", "store", "trials"},
     "prometheus_client": {"app"},
     "ray": {"trials"},
     "typer": {"cli"},

@@ -11,6 +11,7 @@ The write-ahead log has checksums of its own, each over all frames before it.
 import os
 import struct
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,7 @@ _PAGE_SIZE_AT, _RESERVED_AT = 16, 20
 _WAL_HEADER, _WAL_FRAME = 32, 24
 _WAL_MAGIC = 0x377F0682
 """Its last bit says in which byte order checksums are made."""
+PAGES_AT_ONCE = 1_024
 _TRIES, _WAIT_S = 8, 0.01
 """A page that is being written while it is read does not fit, until it is written."""
 
@@ -121,13 +123,19 @@ def _stamp(file: BinaryIO) -> None:
     head = file.read(_HEADER_BYTES)
     size = int.from_bytes(head[_PAGE_SIZE_AT : _PAGE_SIZE_AT + 2], "big")
     size = 65_536 if size == 1 else size
-    sums, pair = struct.Struct(f"<{size // 4}I"), struct.Struct("<2I")
-    for at in range(0, os.fstat(file.fileno()).st_size, size):
+    from weighbridge.store.page_sums import stamped  # numpy: only where pages are looked at
+
+    for at, pages in _blocks(file, os.fstat(file.fileno()).st_size // size, size):
         file.seek(at)
-        words = sums.unpack(file.read(size))
-        file.seek(at + size - RESERVED)
-        file.write(pair.pack(*_sum(words[:-2], 0, 0)))
+        file.write(stamped(pages, size))
     file.flush()
+
+
+def _blocks(file: BinaryIO, pages: int, size: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and bytes of many whole pages at a time."""
+    for number in range(0, pages, PAGES_AT_ONCE):
+        file.seek(number * size)
+        yield number * size, file.read(min(PAGES_AT_ONCE, pages - number) * size)
 
 
 def is_damage(error: apsw.Error) -> bool:
@@ -186,21 +194,34 @@ def _examined(path: Path) -> Examined:
 
 
 def _pages(path: Path, file: BinaryIO, size: int) -> list[PageProblem]:
-    sums, found = struct.Struct(f"<{size // 4}I"), []
+    from weighbridge.store.page_sums import misfits  # numpy: only where pages are looked at
+
+    found = []
     count, rest = divmod(path.stat().st_size, size)
     if rest:
         found.append(PageProblem(path.name, count * size, "ends in the middle of a page"))
-    for number in range(count):
-        for tries in range(_TRIES):
-            file.seek(number * size)
-            page = file.read(size)
-            if _fits(sums, page):
-                break
-            if tries == _TRIES - 1:
-                found.append(PageProblem(path.name, number * size, "a page does not fit its checksum"))
-                break
-            time.sleep(_WAIT_S)
+    for start, pages in _blocks(file, count, size):
+        whole = len(pages) // size * size
+        wrong = [start + number * size for number in misfits(pages[:whole], size)]
+        # A page that is being written while it is read does not fit; nor does one that is gone meanwhile.
+        wrong += range(start + whole, min(start + PAGES_AT_ONCE * size, count * size), size)
+        found += [
+            PageProblem(path.name, at, "a page does not fit its checksum")
+            for at in wrong
+            if not _fits_in_time(file, at, size)
+        ]
     return found
+
+
+def _fits_in_time(file: BinaryIO, at: int, size: int) -> bool:
+    sums = struct.Struct(f"<{size // 4}I")
+    for tries in range(_TRIES):
+        file.seek(at)
+        if _fits(sums, file.read(size)):
+            return True
+        if tries < _TRIES - 1:
+            time.sleep(_WAIT_S)
+    return False
 
 
 def _fits(sums: struct.Struct, page: bytes) -> bool:
