@@ -114,8 +114,8 @@ def upgrades(folder: Path, short: bool) -> Row:
         (folder / f"{version}").mkdir()
         killed += brought_up(folder / f"{version}", version)
     return Row(
-        "16", f"each of the {len(MIGRATIONS)} schemas of the keeper's database brought up, killed at each statement",
-        f"{killed} kills: 0 rows lost",
+        "16", "every schema of the keeper's database brought up, killed at each statement",
+        f"{len(MIGRATIONS)} schemas, {killed} kills: 0 rows lost",
     )  # fmt: skip
 
 

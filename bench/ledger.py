@@ -207,14 +207,14 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int, *, first: bool) -> tuple[
     for segment in range(-(-exchanges // per_segment)):
         with open(layout.segment(owner, segment + 1), "wb") as file:
             file.write(header(FRAMES_MAGIC))
-            first, last = segment * per_segment, min(exchanges, (segment + 1) * per_segment)
+            begin, last = segment * per_segment, min(exchanges, (segment + 1) * per_segment)
             waiting: deque[tuple[Held, Attempted, Posted, Finished]] = deque()
-            for number in range(first, last + IN_FLIGHT):
+            for number in range(begin, last + IN_FLIGHT):
                 if number < last:
                     begun = frames(owner, number, leases)
                     waiting.append(begun)
                     file.write(b"".join(frame(encode(row)) for row in begun[:2]))
-                if number - first >= IN_FLIGHT - 1 and waiting and number - IN_FLIGHT + 1 < exchanges - 10:
+                if number - begin >= IN_FLIGHT - 1 and waiting and number - IN_FLIGHT + 1 < exchanges - 10:
                     file.write(b"".join(frame(encode(row)) for row in waiting.popleft()[2:]))
             file.write(bytes(4096))
     with priority(first):
@@ -252,7 +252,8 @@ def measured(requests: int, exchanges: int, leases: int, *, first: bool) -> list
                 folder = Path(text)
                 with database(kind, server, folder) as sql:
                     p50, p99 = lease_ms(sql, leases)
-                with database(kind, server, folder / "other" if kind != "SQLite" else folder) as sql:
+                (folder / "recovery").mkdir()
+                with database(kind, server, folder / "recovery") as sql:
                     took, busy = recovery_s(sql, folder / "store", exchanges, first=first)
             rows.append(Row(f"{kind}: a durable lease over three budgets", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"))
             rows.append(Row(f"{kind}: recovery of {exchanges:,} exchanges", f"{took:.1f} s, {busy:.1f} s of CPU"))
