@@ -1,13 +1,20 @@
 """The dossier: a line passes only where something was measured or read."""
 
+from dataclasses import replace
+
+import msgspec
+import numpy as np
 import pytest
 
-from tests.reports.made import SliceShape, exchange, inputs, table, trial
+from tests.reports.made import START_NS, SliceShape, exchange, inputs, table, trial
 from weighbridge.ramp.story import RampStep, RampStory
 from weighbridge.reports import html, markdown
 from weighbridge.reports.build import assemble
 from weighbridge.reports.gather import Inputs
 from weighbridge.reports.page import Line
+from weighbridge.stats.aa import check_differences
+from weighbridge.trials.aa import LiveRerun
+from weighbridge.trials.pairs.rerun import Rerun, row_of
 
 GOOD, BAD = SliceShape(0.95, 0.97, 500), SliceShape(0.9, 0.5, 300)
 
@@ -38,6 +45,33 @@ def test_quality_stands_worst_slice_first(made: Inputs) -> None:
     assert (first.state, second.state) == ("fail", "pass")
     assert "A/A" in last.claim
     assert last.state == "unknown"
+
+
+def asked_again(second: float) -> LiveRerun:
+    """200 units of one slice: the first run graded 1 throughout, the second this much lower in every tenth."""
+    differences = np.where(np.arange(200) % 10 == 0, -second, 0.0)
+    row = row_of("task=refund", check_differences(differences, 0.03, 0.05))
+    found = Rerun(schema="aa/1", margin=0.03, alpha=0.05, seed=0, slices=(row,), even_handed=row.even_handed)
+    return LiveRerun(
+        schema="aa-run/1", trial="t-aa", route="assistant", arm="gpt-4o", identity="gpt-4o at openai", graders=(),
+        found=found, left_out=(), unjudged=0, stopped="exhausted", cost_usd=0.1, created_ns=START_NS,
+    )  # fmt: skip
+
+
+def test_an_incumbent_that_was_asked_again_gives_the_noise_its_line_and_a_harness_that_leans_fails_it(
+    made: Inputs,
+) -> None:
+    even = lines_of(replace(made, reruns={"assistant": asked_again(0.01)}), "Quality")[-1]
+    assert "pass" == even.state
+    assert "is scored otherwise in task=refund 10 % of units (A/A)" in even.claim
+    assert "200 units asked twice, trial t-aa" in even.evidence
+    assert "2026-11-" in (even.on or "")
+    leaning = lines_of(replace(made, reruns={"assistant": asked_again(1.0)}), "Quality")[-1]
+    assert "fail" == leaning.state
+    assert "favoured over its own other run in task=refund" in leaning.claim
+    # Of another incumbent it says nothing.
+    other = msgspec.structs.replace(asked_again(0.01), arm="gpt-3.5")
+    assert "unknown" == lines_of(replace(made, reruns={"assistant": other}), "Quality")[-1].state
 
 
 def test_reliability_is_measured_on_users_and_unknown_without_them(made: Inputs) -> None:

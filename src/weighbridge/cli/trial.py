@@ -1,4 +1,4 @@
-"""`weighbridge trial quote | run | sweep | tune | show | slices | split`."""
+"""`weighbridge trial quote | run | sweep | tune | aa | show | slices | split`."""
 
 import sys
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from weighbridge.app import gateway_of, keeper_of
 from weighbridge.cli.options import DEFAULT_CONFIG, ConfigFile, Json
 from weighbridge.cli.outside import outside
 from weighbridge.cli.sweep_output import print_sweep
+from weighbridge.cli.trial_aa import aa
 from weighbridge.cli.trial_machines import GatewayUrl, GradingProcesses, RayAddress, machines_for
 from weighbridge.cli.trial_output import print_quote, print_slices, print_verdict
 from weighbridge.cli.trial_progress import shown_progress, usd_of
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 
 app.command()(tune)
+app.command()(aa)
 
 EPILOG = (
     "Example: `weighbridge trial run --route assistant --candidate qwen-72b --margin 0.03 --max-usd 5`. "

@@ -23,7 +23,7 @@ def dossier(inputs: Inputs, route: Route, one: CandidateReport, judged: Sequence
     incumbent = route.incumbent
     chapters: tuple[tuple[Chapter, Iterator[Line]], ...] = (
         ("Cost", _cost(inputs, route, one)),
-        ("Quality", _quality(inputs, one)),
+        ("Quality", _quality(inputs, route, one)),
         ("Support", _support(inputs, one)),
         ("Governance", _governance(inputs, one, judged)),
         ("Intellectual property", _property(inputs, incumbent, one)),
@@ -104,7 +104,7 @@ def _cache(row: SliceReport, on: str | None) -> Line:
     )  # fmt: skip
 
 
-def _quality(inputs: Inputs, one: CandidateReport) -> Iterator[Line]:
+def _quality(inputs: Inputs, route: Route, one: CandidateReport) -> Iterator[Line]:
     """Worst slice first."""
     worst = sorted(one.slices, key=lambda row: row.interval[0] if row.interval is not None else -2.0)
     states: dict[str, State] = {"non_inferior": "pass", "inferior": "fail", "undecided": "unknown"}
@@ -121,10 +121,30 @@ def _quality(inputs: Inputs, one: CandidateReport) -> Iterator[Line]:
             state=states[row.verdict],
             next_step="" if row.verdict == "non_inferior" else "; ".join(row.recommendation.flips),
         )  # fmt: skip
-    yield Line(
-        claim="How much the grader's score of the incumbent varies from call to call (A/A)",
-        evidence="the incumbent was not asked twice", on=None, state="unknown",
-        next_step="replay the incumbent against its own answers, and give the pairs to `weighbridge verdict --pairs`",
+    yield _rerun(inputs, route)
+
+
+def _rerun(inputs: Inputs, route: Route) -> Line:
+    """The A/A line: what an arm differs from itself by is in every difference above."""
+    made = inputs.reruns.get(route.name)
+    if made is None or made.arm != route.incumbent:
+        return Line(
+            claim="How much the grader's score of the incumbent varies from call to call (A/A)",
+            evidence="the incumbent was not asked twice", on=None, state="unknown",
+            next_step=f"`weighbridge trial aa --route {route.name}`",
+        )  # fmt: skip
+    rows = made.found.slices
+    units = words.count(sum(row.units for row in rows), "unit")
+    noise = words.listed([f"{row.slice} {words.percent(row.discordance)}" for row in rows])
+    leans = [row.slice for row in rows if not row.even_handed]
+    return Line(
+        claim=f"Asked again, {made.arm} is scored otherwise in {noise} of units (A/A)" if not leans
+        else f"One run of {made.arm} is favoured over its own other run in {words.listed(leans)} (A/A)",
+        evidence=f"{units} asked twice, trial {made.trial}; "
+        + words.listed([f"{row.slice}: {words.points(row.difference, sign=True)}, interval "
+                        f"{words.interval(row.interval)}, variance {row.variance:.3f}" for row in rows]),
+        on=_day(made.created_ns), state="fail" if leans else "pass",
+        next_step="find out why before a verdict of this grader is believed" if leans else "",
     )  # fmt: skip
 
 

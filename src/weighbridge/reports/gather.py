@@ -12,6 +12,7 @@ from weighbridge.ramp.story import RampStory
 from weighbridge.records.evidence import Evidence, Finding, Verdict
 from weighbridge.records.table import RouteTable
 from weighbridge.reports.facts import NO_FACTS, Facts
+from weighbridge.trials.aa import LiveRerun
 
 ARM_FAILED = ("upstream_error", "upstream_cut", "timeout")
 """Outcomes that are the arm's fault: not the client's who left, and not ours who refused."""
@@ -138,6 +139,8 @@ class Inputs:
     ramps: Mapping[str, tuple[RampStory, ...]] = field(default_factory=dict)
     """By route, oldest first."""
     facts: Facts = NO_FACTS
+    reruns: Mapping[str, LiveRerun] = field(default_factory=dict)
+    """Route -> the last time that its incumbent was asked again (`trial aa`)."""
 
 
 def current(judged: Iterable[Judged]) -> tuple[Judged, ...]:

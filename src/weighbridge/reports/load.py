@@ -13,6 +13,7 @@ from weighbridge.reports.facts import facts_of
 from weighbridge.reports.gather import Inputs, Judged, current
 from weighbridge.reports.sums import seen
 from weighbridge.store.layout import Layout
+from weighbridge.trials.aa import LiveRerun
 from weighbridge.trials.plan import read_object
 
 
@@ -28,6 +29,7 @@ def inputs_of(layout: Layout, loaded: Loaded, now_ns: int) -> Inputs:
         log_head=chain.digest if chain.seq else None,
         now_ns=now_ns,
         ramps=stories(layout, chain.objects),
+        reruns=reruns_of(layout, chain.objects),
         facts=facts_of(layout, loaded, table, [one.verdict for one in judged], now_ns),
     )
 
@@ -57,6 +59,12 @@ def judged_of(layout: Layout, objects: Iterable[ObjectEntry]) -> list[Judged]:
         findings = tuple(read_object(layout, name, Finding) for name in verdict.findings)
         found.append(Judged(entry.digest, verdict, evidence, findings))
     return found
+
+
+def reruns_of(layout: Layout, objects: Iterable[ObjectEntry]) -> dict[str, LiveRerun]:
+    """The last A/A run of each route, each checked against its digest."""
+    found = [read_object(layout, entry.digest, LiveRerun) for entry in objects if entry.kind == "aa"]
+    return {one.route: one for one in sorted(found, key=lambda one: one.created_ns)}
 
 
 def stale_note(loaded: Loaded, table: RouteTable) -> str:

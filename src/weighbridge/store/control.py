@@ -48,6 +48,7 @@ ObjectKind = Literal[
     "limit",
     "drill",
     "sweep",
+    "aa",
 ]
 
 

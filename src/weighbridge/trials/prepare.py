@@ -167,7 +167,9 @@ def prepare(
 
     graders: those of the route, where they are built already.
     """
-    route = route_of(loaded, settings.route, settings.candidate)
+    route = route_named(loaded, settings.route)
+    if settings.candidate != route.incumbent:  # the incumbent itself is asked by `trial aa` alone
+        route_of(loaded, settings.route, settings.candidate)
     settings = msgspec.structs.replace(settings, route=route.name)
     graders = GraderBook(loaded, route.name) if graders is None else graders
     gold, gold_names = load_gold(control, log.layout)

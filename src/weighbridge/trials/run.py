@@ -88,10 +88,7 @@ def run_trial(
 def permitted(loaded: Loaded, layout: Layout, settings: Settings) -> tuple[RouteTable, Route, Arm]:
     """The published table, and that the send gate lets this candidate be asked at all."""
     section = route_of(loaded, settings.route, settings.candidate)
-    try:
-        table = msgspec.json.decode(layout.table.read_bytes(), type=RouteTable)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise WeighbridgeError(f"the published route table {layout.table} cannot be read: {error}") from None
+    table = table_of(layout)
     route = table.route(section.name)
     if route is None or settings.candidate not in route.candidates:
         raise WeighbridgeError(
@@ -102,6 +99,14 @@ def permitted(loaded: Loaded, layout: Layout, settings: Settings) -> tuple[Route
     if refused is not None:
         raise WeighbridgeError(f"a trial may not send prompts there: {refused}")
     return table, route, table.arm(settings.candidate)
+
+
+def table_of(layout: Layout) -> RouteTable:
+    """The published route table. Raises `WeighbridgeError`."""
+    try:
+        return msgspec.json.decode(layout.table.read_bytes(), type=RouteTable)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WeighbridgeError(f"the published route table {layout.table} cannot be read: {error}") from None
 
 
 def permitted_judges(loaded: Loaded, table: RouteTable, route: Route) -> dict[str, Arm]:

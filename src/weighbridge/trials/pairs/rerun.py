@@ -54,7 +54,7 @@ def rerun(pairs: Pairs, margin: float, alpha: float, seed: int | None = 0) -> Re
         mine = d[units.slice_ids == at]
         if mine.size < 2:
             raise WeighbridgeError(f"--aa: slice {name!r} has {mine.size} unit: allowed are 2 or more, 100 are useful")
-        rows.append(_row(name, check_differences(np.ascontiguousarray(mine), margin, alpha, len(pairs.slices))))
+        rows.append(row_of(name, check_differences(np.ascontiguousarray(mine), margin, alpha, len(pairs.slices))))
     return Rerun(
         schema=RERUN_SCHEMA,
         margin=margin,
@@ -65,7 +65,8 @@ def rerun(pairs: Pairs, margin: float, alpha: float, seed: int | None = 0) -> Re
     )
 
 
-def _row(name: str, found: AACheck) -> RerunSlice:
+def row_of(name: str, found: AACheck) -> RerunSlice:
+    """The check of one slice, as it is printed and stored."""
     return RerunSlice(
         slice=name,
         units=found.n,
