@@ -79,7 +79,7 @@ def run_aa(
     cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
     machines = options.machines or Here()
     graders = GraderBook(loaded, route.name, machines.workers)
-    prepared = prepare(loaded, control, log, asked, table.number, graders=graders, fresh=options.fresh)
+    prepared = prepare(loaded, control, log, asked, table.number, graders=graders, again=True, fresh=options.fresh)
     plan = prepared.plan
     with Journal(log.layout.trial(plan.trial), plan) as journal:
         carry = Carry(log, prepared, graders, journal)

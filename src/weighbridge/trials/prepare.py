@@ -160,16 +160,15 @@ def prepare(
     table: int,
     *,
     graders: GraderBook | None = None,
+    again: bool = False,
     fresh: bool = False,
     wall_ns: Callable[[], int] = time.time_ns,
 ) -> Prepared:
     """The plan to carry out: an unfinished one with the same settings, else a new one, which is stored here.
 
-    graders: those of the route, where they are built already.
+    graders: those of the route, where they are built already. again: it is the incumbent that is asked (`trial aa`).
     """
-    route = route_named(loaded, settings.route)
-    if settings.candidate != route.incumbent:  # the incumbent itself is asked by `trial aa` alone
-        route_of(loaded, settings.route, settings.candidate)
+    route = route_named(loaded, settings.route) if again else route_of(loaded, settings.route, settings.candidate)
     settings = msgspec.structs.replace(settings, route=route.name)
     graders = GraderBook(loaded, route.name) if graders is None else graders
     gold, gold_names = load_gold(control, log.layout)
