@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HOT = (
     "gateway/admit", "gateway/attempts", "gateway/client", "gateway/door", "gateway/doors", "gateway/drains",
-    "gateway/exchange", "gateway/gateway", "gateway/meter", "gateway/outgoing", "gateway/outliers",
+    "gateway/exchange", "gateway/gateway", "gateway/hedge", "gateway/meter", "gateway/outgoing", "gateway/outliers",
     "gateway/passed", "gateway/plan", "gateway/relay", "gateway/seen", "gateway/slots", "gateway/translated",
     "exchanges/bodies", "exchanges/redact", "exchanges/writer", "wire/openai", "wire/raw", "wire/usage",
 )  # fmt: skip

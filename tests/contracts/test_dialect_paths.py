@@ -113,6 +113,14 @@ def test_where_a_key_has_several_routes_one_must_be_named(stage: Stage) -> None:
     assert b'{"input_file_id":"f"}' == stage.provider.seen[-1].body
 
 
+def test_an_idempotency_key_of_what_passes_unread_is_the_providers_to_keep(stage: Stage) -> None:
+    stage.provider.others["POST /v1/batches"] = (200, "application/json", b'{"id":"batch_1"}')
+    with http(stage, "one-route-only", **{"idempotency-key": "retry-1%d"}) as client:
+        for _ in range(2):
+            assert 200 == client.post("/v1/batches", json={}).status_code
+    assert ["retry-1%d"] * 2 == [seen.header("idempotency-key") for seen in stage.provider.seen[-2:]]
+
+
 @pytest.mark.parametrize("path", ["/v1/../admin", "/v1/files/%2e%2e/x", "/v1//files", "/v1/files%5c..", "/v1/a%252e"])
 def test_a_path_that_climbs_is_not_passed_on(stage: Stage, path: str) -> None:
     before = len(stage.provider.seen)

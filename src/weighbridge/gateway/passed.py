@@ -76,15 +76,9 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
             status=400, code="invalid_content_type", message=f"the content type {shown!r} cannot be passed on"
         )
     lane = way.incumbent
-    if lane.proof is not None and (call.method, call.kind) != (b"POST", b"application/json"):
-        message = f"calls to endpoint {lane.endpoint!r} are signed as POST of JSON, so nothing else passes to it"
-        return Refusal(status=400, code="not_carried", message=message)
-    if lane.proof is not None and call.upload is not None:
-        message = f"calls to endpoint {lane.endpoint!r} are signed with their body, so one this large cannot pass"
-        return Refusal(status=413, code="body_too_large", message=message)
-    if lane.raw_predict:
-        message = f"endpoint {lane.endpoint!r} has messages and count_tokens of Claude, and nothing else passes to it"
-        return Refusal(status=400, code="not_carried", message=message)
+    closed = _no_place_for(lane, call)
+    if closed is not None:
+        return closed
     refusal = (gate(lane) or unusable(lane)) if lane.refusal is not None or lane.target is None else None
     size = len(call.body) if call.upload is None else call.upload.size
     hold = waits = rated = None
@@ -99,8 +93,7 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
     if caller.funded and refusal is None:
         hold, waits, refusal = fund(gateway, caller, lane, None, None, caller.purpose)
     tail = call.target.removeprefix(b"/v1").decode()
-    own = passed_lines(caller.own, lane.dialect)
-    head = lane.head_of(call.method.decode(), tail, own, call.kind.decode())
+    head = lane.head_of(call.method.decode(), tail, _own_lines(caller, lane), call.kind.decode())
     gateway.sequence += 1
     exchange = Exchange(
         gateway, client, f"{gateway.incarnation}-{gateway.sequence:x}", lane, caller.purpose, caller.team, hold, None,
@@ -124,6 +117,28 @@ def admit_passed(gateway: "Gateway", client: "Client", caller: Caller, call: Pas
         gateway.meter.refused(refusal.code)
         exchange.refuse(refusal)
     return exchange
+
+
+def _own_lines(caller: Caller, lane: Lane) -> bytes:
+    """Header lines of the client's that go along."""
+    own = passed_lines(caller.own, lane.dialect)
+    if caller.idempotency is not None:  # nothing is known of what would be repeated, so it is the provider's to keep
+        own += b"idempotency-key: %b\r\n" % caller.idempotency.encode()
+    return own
+
+
+def _no_place_for(lane: Lane, call: Passed) -> Refusal | None:
+    """Why a lane's endpoint cannot be asked this, `None` where it can."""
+    if lane.proof is not None and (call.method, call.kind) != (b"POST", b"application/json"):
+        message = f"calls to endpoint {lane.endpoint!r} are signed as POST of JSON, so nothing else passes to it"
+        return Refusal(status=400, code="not_carried", message=message)
+    if lane.proof is not None and call.upload is not None:
+        message = f"calls to endpoint {lane.endpoint!r} are signed with their body, so one this large cannot pass"
+        return Refusal(status=413, code="body_too_large", message=message)
+    if lane.raw_predict:
+        message = f"endpoint {lane.endpoint!r} has messages and count_tokens of Claude, and nothing else passes to it"
+        return Refusal(status=400, code="not_carried", message=message)
+    return None
 
 
 def _way(caller: Caller, named: bytes | None) -> Way | Refusal:
