@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from weighbridge.gateway.admit import BYTES_A_TOKEN, Caller, fund
 from weighbridge.gateway.doors import OTHER, passed_lines
 from weighbridge.gateway.exchange import Exchange, Opening, gate, unusable
-from weighbridge.gateway.lanes import Lane
+from weighbridge.gateway.lane import Lane
 from weighbridge.gateway.outgoing import Outgoing
 from weighbridge.gateway.refusal import Refusal
 from weighbridge.gateway.upload import Upload
