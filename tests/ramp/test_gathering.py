@@ -193,7 +193,7 @@ class CutOff:
         if not self.reachable:
             raise StoreError("out of reach")
 
-    def mine(self, ramp: str) -> Sequence[bytes]:
+    def mine(self, ramp: str) -> Iterator[bytes]:
         self._reach()
         return self.real.mine(ramp)
 

@@ -7,7 +7,7 @@ the others tell; so each of them knows what the leader knows, and whoever leads 
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,7 +37,7 @@ UNPACKED_MAX = 100_000
 class Sharing(Protocol):
     """What keepers tell each other; see `store.sightings`. Each raises `StoreError`. One thread."""
 
-    def mine(self, ramp: str) -> Sequence[bytes]:
+    def mine(self, ramp: str) -> Iterator[bytes]:
         """What this store told of a ramp."""
         ...
 

@@ -69,13 +69,12 @@ class SharedSightings:
         self._db: psycopg.Connection[Row] | None = None
         self._failed: tuple[float, str] | None = None
 
-    def mine(self, ramp: str) -> Sequence[bytes]:
-        """What this store told of a ramp."""
-        with self._session() as db:
-            rows = db.execute(
-                "SELECT body FROM shared_sighting WHERE ramp = %s AND site = %s ORDER BY number", (ramp, self._site)
-            ).fetchall()
-        return [msgspec.convert(row[0], bytes) for row in rows]
+    def mine(self, ramp: str) -> Iterator[bytes]:
+        """What this store told of a ramp, a page at a time: no statement may take long."""
+        after = 0
+        while rows := self._told(ramp, self._site, after):
+            yield from (row.body for row in rows)
+            after = rows[-1].number
 
     def number(self) -> int:
         """Above all that were given before."""
@@ -103,21 +102,19 @@ class SharedSightings:
 
     def hear(self, ramp: str, after: Mapping[str, int]) -> Sequence[Heard]:
         """What other stores told behind these numbers, by site; in the order of each."""
-        found: list[Heard] = []
         with self._session() as db:
-            sites = db.execute(
-                "SELECT site FROM shared_teller WHERE site <> %s ORDER BY site", (self._site,)
+            rows = db.execute("SELECT site FROM shared_teller WHERE site <> %s ORDER BY site", (self._site,)).fetchall()
+        sites = [str(row[0]) for row in rows]
+        return [heard for site in sites for heard in self._told(ramp, site, after.get(site, 0))]
+
+    def _told(self, ramp: str, site: str, after: int) -> list[Heard]:
+        with self._session() as db:
+            rows = db.execute(
+                "SELECT site, number, route_table, body FROM shared_sighting WHERE ramp = %s AND site = %s "
+                "AND number > %s ORDER BY number LIMIT %s",
+                (ramp, site, after, ROWS_MAX),
             ).fetchall()
-            for (site,) in sites:
-                rows = db.execute(
-                    "SELECT site, number, route_table, body FROM shared_sighting WHERE ramp = %s AND site = %s "
-                    "AND number > %s ORDER BY number LIMIT %s",
-                    (ramp, site, after.get(str(site), 0), ROWS_MAX),
-                ).fetchall()
-                found += [
-                    msgspec.convert(dict(zip(Heard.__struct_fields__, row, strict=True)), Heard) for row in rows
-                ]  # fmt: skip
-        return found
+        return [msgspec.convert(dict(zip(Heard.__struct_fields__, row, strict=True)), Heard) for row in rows]
 
     def hosts(self) -> Sequence[OtherHost]:
         """Of other stores."""
