@@ -10,12 +10,14 @@ from weighbridge.grading.answers import answer_of
 from weighbridge.grading.judge import shown
 from weighbridge.records.evidence import Evidence, Verdict
 from weighbridge.records.exchange import Exchange
+from weighbridge.records.frames import Asked
 from weighbridge.store.control import ControlClient, ListObjects, ObjectList
 from weighbridge.store.layout import Layout
 from weighbridge.trials.labelbook import LabelBook
 from weighbridge.trials.labels import Sample, ToLabel, draw
 from weighbridge.trials.log import TrialLog
 from weighbridge.trials.plan import TrialPlan, read_object
+from weighbridge.trials.spoken import conversation_of, said
 from weighbridge.trials.stored import stored_verdict
 
 
@@ -85,41 +87,16 @@ class PairTexts:
         if not isinstance(request, bytes) or not isinstance(incumbent, bytes) or not isinstance(candidate, bytes):
             return None
         return Texts(
-            request=request_text(request), incumbent=shown(answer_of(incumbent)), candidate=shown(answer_of(candidate))
+            request=request_text(request, item.asked),
+            incumbent=shown(answer_of(incumbent)),
+            candidate=shown(answer_of(candidate)),
         )
 
 
-class _Part(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-
-
-class _Turn(msgspec.Struct):
-    role: str = ""
-    content: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Turns(msgspec.Struct):
-    messages: list[_Turn] = []
-
-
-_content = msgspec.json.Decoder(str | list[_Part] | None)
-
-
-def request_text(body: bytes) -> str:
-    """The turns of a request for people; parts that are no text are named by their kind."""
-    try:
-        turns = msgspec.json.decode(body, type=_Turns).messages
-        if not turns:  # another dialect: as it was sent
-            return body.decode("utf-8", "replace")
-        return "\n\n".join(f"{turn.role.upper()}\n{content_text(turn.content)}" for turn in turns)
-    except msgspec.MsgspecError:
+def request_text(body: bytes, asked: Asked = "openai") -> str:
+    """The turns of a request for people, in whichever dialect it was asked; one that is no conversation as it was
+    sent."""
+    conversation = conversation_of(body, asked)
+    if conversation is None or not conversation.turns:
         return body.decode("utf-8", "replace")
-
-
-def content_text(raw: msgspec.Raw) -> str:
-    """The content of a turn as text. Raises `msgspec.MsgspecError` where it is none."""
-    content = _content.decode(raw)
-    if isinstance(content, list):
-        return "\n".join(part.text if part.text is not None else f"[{part.type}]" for part in content)
-    return content or ""
+    return "\n\n".join(f"{turn.role.upper()}\n{said(turn)}" for turn in conversation.turns)

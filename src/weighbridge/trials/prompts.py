@@ -2,53 +2,44 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
+from weighbridge.records.frames import Asked
 from weighbridge.records.slices import fingerprint
 from weighbridge.trials.discover import Prompt
-from weighbridge.trials.labelled import content_text
 from weighbridge.trials.log import TrialLog
+from weighbridge.trials.spoken import conversation_of, said
+from weighbridge.wire import openai
+from weighbridge.wire.conversation import Text
+from weighbridge.wire.dialects import surface
+from weighbridge.wire.refusal import BadRequest
 
 
-class _Function(msgspec.Struct):
-    name: str = ""
-
-
-class _Tool(msgspec.Struct):
-    function: _Function = msgspec.field(default_factory=_Function)
-
-
-class _Turn(msgspec.Struct):
-    role: str = ""
-    content: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Request(msgspec.Struct):
-    messages: list[_Turn] = []
-    tools: list[_Tool] = []
-    response_format: msgspec.Raw = msgspec.Raw(b"")
-
-
-_request = msgspec.json.Decoder(_Request)
-
-
-def prompt_of(exchange_id: str, body: bytes) -> Prompt | None:
-    """The parts of a request with `messages` that slices are made of; `None` for any other."""
-    try:
-        request = _request.decode(body)
-        system = [content_text(turn.content) for turn in request.messages if turn.role in ("system", "developer")]
-        users = [content_text(turn.content) for turn in request.messages if turn.role == "user"]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+def prompt_of(exchange_id: str, body: bytes, asked: Asked = "openai") -> Prompt | None:
+    """The parts of a conversation that slices are made of; `None` for anything else."""
+    conversation = conversation_of(body, asked)
+    if conversation is None or not conversation.turns:
         return None
-    if not request.messages:
-        return None
+    users = [
+        text
+        for turn in conversation.turns
+        if turn.role == "user" and (text := "\n".join(part.text for part in turn.parts if isinstance(part, Text)))
+    ]
     return Prompt(
         id=exchange_id,
-        system="\n".join(system),
-        tools=tuple(sorted(tool.function.name for tool in request.tools)),
-        schema=fingerprint(bytes(request.response_format) or None),
+        system="\n".join(said(turn) for turn in conversation.turns if turn.role == "system"),
+        tools=tuple(sorted(tool.name for tool in conversation.tools)),
+        schema=fingerprint(_schema(body, asked)),
         text=users[-1] if users else "",
     )
+
+
+def _schema(body: bytes, asked: Asked) -> bytes | None:
+    """As the gateway takes it where a route is sliced by it."""
+    try:
+        if asked == "anthropic" or asked == "openai-responses":
+            return surface.response_schema(asked, surface.parse_request(asked, body))
+        return openai.response_schema(openai.parse_request(body))
+    except BadRequest:
+        return None
 
 
 def prompts_of(log: TrialLog, route: str) -> Iterator[Prompt | None]:
@@ -57,4 +48,4 @@ def prompts_of(log: TrialLog, route: str) -> Iterator[Prompt | None]:
         if exchange.outcome != "ok":
             continue
         body = None if exchange.request is None else log.body(exchange.request)
-        yield prompt_of(exchange.id, body) if isinstance(body, bytes) else None
+        yield prompt_of(exchange.id, body, exchange.asked) if isinstance(body, bytes) else None
