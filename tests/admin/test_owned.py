@@ -1,8 +1,15 @@
 """What belongs to another team is not there: on pages, in lists and in the API, for every role."""
 
+import json
+import re
+from urllib.parse import urlencode
+
 import pytest
 
-from tests.admin.site import AdminSite, Answer, cookie
+from tests.admin.site import AdminSite, Answer, cookie, form
+from weighbridge.admin.dashboard import board_of
+from weighbridge.admin.keeper import Keeper
+from weighbridge.admin.table import doors
 from weighbridge.records.people import ROLES, Role
 
 SEES_ROUTES: tuple[Role, ...] = ("viewer", "operator", "approver", "admin")
@@ -67,3 +74,35 @@ def test_what_tells_of_every_team_is_for_who_sees_every_team(site: AdminSite, re
 
 def test_the_roles_of_this_test_are_all_that_see_routes() -> None:
     assert set(ROLES) - {"labeller"} == set(SEES_ROUTES)
+
+
+BLUES = {"route": "internal", "budget": "for-blue", "key": "blue-app", "user": "blue-one"}
+"""What a parameter of an address may name -> a thing of the other team, or of everybody."""
+SAYS = {"limit_usd": "1", "why": "x", "percent": 1.0, "seconds": 60, "do": "disable", "role": "viewer", "sees": "every",
+        "verdict": "0" * 64, "candidate": "candidate"}  # fmt: skip
+"""Enough for each change to be understood, so that nothing is refused for what it says."""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_door_lets_anybody_of_a_team_at_a_thing_of_another_whatever_their_role(
+    site: AdminSite, blue: str, role: Role
+) -> None:
+    site.user(f"all-{role}", role, ("red",))
+    session = site.session(f"all-{role}")
+    tried = 0
+    for door in doors(Keeper(site.keeper.layout), board_of(site.file)):
+        named = re.findall(r"\{(\w+)\}", door.path)
+        if not set(named) & set(BLUES):
+            continue
+        tried += 1
+        path = re.sub(r"\{(\w+)\}", lambda found: BLUES.get(found[1], "x"), door.path)
+        headers = {"cookie": cookie(session), "x_form_token": form(session)}
+        body = None
+        if door.method != "GET" and door.body is not None:
+            known = {field: value for field, value in SAYS.items() if field in door.body.__struct_fields__}
+            headers["content_type"], body = "application/json", json.dumps(known)
+        elif door.method != "GET":
+            body = urlencode(SAYS)
+        answer = site.ask(door.method, path, body, **headers)
+        assert answer.status in (403, 404), f"{door.method} {path}: {answer.status} {answer.text[:300]}"
+    assert tried > 30
