@@ -10,7 +10,7 @@ from weighbridge.cli.root import run
 from weighbridge.errors import ExitCode
 from weighbridge.ledger.daily import daily
 from weighbridge.ledger.market import market
-from weighbridge.ledger.share import OpenShare, Used, open_shares
+from weighbridge.ledger.share import RATIO_S, OpenShare, Used, open_shares
 from weighbridge.records.usage import Usage
 
 WEIGHTS = {"closed": "closed", "open": "open"}
@@ -104,7 +104,8 @@ def test_the_command_says_each_measure_and_needs_attention_where_tokens_were_nev
     books.close()
 
 
-def test_ratios_are_looked_for_again_when_trials_sent_more(tmp_path: Path) -> None:
+def test_ratios_are_looked_for_again_when_trials_sent_more_and_not_each_time_while_one_runs(tmp_path: Path) -> None:
+    now = [0.0]
     books = Books(tmp_path)
 
     def tried(many: int) -> None:
@@ -115,13 +116,16 @@ def test_ratios_are_looked_for_again_when_trials_sent_more(tmp_path: Path) -> No
     books.request(Usage(1_000, 200), arm="open")
     tried(10)
     with daily(books.layout) as sums:
-        share = OpenShare(sums)
+        share = OpenShare(sums, lambda: now[0])
         (few,) = share.shares(loaded(), share.used())
         tried(30)
         sums.refresh()
+        (soon,) = share.shares(loaded(), share.used())
+        now[0] = RATIO_S
         (more,) = share.shares(loaded(), share.used())
     books.close()
     assert (1_200.0, 0.0) == (few.of("tokens").unknown, few.of("tokens").open)
+    assert 1_200.0 == soon.of("tokens").unknown
     assert 0.0 == more.of("tokens").unknown
     assert more.of("tokens").open == pytest.approx(960.0)
 

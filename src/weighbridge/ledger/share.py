@@ -17,6 +17,7 @@ is unknown a share says little, so each share comes with the part of the whole t
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from time import monotonic
 from typing import Literal
 
 import msgspec
@@ -178,17 +179,21 @@ def _share(measure: Measure, sums: Mapping[str, float], why: list[str]) -> Share
     )  # fmt: skip
 
 
+RATIO_S = 60.0
+
+
 class OpenShare:
     """The open share out of one store's kept sums, which are as of their last refresh. Thread-safe.
 
-    A process that asks again keeps it: ratios of tokens are looked for anew only where trials sent more requests.
+    A process that asks again keeps it: ratios of tokens, which may read every file, are looked for anew where trials
+    sent more requests, and while one runs once a minute.
     """
 
-    def __init__(self, daily: Daily) -> None:
-        self._daily = daily
+    def __init__(self, daily: Daily, clock: Callable[[], float] = monotonic) -> None:
+        self._daily, self._clock = daily, clock
         self._lock = threading.Lock()
-        self._ratios: dict[tuple[str, str], tuple[int, float | None]] = {}
-        """(arm, other) -> (requests of trials to both by then, input tokens of the one for one of the other)."""
+        self._ratios: dict[tuple[str, str], tuple[int, float, float | None]] = {}
+        """(arm, other) -> (requests of trials to both by then, when, input tokens of the one for one of the other)."""
 
     @property
     def daily(self) -> Daily:
@@ -232,14 +237,14 @@ class OpenShare:
     def _ratio(self, incumbent: str, arm: str, sent: int) -> float | None:
         with self._lock:
             known = self._ratios.get((incumbent, arm))
-            if known is not None and known[0] == sent:
-                return known[1]
+            if known is not None and (known[0] == sent or self._clock() - known[1] < RATIO_S):
+                return known[2]
             with self._daily.cursor() as sql:
                 source = self._daily.kept.source()
                 sql.execute(f"CREATE OR REPLACE TEMP VIEW exchanges AS SELECT * FROM {source}")  # noqa: S608 (our own)
                 ratios = token_ratios(sql, incumbent, arm)
             value = None if ratios is None else ratios.input.value
-            self._ratios[incumbent, arm] = sent, value
+            self._ratios[incumbent, arm] = sent, self._clock(), value
             return value
 
 
