@@ -90,7 +90,7 @@ class Page:
         return [
             HEAD, "", *self._about, "",
             f"Measured {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}; every run is in "
-            f"[{self._file.name}]({self._file.name}).", "",
+            f"`{self._file.name}` beside this page.", "",
             "| injected | at | candidate requests until it went back, each run | median | found by | last | requests "
             "a second |",
             "|---|---|---|---|---|---|---|",
