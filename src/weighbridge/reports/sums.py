@@ -119,7 +119,8 @@ def _answers(sql: duckdb.DuckDBPyConnection, found: Seen) -> None:
     rows = _rows(
         sql,
         f"SELECT route, arm, count(*), count(*) FILTER ({_FAILED}), "
-        f"sum(len(list_filter(attempts, lambda one: one.status = 429)))::HUGEINT {of}",
+        "sum(CASE WHEN len(attempts) = 1 THEN coalesce((attempts[1].status = 429)::INT, 0) "
+        f"ELSE len(list_filter(attempts, lambda one: one.status = 429)) END)::HUGEINT {of}",
     )
     for route, arm, calls, errors, limited in rows:
         found.answering[route, arm] = Answering(calls=calls, errors=errors, limited=limited)
@@ -192,6 +193,12 @@ def _kept(sql: duckdb.DuckDBPyConnection, found: Seen, ids: Iterable[str]) -> No
         found.kept[name] = msgspec.convert(values, KeptCall)
 
 
+def _arms(which: str) -> str:
+    """The first or last arm by name of an exchange's attempts. Nearly all have one attempt, and need no list made."""
+    listed = f"{which}(list_transform(attempts, lambda one: one.arm))"
+    return f"CASE WHEN len(attempts) = 1 THEN attempts[1].arm ELSE {listed} END"
+
+
 def _tasks(sql: duckdb.DuckDBPyConnection, found: Seen, outcomes: Iterable[Told]) -> None:
     latest: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
     for frame in outcomes:
@@ -208,14 +215,15 @@ def _tasks(sql: duckdb.DuckDBPyConnection, found: Seen, outcomes: Iterable[Told]
         "INSERT INTO outcomes SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BOOLEAN[])",
         [list(routes), list(names_), list(accepted)],
     )
+    told_of = sorted(set(routes))
     # A task is a conversation on a route; where one arm alone had a part in it, its first and last arm are the same.
     rows = _rows(
         sql,
-        "WITH tasks AS (SELECT route, conversation, count(*) AS requests, "
-        "min(list_min(list_transform(attempts, lambda one: one.arm))) AS low, "
-        "max(list_max(list_transform(attempts, lambda one: one.arm))) AS high, "
+        "WITH tasks AS (SELECT route, conversation, count(*) AS requests, "  # noqa: S608 (our own text; values are bound)
+        f"min({_arms('list_min')}) AS low, max({_arms('list_max')}) AS high, "
         "coalesce(sum(cost_nanousd), 0)::HUGEINT AS cost, count(*) FILTER (cost_nanousd IS NULL) AS unpriced "
-        "FROM exchanges WHERE purpose = 'user' AND len(attempts) > 0 AND route IN (SELECT route FROM outcomes) "
+        "FROM exchanges WHERE purpose = 'user' AND len(attempts) > 0 "
+        f"AND route IN ({', '.join('?' * len(told_of))}) "
         "GROUP BY route, conversation) "
         "SELECT tasks.route, CASE WHEN low = high THEN low END AS arm, count(*), sum(requests)::HUGEINT, "
         "count(accepted), count(*) FILTER (accepted), sum(cost)::HUGEINT, sum(unpriced)::HUGEINT, "
@@ -223,6 +231,7 @@ def _tasks(sql: duckdb.DuckDBPyConnection, found: Seen, outcomes: Iterable[Told]
         "coalesce(sum(unpriced) FILTER (accepted IS NOT NULL), 0)::HUGEINT "
         "FROM tasks LEFT JOIN outcomes ON outcomes.route = tasks.route AND "
         "outcomes.conversation = tasks.conversation GROUP BY ALL",
+        *told_of,
     )
     rows.sort(key=lambda row: (row[0], row[1] is None, row[1] or ""))
     found.tasks = tuple(figures_of(TaskSums(*row)) for row in rows)
