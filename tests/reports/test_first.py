@@ -77,6 +77,19 @@ def test_the_saving_is_volume_times_the_mean_difference_minus_what_trials_cost(m
     assert figure.low < expect < figure.high
 
 
+def test_stated_hours_of_people_are_taken_off_once_and_unstated_ones_are_said_to_be_missing(made: Inputs) -> None:
+    before = figure_of(made, "saving")
+    assert "hours of staff and of people who label, which nobody stated" in before.says
+    assert "staff_hours" in before.next_step
+    facts = replace(made.facts, staff={"assistant": (10, 90_000_000_000)})
+    after = figure_of(replace(made, facts=facts), "saving")
+    assert before.value is not None
+    assert after.value is not None
+    assert 900_000_000_000 == round(before.value - after.value)
+    assert "for 10 hours of people at $90" in after.says
+    assert "nobody stated" not in after.says
+
+
 def test_a_saving_below_a_week_of_log_is_unknown_and_not_a_guess() -> None:
     judged, log = trial({"task=refund": GOOD}, days=6.0)
     figure = figure_of(inputs([judged], log, table=table()), "saving")

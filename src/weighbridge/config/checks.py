@@ -29,6 +29,7 @@ from weighbridge.config.tree import (
 from weighbridge.config.vectors import check_vectors
 from weighbridge.errors import ConfigError
 from weighbridge.records.budget import TOKEN_BUDGET
+from weighbridge.records.usage import nanousd_per_million
 
 PER_MINUTE_MAX = 1_000_000_000
 RETRIES_MAX = 10
@@ -40,6 +41,7 @@ LIMIT_CONNECTIONS_MAX = 1_000_000
 DAYS_MAX = 36_500
 TOKENS_MAX = 100_000_000
 BUDGET_USD_MAX = 1_000_000_000
+STAFF_HOURS_MAX = 1_000_000
 
 
 OWN_KEYS: dict[str, tuple[str, ...]] = {
@@ -347,9 +349,23 @@ def _check_routes(file: str, config: Config) -> None:
             days = route.allow_retention_days
             _ranged(file, f"{where}.allow_retention_days", days, 0, DAYS_MAX, ' (days), or "any"')
         _check_retries(file, where, route, arms)
+        _check_staff(file, where, route)
         _check_budget_name(file, config, f"{where}.budget", route.budget)
         if route.max_tokens_default is not None:
             _ranged(file, f"{where}.max_tokens_default", route.max_tokens_default, 1, TOKENS_MAX, " (tokens)")
+
+
+def _check_staff(file: str, where: str, route: RouteSection) -> None:
+    if (route.staff_hours is None) != (route.usd_per_staff_hour is None):
+        missing = "usd_per_staff_hour" if route.usd_per_staff_hour is None else "staff_hours"
+        raise ConfigError(file, f"{where}.{missing}", "is missing: hours of people and what one costs go together")
+    if route.staff_hours is not None:
+        _ranged(file, f"{where}.staff_hours", route.staff_hours, 0, STAFF_HOURS_MAX, " (hours in the first year)")
+    if route.usd_per_staff_hour is not None:
+        try:
+            nanousd_per_million(route.usd_per_staff_hour)
+        except ValueError as error:
+            raise ConfigError(file, f"{where}.usd_per_staff_hour", str(error), value=route.usd_per_staff_hour) from None
 
 
 def _check_retries(file: str, where: str, route: RouteSection, arms: list[str]) -> None:

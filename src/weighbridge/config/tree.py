@@ -376,6 +376,13 @@ class RouteSection(Section, frozen=True, kw_only=True):
     """
     budget: str | None = None
     """A `[[budget]]` that everything users send to this route is charged to, besides those of its key."""
+    staff_hours: int | None = None
+    """Hours of your people that moving this route takes in its first year, labelling and looking after own hosts
+    included, as you estimate them. The report takes them off the saving, at `usd_per_staff_hour`. Absent: they are in
+    no figure, and the page says so.
+    """
+    usd_per_staff_hour: str | None = None
+    """What one of those hours costs, in USD."""
 
 
 class GraderSection(Section, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from weighbridge.ramp.plan import plan_of, section_of
 from weighbridge.records.evidence import Verdict
 from weighbridge.records.ramp import RampPlan
 from weighbridge.records.table import Arm, RouteTable
+from weighbridge.records.usage import nanousd_per_million
 from weighbridge.store.layout import Layout
 from weighbridge.trials.labelbook import LabelBook
 
@@ -67,6 +68,8 @@ class Facts:
     """Route -> days after which its verdicts allow nothing more."""
     critical: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Route -> slices (or `*`) whose grader calls a score of 0 a critical failure."""
+    staff: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Route -> (hours of people in the first year, nano-dollars of one), as the configuration states them."""
     labels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Trial -> (labels that people gave, people)."""
 
@@ -106,6 +109,11 @@ def facts_of(
         plans=plans,
         fresh_days={route.name: section_of(loaded, route.name).verdict_days for route in table.routes},
         critical=critical,
+        staff={
+            row.name: (row.staff_hours, nanousd_per_million(row.usd_per_staff_hour))
+            for row in loaded.config.route
+            if row.staff_hours is not None and row.usd_per_staff_hour is not None
+        },
         labels=labels,
     )
 

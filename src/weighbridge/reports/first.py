@@ -178,6 +178,10 @@ def _net(
         said.append(
             f"{words.money(fee)} for {commitment.name}, used or not, in place of {words.money(booked)} by token"
         )
+    if route.name in inputs.facts.staff:
+        hours, each = inputs.facts.staff[route.name]
+        middle -= hours * each
+        said.append(f"{words.money(hours * each)} for {hours:,} hours of people at {words.money(each)}, as stated")
     unknown = 0
     for (of, purpose), beside in sorted(inputs.seen.beside.items()):
         if of == route.name:
@@ -266,12 +270,16 @@ def _saving(
         f"{words.money(low - beyond)} to {words.money(high - beyond)} (95 %), against the best alternative that was "
         f"shown: {best.kind}{f' on {best.arm}' if best.arm else ''}. {_sentence('; '.join(said))} "
         f"Verdict on the same rows: not worse in {verdict}. "
-        f"Volume: the log's own pace. Not in it: hours of staff and of people who label, which nobody stated."
+        f"Volume: the log's own pace."
     )
+    stated = route.name in inputs.facts.staff
+    if not stated:
+        says += " Not in it: hours of staff and of people who label, which nobody stated."
     if untried:
         says += f" Not tried or not shown: {untried}."
     state = "pass" if low - beyond > 0 else "warn"
-    step = f"set the hours of your people against it: at {words.money(middle - beyond)} a year of their time it is gone"
+    gone = f"at {words.money(middle - beyond)} a year of their time it is gone"
+    step = "" if stated else f"state `staff_hours` and `usd_per_staff_hour` of the route: {gone}"
     return figure(words.money(middle - beyond), says, state, step, (low - beyond, middle - beyond, high - beyond))
 
 
