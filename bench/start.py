@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.harness.processes import environment_with_bytecode
+
 CONFIG = """
 [server]
 listen = "127.0.0.1:0"
@@ -58,6 +60,7 @@ def one_start(folder: Path) -> tuple[float, float]:
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
+        env=environment_with_bytecode(),
     )
     assert serve.stderr is not None
     for line in serve.stderr:

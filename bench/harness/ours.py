@@ -1,7 +1,6 @@
 """This gateway for benchmarks: one worker alone, bare or with everything on, and the whole of `weighbridge serve`."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 
 from bench.harness.load import KEY, OURS, Front, Target
-from bench.harness.processes import NotMeasuredError, end
+from bench.harness.processes import NotMeasuredError, end, environment_with_bytecode
 from weighbridge.app.children import WORKER_ENVIRONMENT
 from weighbridge.records.budget import Budget
 from weighbridge.records.canonical import canonical
@@ -130,7 +129,10 @@ def _worker(folder: Path, source: Path | None) -> Iterator[tuple[int, int]]:
             "--listen", "127.0.0.1:0", "--index", "0", "--supervisor-fd", str(theirs.fileno()),
         ],
         pass_fds=(theirs.fileno(),),
-        env={**os.environ, **WORKER_ENVIRONMENT, **({} if source is None else {"PYTHONPATH": str(source)})},
+        env={
+            **environment_with_bytecode(), **WORKER_ENVIRONMENT,
+            **({} if source is None else {"PYTHONPATH": str(source)}),
+        },
     )  # fmt: skip
     theirs.close()
     try:
@@ -203,7 +205,8 @@ def served(folder: Path, upstream: int) -> Iterator[Target]:
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "weighbridge", "serve", "--config", str(file)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.PIPE, env={**os.environ, "BENCH_KEY": KEY},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.PIPE,
+            env={**environment_with_bytecode(), "BENCH_KEY": KEY},
         )  # fmt: skip
         try:
             said = []

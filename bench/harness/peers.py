@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.harness.load import Front, Target, request_body
-from bench.harness.processes import NotMeasuredError, end, free_port, listens
+from bench.harness.processes import NotMeasuredError, end, environment_with_bytecode, free_port, listens
 
 CACHE = Path(".cache/peers")
 START_S_MAX = 120.0
@@ -79,7 +79,10 @@ def _from_python(package: str) -> Callable[[Path, str], None]:
         _step([uv, "venv", "-q", "--python", sys.executable, str(folder)], "no environment could be made")
         wanted = f"{package}=={version}"
         python = str(folder / "bin" / "python")
-        _step([uv, "pip", "install", "-q", "--python", python, wanted], f"{wanted} could not be installed")
+        _step(
+            [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, wanted],
+            f"{wanted} could not be installed",
+        )
 
     return install
 
@@ -115,7 +118,8 @@ def _vllm_router(place: Place) -> list[str]:
     return [
         place.program("bin", "vllm-router"), "--host", "127.0.0.1", "--port", str(place.port),
         "--worker-urls", place.upstream, "--policy", "round_robin", "--log-level", "error",
-        "--prometheus-port", str(free_port()), "--max-concurrent-requests", "20000",
+        "--prometheus-port", str(free_port()), "--max-concurrent-requests", "20000", "--disable-retries",
+        "--disable-circuit-breaker",
     ]  # fmt: skip
 
 
@@ -154,17 +158,26 @@ def portkey_headers(upstream: str, provider: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+_BY_CHAT = "      use_chat_completions_api: true\n"
+"""Clients of the responses API reach this model by chat completions."""
+
+
 def _litellm(place: Place) -> list[str]:
-    models = (("assistant", "openai/mock"), ("m-openai", "openai/m-openai"), ("m-anthropic", "anthropic/m-anthropic"))
+    models = (
+        ("assistant", "openai/mock"), ("m-openai", "openai/m-openai"), ("m-anthropic", "anthropic/m-anthropic"),
+        ("m-openai-responses", "openai/responses/m-openai-responses"),
+    )  # fmt: skip
     rows = "".join(
         f"  - model_name: {name}\n    litellm_params:\n      model: {model}\n      api_key: {PEER_KEY}\n"
         f"      api_base: {place.upstream}{'' if model.startswith('anthropic') else '/v1'}\n"
+        f"{'' if name != 'm-openai' else _BY_CHAT}"
         for name, model in models
     )
     config = place.folder / "litellm.yaml"
     config.write_text(
         f"model_list:\n{rows}general_settings:\n  master_key: {PEER_KEY}\n"
         "litellm_settings:\n  set_verbose: false\n  json_logs: true\n  num_retries: 0\n"
+        "router_settings:\n  disable_cooldowns: true\n  num_retries: 0\n"
     )
     program = place.program("bin", "litellm")
     return [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(place.port), "--num_workers", "1"]
@@ -172,7 +185,7 @@ def _litellm(place: Place) -> list[str]:
 
 _LITELLM = {
     "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_TELEMETRY": "False", "NO_DOCS": "True",
+    "LITELLM_TELEMETRY": "False", "NO_DOCS": "True", "LITELLM_USE_CHAT_COMPLETIONS_URL_FOR_ANTHROPIC_MESSAGES": "True",
 }  # fmt: skip
 
 PEERS = (
@@ -226,7 +239,7 @@ def peer_running(
     folder.mkdir(parents=True, exist_ok=True)
     address = f"{'http' if trusted is None else 'https'}://127.0.0.1:{upstream}"
     place = Place(installed(peer), folder, free_port(), address, trusted)
-    environment = {**os.environ, **_trust(trusted), **peer.environment(place)}
+    environment = {**environment_with_bytecode(), **_trust(trusted), **peer.environment(place)}
     log = folder / f"{peer.name}.log"
     with log.open("w") as out:
         process = subprocess.Popen(

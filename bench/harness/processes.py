@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+BYTECODE = Path(".cache/bench/bytecode")
+
 
 class NotMeasuredError(Exception):
     """What was to be measured did not happen; the message says what did."""
@@ -90,6 +92,15 @@ def rss_mb(pid: int) -> float:
             if line.startswith("VmRSS:"):
                 kib += int(line.split()[1])
     return kib * 1024 / 1e6
+
+
+def environment_with_bytecode() -> dict[str, str]:
+    """This environment, in which Python keeps what it has compiled, as it does in an installation.
+
+    Where it may not (`PYTHONDONTWRITEBYTECODE`, a folder that is read-only), each start compiles every module again:
+    two more seconds of CPU, and memory that is never given back.
+    """
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(BYTECODE.absolute())}
 
 
 def end(process: "subprocess.Popen[bytes]", seconds: float = 20) -> None:

@@ -25,7 +25,8 @@ REASONING_HOSTS = {"deepseek": "deepseek", "moonshot": "moonshotai", "minimax": 
 """Hosts of the chat dialect that want their reasoning back on turns with tools; their ids in the price book."""
 
 
-def _toml(url: str) -> str:
+def contract_config(url: str) -> str:
+    """A route `to-DIALECT` for each dialect, all before the provider at `url`."""
     parts = [
         '[server]\nlisten = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\n',
         '[capture]\nbodies = true\npurpose = "tests"\napproved_by = "tests"\nredact = []\n',
@@ -90,7 +91,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder: Path = tmp_path_factory.mktemp("stage")
     with FakeProvider() as provider:
         file = folder / "weighbridge.toml"
-        file.write_text(_toml(provider.url))
+        file.write_text(contract_config(provider.url))
         secrets = {"CONTRACT_KEY": CLIENT_KEY, "ONE_KEY": "one-route-only", "UPSTREAM_KEY": "upstream-secret"}
         with serving(file, secrets) as serve:
             yield Stage(provider, serve.ready().listen, Layout(folder / "weighbridge-data"))

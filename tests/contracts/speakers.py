@@ -1,7 +1,7 @@
 """Official clients of each dialect, asked the same question, and what they made of the answer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
 
@@ -41,12 +41,14 @@ def _headers(response: Any) -> dict[str, str]:
 
 def _asked(said: Said, response: Any) -> Asked:
     headers = _headers(response)
-    return Asked(said, headers["x-weighbridge-id"], headers)
+    return Asked(said, headers.get("x-weighbridge-id", ""), headers)
 
 
 class ChatSpeaker:
-    def __init__(self, listen: str, key: str) -> None:
-        self.client = openai.OpenAI(base_url=f"http://{listen}/v1", api_key=key, max_retries=0, timeout=20)
+    def __init__(self, listen: str, key: str, headers: Mapping[str, str]) -> None:
+        self.client = openai.OpenAI(
+            base_url=f"http://{listen}/v1", api_key=key, max_retries=0, timeout=20, default_headers=headers
+        )
 
     def arguments(self, model: str, *, tools: bool) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -90,8 +92,10 @@ class ChatSpeaker:
 
 
 class MessagesSpeaker:
-    def __init__(self, listen: str, key: str) -> None:
-        self.client = anthropic.Anthropic(base_url=f"http://{listen}", api_key=key, max_retries=0, timeout=20)
+    def __init__(self, listen: str, key: str, headers: Mapping[str, str]) -> None:
+        self.client = anthropic.Anthropic(
+            base_url=f"http://{listen}", api_key=key, max_retries=0, timeout=20, default_headers=headers
+        )
 
     def arguments(self, model: str, *, tools: bool) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -133,8 +137,10 @@ class MessagesSpeaker:
 
 
 class ResponsesSpeaker:
-    def __init__(self, listen: str, key: str) -> None:
-        self.client = openai.OpenAI(base_url=f"http://{listen}/v1", api_key=key, max_retries=0, timeout=20)
+    def __init__(self, listen: str, key: str, headers: Mapping[str, str]) -> None:
+        self.client = openai.OpenAI(
+            base_url=f"http://{listen}/v1", api_key=key, max_retries=0, timeout=20, default_headers=headers
+        )
 
     def arguments(self, model: str, *, tools: bool) -> dict[str, Any]:
         row: dict[str, Any] = {"model": model, "instructions": SYSTEM, "input": QUESTION, "max_output_tokens": 50}
@@ -175,11 +181,12 @@ class ResponsesSpeaker:
 Speaker = ChatSpeaker | MessagesSpeaker | ResponsesSpeaker
 
 
-def speaker(dialect: Dialect, listen: str, key: str) -> Speaker:
+def speaker(dialect: Dialect, listen: str, key: str, headers: Mapping[str, str] | None = None) -> Speaker:
+    """`headers` go with every request, as other gateways want them."""
     kinds: dict[Dialect, type[Speaker]] = {
         "openai": ChatSpeaker, "anthropic": MessagesSpeaker, "openai-responses": ResponsesSpeaker,
     }  # fmt: skip
-    return kinds[dialect](listen, key)
+    return kinds[dialect](listen, key, headers or {})
 
 
 STATUS_ERRORS = (openai.APIStatusError, anthropic.APIStatusError)

@@ -126,6 +126,8 @@ class FakeProvider:
     """As named in `url`; it listens on loopback in any case."""
     port: int = 0
     tls: ssl.SSLContext | None = None
+    wants_headers: bool = True
+    """Messages without a key and a version are refused, as their maker does; hosts of open models want neither."""
     bill: list[Charge] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
@@ -251,10 +253,11 @@ class FakeProvider:
         return await self._answer(reader, writer, request, script, spoken)
 
     def _refused(self, seen: Seen, request: dict[str, Any], script: Script, spoken: Spoken) -> str | None:
+        given = seen.headers if self.wants_headers else [("x-api-key", "any"), ("anthropic-version", "2023-06-01")]
         if seen.path == "/v1/messages/count_tokens":
-            return dialects.refused_by_anthropic(seen.headers, request, counting=True)
+            return dialects.refused_by_anthropic(given, request, counting=True)
         if spoken == "anthropic":
-            return dialects.refused_by_anthropic(seen.headers, request)
+            return dialects.refused_by_anthropic(given, request)
         if spoken == "openai-responses":
             return dialects.refused_by_responses(request)
         if script.wants_reasoning:

@@ -4,57 +4,26 @@ Unknown keys are refused with the nearest known key; every error names the file,
 Secrets are references (`env:NAME`, `file:PATH`); `secrets.secret` is the only place that resolves them.
 """
 
-import tomllib
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from weighbridge.config.checks import check, parse_address
-from weighbridge.config.loaded import Loaded
-from weighbridge.config.secrets import secret
-from weighbridge.config.shape import converted, refuse_unknown
-from weighbridge.config.tree import Config
-from weighbridge.errors import ConfigError
+if TYPE_CHECKING:
+    from weighbridge.config.checks import parse_address
+    from weighbridge.config.loaded import Loaded
+    from weighbridge.config.loading import DEFAULT_FILE, load, loads, read_text
+    from weighbridge.config.secrets import secret
+    from weighbridge.config.tree import Config
 
 __all__ = ["DEFAULT_FILE", "Config", "Loaded", "load", "loads", "parse_address", "read_text", "secret"]
 
-DEFAULT_FILE = "weighbridge.toml"
+_WHERE = {
+    "DEFAULT_FILE": "loading", "Config": "tree", "Loaded": "loaded", "load": "loading", "loads": "loading",
+    "parse_address": "checks", "read_text": "loading", "secret": "secrets",
+}  # fmt: skip
 
 
-def load(file: str | Path = DEFAULT_FILE) -> Loaded:
-    """Read and check a configuration file. Raises `ConfigError`."""
-    path = Path(file)
-    return loads(read_text(path), file=str(file), folder=path.resolve().parent)
-
-
-def read_text(file: str | Path) -> str:
-    """The text of a configuration file, unchecked. Raises `ConfigError`."""
-    try:
-        return Path(file).read_bytes().decode()
-    except FileNotFoundError:
-        raise ConfigError(
-            str(file), "file", "does not exist; `weighbridge init` writes one, --config names another"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            str(file), "file", f"is not UTF-8 text (line {line}); save it as UTF-8, as TOML asks for"
-        ) from None
-    except OSError as error:
-        raise ConfigError(str(file), "file", f"cannot be read: {error.strerror or error}") from None
-
-
-def loads(text: str, *, file: str = DEFAULT_FILE, folder: Path | None = None) -> Loaded:
-    """Like `load`, from text; relative paths are taken from `folder` (default: the working directory)."""
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(file, "file", f"is not TOML: {error}") from None
-    refuse_unknown(file, "", tree, Config)
-    try:
-        config = msgspec.convert(tree, Config, strict=True)
-    except msgspec.ValidationError as error:
-        raise converted(file, tree, error) from None
-    loaded = Loaded(config, file, folder or Path.cwd())
-    check(loaded)
-    return loaded
+def __getattr__(name: str) -> object:
+    """Imported when it is first asked for: a gateway worker resolves secrets and never reads the file."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

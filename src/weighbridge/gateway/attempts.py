@@ -6,7 +6,6 @@ guard never comes here.
 
 import re
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from weighbridge.gateway.outgoing import Outgoing, bound_of, outgoing
@@ -302,6 +301,9 @@ def retry_after_s(head: bytes, end: int, wall_ns: int) -> float | None:
         try:
             seconds = float(text) / (1000 if milliseconds else 1)
         except ValueError:
+            # Rare, and what it brings along stays in memory.
+            from email.utils import parsedate_to_datetime
+
             try:
                 day = parsedate_to_datetime(text)
             except ValueError:

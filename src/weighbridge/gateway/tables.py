@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from weighbridge.config import secret
+from weighbridge.config.secrets import secret
 from weighbridge.errors import StoreError
 from weighbridge.gateway.lanes import Lanes
 from weighbridge.records.canonical import parse

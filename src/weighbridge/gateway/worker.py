@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from weighbridge.config import secret
 from weighbridge.config.logs import log_to_stderr
+from weighbridge.config.secrets import secret
 from weighbridge.errors import WeighbridgeError
 from weighbridge.exchanges.bodies import BodySealer
 from weighbridge.exchanges.framing import new_incarnation
