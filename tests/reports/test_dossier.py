@@ -10,6 +10,7 @@ from tests.reports.made import START_NS, SliceShape, exchange, inputs, table, tr
 from weighbridge.ramp.story import RampStep, RampStory
 from weighbridge.reports import html, markdown
 from weighbridge.reports.build import assemble
+from weighbridge.reports.facts import ArmKnowledge
 from weighbridge.reports.gather import Inputs
 from weighbridge.reports.page import Line
 from weighbridge.stats.aa import check_differences
@@ -72,6 +73,27 @@ def test_an_incumbent_that_was_asked_again_gives_the_noise_its_line_and_a_harnes
     # Of another incumbent it says nothing.
     other = msgspec.structs.replace(asked_again(0.01), arm="gpt-3.5")
     assert "unknown" == lines_of(replace(made, reruns={"assistant": other}), "Quality")[-1].state
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "state", "says"),
+    [
+        ("outputs, MSA 2026-01-10 clause 9", "none", "fail", "An indemnity is lost by moving"),
+        ("outputs, MSA 2026-01-10 clause 9", "IP claims, order form 4", "warn", "Both providers indemnify"),
+        ("none", "none", "warn", "there is none now"),
+        ("outputs", None, "unknown", "Whether an indemnity"),
+        (None, "none", "unknown", "Whether an indemnity"),
+    ],
+)
+def test_an_indemnity_is_lost_kept_or_unknown_as_the_contracts_are_stated(
+    made: Inputs, now: str | None, then: str | None, state: str, says: str
+) -> None:
+    arms = {"gpt-4o": ArmKnowledge(indemnity=now), "qwen-72b": ArmKnowledge(indemnity=then)}
+    lines = lines_of(replace(made, facts=replace(made.facts, on="2026-11-25", arms=arms)), "Intellectual property")
+    line = next(one for one in lines if "ndemni" in one.claim)
+    assert state == line.state
+    assert says in line.claim
+    assert line.next_step
 
 
 def test_reliability_is_measured_on_users_and_unknown_without_them(made: Inputs) -> None:

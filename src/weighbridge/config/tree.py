@@ -144,6 +144,10 @@ class EndpointSection(Section, frozen=True, kw_only=True):
     """Whether the provider trains on prompts. Unknown is refused for candidates."""
     agreement: str | None = None
     """Free text for the report, e.g. the data processing agreement and its date."""
+    indemnity: str | None = None
+    """Free text for the report: what its provider indemnifies you against, with contract, date and clause; `none` where
+    it does not. Absent: unknown, and said so.
+    """
     precision: str = "unknown"
     """Of the weights as served, e.g. `bf16`, `fp8`, `q4_k_m`: the same weights differ by host."""
     ca_file: str | None = None

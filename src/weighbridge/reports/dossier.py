@@ -267,10 +267,7 @@ def _property(inputs: Inputs, incumbent: str, one: CandidateReport) -> Iterator[
         for question in answer.questions:
             yield Line(claim=f"Open: {question}", evidence="the licence profile does not say", on=answer.on,
                        state="unknown", next_step="`weighbridge license profile`")  # fmt: skip
-    yield Line(
-        claim=f"Whether an indemnity of {incumbent}'s provider is lost by moving", evidence="no record of a contract",
-        on=None, state="unknown", next_step="let counsel read the provider's contract and the new host's",
-    )  # fmt: skip
+    yield _indemnity(inputs, incumbent, one)
     made = known.provenance
     if made is not None:
         yield Line(
@@ -279,6 +276,28 @@ def _property(inputs: Inputs, incumbent: str, one: CandidateReport) -> Iterator[
             state="pass" if made.permitted else "unknown" if made.training == "unclear" else "warn",
             next_step="" if made.permitted else "let counsel decide before answers are exported for training",
         )  # fmt: skip
+
+
+def _indemnity(inputs: Inputs, incumbent: str, one: CandidateReport) -> Line:
+    """What contracts say is stated by the operator, so it is never `pass`; a loss that is stated fails."""
+    now = inputs.facts.arms.get(incumbent, NOTHING).indemnity
+    then = inputs.facts.arms.get(one.arm.arm, NOTHING).indemnity
+    if now is None or then is None:
+        missing = words.listed([name for name, said in ((incumbent, now), (one.arm.arm, then)) if said is None])
+        return Line(
+            claim=f"Whether an indemnity of {incumbent}'s provider is lost by moving",
+            evidence=f"no record of a contract for {missing}", on=None, state="unknown",
+            next_step="let counsel read the contracts, and state `indemnity` of the endpoints",
+        )  # fmt: skip
+    lost = now != "none" and then == "none"
+    claim = "An indemnity is lost by moving" if lost else (
+        "No indemnity is lost by moving: there is none now" if now == "none" else "Both providers indemnify"
+    )  # fmt: skip
+    return Line(
+        claim=claim, evidence=f"{incumbent}: {now}; {one.arm.arm}: {then}; as the configuration states it",
+        on=inputs.facts.on, state="fail" if lost else "warn",
+        next_step="let counsel decide whether the saving is worth it" if lost else "counsel reads the contracts",
+    )  # fmt: skip
 
 
 def _reliability(inputs: Inputs, route: Route, one: CandidateReport) -> Iterator[Line]:

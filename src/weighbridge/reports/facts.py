@@ -55,6 +55,8 @@ class ArmKnowledge:
     provenance: Provenance | None = None
     commitment: CommitmentSection | None = None
     """What pays for its endpoint instead of a price for tokens, today."""
+    indemnity: str | None = None
+    """What its provider indemnifies against, as the configuration states it; `none`: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +148,5 @@ def _arm(loaded: Loaded, table: RouteTable, arm: Arm, who: Profile, now: datetim
         listing=listing,
         provenance=provenance(arm, endpoint.provider, on, who),
         commitment=next(pays, None),
+        indemnity=next((row.indemnity for row in loaded.config.endpoint if row.name == arm.endpoint), None),
     )
