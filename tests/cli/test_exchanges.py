@@ -9,12 +9,16 @@ import pytest
 
 from tests.exchanges.loop import Bench, held
 from tests.exchanges.stores import Keeper, rich_store
+from tests.ledger.logs import OWNER, T0, WorkerLog, whole
+from tests.ledger.test_projection import leased, projected
 from weighbridge.cli import exchanges as exchanges_command
 from weighbridge.cli.root import run
 from weighbridge.exchanges.chain import fingerprint
 from weighbridge.store.control import ErasedCount
 from weighbridge.store.database import Database, Head
 from weighbridge.store.layout import Layout
+from weighbridge.store.ledger import LedgerStore
+from weighbridge.store.sql import SqliteSql
 
 CONFIG = """
 [store]
@@ -260,6 +264,30 @@ def test_erase_says_what_it_could_not_erase(
     assert run(["exchanges", "erase", "--user", "ann", "--config", file, "--json"]) == 0
     assert list(answer.notes) == json.loads(capsys.readouterr().out)["notes"]
     bench.close()
+
+
+def test_verify_counts_budgets_again_and_names_the_one_whose_sum_was_changed(
+    tmp_path: Path, file: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.request()
+    bench.close()
+    layout = Layout(tmp_path / "store")
+    layout.site.write_text("local")
+    store = LedgerStore(SqliteSql(layout.ledger, lambda: T0))
+    lease, log = leased(store), WorkerLog(layout)
+    log.add(whole(1, (lease,), 42))
+    log.close()
+    log.die()
+    projected(layout, store)
+    assert run(["verify", "--config", file]) == 0
+    assert "1 windows of budgets hold what the log charges to them, 1 charges in all" in capsys.readouterr().out
+    store.sql.run("UPDATE closed_lease SET posted_nanousd = 41")
+    store.sql.run("UPDATE budget_window SET posted_nanousd = 41, used_nanousd = used_nanousd - 1")
+    store.close()
+    assert run(["verify", "--config", file, "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert f"ledger, budget 'support', month UTC from 2026-11-01 00:00 UTC, worker {OWNER}" == problem["where"]
+    assert "the books say $0.000000041 for 1 requests, the log says $0.000000042 for 1 requests" == problem["what"]
 
 
 def test_verify_names_the_key_and_compares_it_with_what_the_keeper_remembers(
