@@ -27,28 +27,23 @@ from weighbridge.keeper.backing import Backing
 from weighbridge.keeper.bank import Bank
 from weighbridge.keeper.chores import Chores
 from weighbridge.keeper.cluster import Cluster, host, refuse_outside
-from weighbridge.keeper.compile import ClientKeys, compiled_budget
+from weighbridge.keeper.compile import ClientKeys
 from weighbridge.keeper.finding import Finding
 from weighbridge.keeper.idempotency import Claims, Vault
 from weighbridge.keeper.ledger import open_ledger
-from weighbridge.keeper.limits import limit_change
 from weighbridge.keeper.lock import KeeperLock, StoreLockedError, refuse_unfinished
+from weighbridge.keeper.money import Money
 from weighbridge.keeper.parent import Ready, Refused, Start
 from weighbridge.keeper.people import Actor, People
 from weighbridge.keeper.plausible import implausible_prices
-from weighbridge.keeper.projecting import Projecting, projected
+from weighbridge.keeper.projecting import projected
 from weighbridge.keeper.publish import Published, Publisher
-from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps, login
+from weighbridge.keeper.ramps import Desk, OfficeMaker, Ramps
 from weighbridge.keeper.server import ControlServer
 from weighbridge.keeper.source import Source, accepted, from_file
-from weighbridge.keeper.thresholds import Rates, tell_of_thresholds
 from weighbridge.keeper.tokens import signed, trial_token
 from weighbridge.keeper.usual import UsualOutputs
-from weighbridge.ledger.limits import with_limits
-from weighbridge.ledger.standing import standings
 from weighbridge.records.alerts import BY_NAME
-from weighbridge.records.budget import Budget
-from weighbridge.records.canonical import canonical
 from weighbridge.records.drill import DrillInForce
 from weighbridge.records.statement import SIGNED_AS, STATEMENT_SCHEMA, Statement
 from weighbridge.records.table import RouteTable
@@ -67,7 +62,6 @@ from weighbridge.store.control import (
     KeyList,
     KeyRow,
     LimitKey,
-    LimitSet,
     ListKeys,
     ListObjects,
     ObjectKind,
@@ -87,7 +81,6 @@ from weighbridge.store.control import (
     ShowBudgets,
     Signature,
     SignStatement,
-    Standings,
     Stop,
     TableChanged,
     TableNumber,
@@ -147,10 +140,10 @@ class Keeper:
         ledger = open_ledger(self._layout, self._source.loaded, clock)
         self._neighbours = ledger.neighbours
         self._bank = Bank(ledger.store, ledger.site, lines=lambda: self._server.workers, neighbours=ledger.neighbours)
-        self._rates = Rates()
         self._alerts = Alerts(self._layout)
         self._odd_prices: dict[str, str] = {}
-        self._projecting = Projecting(self._layout, self._bank, self._budget)
+        self._money = Money(self._layout, self._bank, self._alerts, self._publisher, clock, self)
+        self._projecting = self._money.projecting
         self._server = ControlServer(self._layout, self._answer, self._bank.hear)
         self._claims = Claims(self._database.idempotency, self._vault, clock.wall_ns, time.monotonic)
         self._backing = Backing(
@@ -273,12 +266,9 @@ class Keeper:
             except Exception:  # the edge of the process: what goes wrong with a chore must not end the others
                 log.exception("a chore failed, it is tried again")
 
-    def _budget(self, name: str) -> Budget | None:
-        return self._budgets().get(name)
-
     async def _tick(self) -> None:
         await projected(self._projecting)
-        await tell_of_thresholds(self._bank, self._budgets(), self._alerts, self._source.loaded, self._rates)
+        await self._money.tell()
         now_ns = self._clock.wall_ns()
         if self.decides and self._until_ns is not None and now_ns >= self._until_ns:
             try:
@@ -344,7 +334,7 @@ class Keeper:
             log.error("leading with the last route table, the configuration was not published: %s", error)
 
     def taken_over(self, published: Published) -> None:
-        self._tell_workers(published)
+        self.tell_workers(published)
 
     async def take_back(self, route: str, why: str) -> None:
         await self._office.act(RampAct(action="rollback", route=route, why=why))
@@ -362,17 +352,17 @@ class Keeper:
             self._publisher.swap_ramp(change)
             return 0
         published = self._publisher.publish_ramp(change, ramps, self.loaded)
-        self._tell_workers(published)
+        self.tell_workers(published)
         return published.table.number
 
     def publish_drills(self, drills: Mapping[str, DrillInForce]) -> int:
         published = self._publisher.publish_drills(drills)
-        self._tell_workers(published)
+        self.tell_workers(published)
         return published.table.number
 
     def publish_override(self, routes: frozenset[str]) -> int:
         published = self._publisher.publish_override(routes)
-        self._tell_workers(published)
+        self.tell_workers(published)
         if self._cluster is not None:
             self._cluster.hint()
         return published.table.number
@@ -381,7 +371,7 @@ class Keeper:
         published = self._publisher.publish(source.loaded, self._options.client_keys)
         source.remember(self._database)
         self._until_ns = published.valid_until_ns
-        self._tell_workers(published)
+        self.tell_workers(published)
         self._tell_of_prices(published.table)
         return published
 
@@ -396,7 +386,7 @@ class Keeper:
                 subject = f"The price of arm {arm!r} can hardly be meant"
                 self._alerts.send(self.loaded, "price-implausible", subject, (found,), labels=labels)
 
-    def _tell_workers(self, published: Published) -> None:
+    def tell_workers(self, published: Published) -> None:
         if published.changed:
             log.info("route table %d published", published.table.number)
             self._server.push(TableChanged(number=published.table.number))
@@ -478,38 +468,11 @@ class Keeper:
         return await self._office.show(request)
 
     async def _once_or_money(self, request: Claim | SettleClaim | ShowBudgets | SetLimit) -> Answer:
-        if isinstance(request, SetLimit):
-            return await self._set_limit(request)
-        if isinstance(request, ShowBudgets):
-            return await self._standings(request.users)
+        if isinstance(request, ShowBudgets | SetLimit):
+            return await self._money.answer(request)
         if isinstance(request, Claim):
             return await self._claims.claim(request)
         return self._claims.settle(request)
-
-    async def _standings(self, users: bool) -> Standings:
-        await self._projecting.run()
-        bank, budgets = self._bank, self._budgets()
-        rows = await bank.do(lambda: standings(bank.store, budgets, bank.now_ns(), users=users))
-        return Standings(rows=tuple(rows), ledger=bank.store.sql.place)
-
-    def _budgets(self) -> dict[str, Budget]:
-        loaded = self._source.loaded
-        compiled = tuple(map(compiled_budget, loaded.config.budget))
-        return {row.name: row for row in with_limits(compiled, self._publisher.limits(loaded))}
-
-    async def _set_limit(self, request: SetLimit) -> LimitSet:
-        """Signed first, then published: what was answered holds after a crash, too."""
-        loaded, by = self._source.loaded, request.by or login()
-        change = limit_change(loaded.config, request, by, self._clock.wall_ns())
-        before = self._budgets()[request.budget].limit_nanousd
-        await self.put("limit", request.budget, canonical(change))
-        published = self._publisher.publish_limits(loaded) if self.serving else None
-        if published is not None:
-            self._tell_workers(published)
-        return LimitSet(
-            before_nanousd=before, after_nanousd=self._budgets()[request.budget].limit_nanousd, by=by,
-            table=None if published is None else published.table.number,
-        )  # fmt: skip
 
     def _pong(self) -> Pong:
         table, workers = self._publisher.current, self._server.workers
@@ -578,7 +541,7 @@ class Keeper:
         self._keys_changed = False
         if published is None:
             return None
-        self._tell_workers(published)
+        self.tell_workers(published)
         ends = (self._until_ns, published.valid_until_ns)
         self._until_ns = min((until_ns for until_ns in ends if until_ns is not None), default=None)
         return published.table.number

@@ -88,8 +88,8 @@ def agree(layout: Layout, books: Books, site: str) -> Agreement:
         )
     if unknown.requests:
         found.notes.append(
-            f"budgets: {unknown.requests:,} charges, {usd(unknown.posted)} together, name leases that this ledger does not "
-            "have: void since a restore, or closed before an upgrade that keeps them"
+            f"budgets: {unknown.requests:,} charges, {usd(unknown.posted)} together, name leases that this ledger does "
+            "not have: void since a restore, or closed before an upgrade that keeps them"
         )
     return found
 
