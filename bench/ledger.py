@@ -1,11 +1,10 @@
 """What hard budgets cost: CPU per request in a worker, leases and projection in the keeper, recovery; both databases.
 
-    scripts/bench ledger [--requests N] [--exchanges N] [--leases N] [--first] [--write FILE]
+    scripts/bench ledger [--requests N] [--exchanges N] [--leases N] [--write FILE]
 
 CPU is that of the process (`time.process_time`). *Worker*: hold and settle against leases in hand, and what the leases
 add to a `held` frame; the empty loop is left out. *Leases*: one transaction each, stored before it returns. *Recovery*:
-a worker that died with its log unread, from opening the ledger until all of its leases are closed. On a machine with
-other work its seconds say nothing: `--first` gives it priority for that time, which takes root.
+a worker that died with its log unread, from opening the ledger until all of its leases are closed.
 """
 
 import argparse
@@ -184,18 +183,7 @@ def lease_ms(sql: Sql, leases: int) -> tuple[float, float]:
     return times[len(times) // 2], times[int(len(times) * 0.99)]
 
 
-@contextmanager
-def priority(first: bool) -> Iterator[None]:
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    if first:
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
-
-
-def recovery_s(sql: Sql, folder: Path, exchanges: int, *, first: bool) -> tuple[float, float]:
+def recovery_s(sql: Sql, folder: Path, exchanges: int) -> tuple[float, float]:
     """Seconds, and seconds of CPU, to project a dead worker's log of so many exchanges, the last ten without an end."""
     store, layout, owner = LedgerStore(sql), Layout(folder), new_incarnation()
     layout.create()
@@ -217,15 +205,14 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int, *, first: bool) -> tuple[
                 if number - begin >= IN_FLIGHT - 1 and waiting and number - IN_FLIGHT + 1 < exchanges - 10:
                     file.write(b"".join(frame(encode(row)) for row in waiting.popleft()[2:]))
             file.write(bytes(4096))
-    with priority(first):
-        start, busy = time.perf_counter(), time.process_time()
-        projector = Projector(layout, store, "bench")
+    start, busy = time.perf_counter(), time.process_time()
+    projector = Projector(layout, store, "bench")
+    with sql.transaction():
+        projector.load(T0)
+    for batch in projector.batches():
         with sql.transaction():
-            projector.load(T0)
-        for batch in projector.batches():
-            with sql.transaction():
-                projector.store(batch, T0)
-        took = time.perf_counter() - start, time.process_time() - busy
+            projector.store(batch, T0)
+    took = time.perf_counter() - start, time.process_time() - busy
     expected = (exchanges - 10) * COST + 10 * HELD
     for window in store.windows():
         if window.budget != "budget-0" or window.requests:
@@ -234,7 +221,7 @@ def recovery_s(sql: Sql, folder: Path, exchanges: int, *, first: bool) -> tuple[
     return took
 
 
-def measured(requests: int, exchanges: int, leases: int, *, first: bool) -> list[Row]:
+def measured(requests: int, exchanges: int, leases: int) -> list[Row]:
     none = encode_us(requests, ())
     three = encode_us(requests, (1 << 40 | 1, 1 << 40 | 2, 1 << 40 | 3))
     rows = [Row("worker, no budget configured", "one attribute test: below what this can measure")]
@@ -254,7 +241,7 @@ def measured(requests: int, exchanges: int, leases: int, *, first: bool) -> list
                     p50, p99 = lease_ms(sql, leases)
                 (folder / "recovery").mkdir()
                 with database(kind, server, folder / "recovery") as sql:
-                    took, busy = recovery_s(sql, folder / "store", exchanges, first=first)
+                    took, busy = recovery_s(sql, folder / "store", exchanges)
             rows.append(Row(f"{kind}: a durable lease over three budgets", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"))
             rows.append(Row(f"{kind}: recovery of {exchanges:,} exchanges", f"{took:.1f} s, {busy:.1f} s of CPU"))
             rows.append(Row(f"{kind}: projection, per second of CPU", f"{exchanges / busy:,.0f} exchanges"))
@@ -277,8 +264,7 @@ exchanges within 10 s.
 The worker's figures are CPU of the process, the empty loop left out. A lease is one transaction that is on disk before
 it is answered; a worker asks for one when what it has does not suffice, not per request. Recovery is from opening the
 ledger until the dead worker's leases are closed, ten requests without an end booked at their upper bound; the sums are
-checked to the nano-dollar. Sixty-four requests are under way at a time in that log. With `--first` the process that
-recovers goes before other work of the machine while it does; PostgreSQL itself does not.
+checked to the nano-dollar. Sixty-four requests are under way at a time in that log.
 """
 
 
@@ -288,11 +274,9 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=1_000_000)
     parser.add_argument("--leases", type=int, default=1_000)
     parser.add_argument("--write", type=Path, metavar="FILE")
-    parser.add_argument("--first", action="store_true", help="recovery goes before other work of the machine")
     given = parser.parse_args()
-    rows = measured(given.requests, given.exchanges, given.leases, first=given.first)
+    rows = measured(given.requests, given.exchanges, given.leases)
     options = f" --exchanges {given.exchanges}" if given.exchanges != 1_000_000 else ""
-    options += " --first" if given.first else ""
     text = page(rows, f"scripts/bench ledger{options} --write docs/evidence/ledger.md")
     print(text)
     if given.write is not None:

@@ -22,7 +22,7 @@ from weighbridge.records.budget import SUBJECT_MARK, Budget
 from weighbridge.store.layout import Layout
 from weighbridge.store.ledger import LedgerStore, OpenHold, Sums
 
-FRAMES_PER_BATCH = 100_000
+FRAMES_PER_BATCH = 200_000
 """About a quarter of a second of reading; leases are granted between two batches."""
 PIECE_BYTES = 1 << 20
 SINCE_NS = 3600 * 1_000_000_000
