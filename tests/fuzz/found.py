@@ -21,6 +21,13 @@ FOUND: Final[dict[str, list[bytes]]] = {
         # Of a stream with status 204 the client got framing, which it had to read as the next answer.
         _sent(_STREAM, b"HTTP/1.1 204 None\r\ncontent-type: text/event-stream\r\n\r\n"),
     ],
+    "translated_stream": [
+        # An output item that was announced as a message was done as a call: a KeyError in the gateway's loop.
+        _UNCUT
+        + b'data: {"type":"response.output_item.added","output_index":1,"item":{"id":"m","type":"message"}}\n\n'
+        + b'data: {"type":"response.output_item.done","output_index":1,"item":{"id":"f","type":"function_call",'
+        + b'"call_id":"c","name":"f","arguments":"{}"}}\n\n',
+    ],
     "redaction": [
         # A private key in JSON within JSON: the backslash of the quote after it went with the key.
         b'{"a":"https://me:hunter22@host/x \n-----BEGIN RSA PRIVATE KEY-----"}',

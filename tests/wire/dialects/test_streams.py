@@ -109,6 +109,18 @@ def test_text_reasoning_calls_usage_and_finish_are_the_same_on_both_sides(
     assert answer.usage == translator.facts().usage
 
 
+@pytest.mark.parametrize("client", ["openai", "anthropic"])
+def test_an_item_that_is_done_as_something_else_than_announced_ends_with_an_error(client: Dialect) -> None:
+    stream = (
+        b'data: {"type":"response.output_item.added","output_index":0,"item":{"id":"m","type":"message"}}\n\n'
+        b'data: {"type":"response.output_item.done","output_index":0,"item":{"id":"f","type":"function_call",'
+        b'"call_id":"c","name":"f","arguments":"{}"}}\n\n'
+    )
+    written, translator = translated(stream, "openai-responses", client)
+    assert (True, False) == (translator.over, translator.whole)
+    assert b"announced as something else" in written
+
+
 @given(st.data(), st.sampled_from(PAIRS))
 def test_the_pieces_in_which_a_stream_arrives_change_nothing(
     data: st.DataObject, pair: tuple[Dialect, Dialect]

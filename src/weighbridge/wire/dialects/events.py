@@ -216,7 +216,10 @@ class Ordered:
             self._line.append(block)
             yield from self._advance()
         elif isinstance(event, CallPiece):
-            yield from self._piece(self._calls[event.key], event.text)
+            call = self._calls.get(event.key)
+            if call is None:
+                raise BadAnswer("the provider sent arguments of a call that it had announced as something else")
+            yield from self._piece(call, event.text)
         elif isinstance(event, CallEnded) and event.key in self._calls:
             self._calls[event.key].ended = True
             yield from self._advance()
