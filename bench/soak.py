@@ -38,7 +38,7 @@ def page(run: Run) -> str:
         for name, rows in run.memory.items()
     )
     files = "".join(
-        f"| worker {at} | {one.rest} → {other.rest} | {one.seen.threads} → {other.seen.threads} | "
+        f"| worker {at} | {one.rest} → {other.rest} | {one.threads} → {other.threads} | "
         f"{one.tasks:g} → {other.tasks:g} | {other.towards_providers} | {other.towards_clients} |\n"
         for at, (one, other) in enumerate(zip(first, last, strict=True))
     )

@@ -48,12 +48,12 @@ def sockets(pid: int) -> Sockets:
             continue  # closed since
         if target.startswith("socket:["):
             own.add(target[8:-1])
-    local: Counter[int] = Counter()
-    remote: Counter[int] = Counter()
+    ends: dict[str, tuple[int, int]] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             row = line.split()
             if row[9] in own and row[3] == ESTABLISHED:
-                local[int(row[1].rpartition(":")[2], 16)] += 1
-                remote[int(row[2].rpartition(":")[2], 16)] += 1
-    return Sockets(local, remote, len(own) - local.total())
+                # By socket: while others open and close connections the kernel's table repeats rows.
+                ends[row[9]] = (int(row[1].rpartition(":")[2], 16), int(row[2].rpartition(":")[2], 16))
+    local, remote = Counter(here for here, _ in ends.values()), Counter(there for _, there in ends.values())
+    return Sockets(local, remote, len(own) - len(ends))
