@@ -107,6 +107,7 @@ def page(rows: list[Row], streams: list[Hashed], before: str) -> str:
     missing = [f"`{name}`" for name in TARGETS if name not in kept]
     left_out = f"\nNot run yet: {', '.join(missing)}.\n" if missing else ""
     paths = "\n".join(line for name, line in kept.items() if name.startswith("/"))
+    through = f"\n{_THROUGH}{paths}\n" if paths else ""
     return f"""# What was found by feeding it anything
 
 Written by `scripts/bench fuzz --write` with atheris {version("atheris")} on Python {platform.python_version()}, on
@@ -117,13 +118,14 @@ in earlier runs, kept in `tests/fuzz/found.py` and fed again with every test run
 | target | what must hold | CPU | executions | edges covered | inputs kept | mended |
 |---|---|---|---|---|---|---|
 {lines}
-{left_out}
-Streams of any text, calls and comments, cut anywhere, through a gateway in the dialect of their provider: SHA-256 of
-what the client got beside that of what the provider wrote (usage that only the gateway asked for left out).
+{left_out}{through}"""
+
+
+_THROUGH = """Streams of any text, calls and comments, cut anywhere, through a gateway in the dialect of their provider: SHA-256
+of what the client got beside that of what the provider wrote (usage that only the gateway asked for left out).
 
 | path | streams | bytes | hashes |
 |---|---|---|---|
-{paths}
 """
 
 
