@@ -121,8 +121,8 @@ in earlier runs, kept in `tests/fuzz/found.py` and fed again with every test run
 {left_out}{through}"""
 
 
-_THROUGH = """Streams of any text, calls and comments, cut anywhere, through a gateway in the dialect of their provider: SHA-256
-of what the client got beside that of what the provider wrote (usage that only the gateway asked for left out).
+_THROUGH = """Streams of any text, calls and comments, cut anywhere, through a gateway in the dialect of their provider:
+SHA-256 of what the client got beside that of what the provider wrote (usage that only the gateway asked for left out).
 
 | path | streams | bytes | hashes |
 |---|---|---|---|
