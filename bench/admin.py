@@ -228,11 +228,12 @@ def main() -> int:
                 what: [line.get("/exchanges?" + urlencode(form))[0] for _ in range(TIMES)]
                 for what, form in SEARCHES.items()
             }
+        # Of serve and its pages: before a report is a child that has ended, too.
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         reports = [report(file, folder / "report") for _ in range(REPORT_TIMES)]
         requests = _requests(folder / "report")
         if requests != options.exchanges - len(range(7, options.exchanges, 50)):
             raise SystemExit(f"the report counts {requests:,} requests of users")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     text = _page(options.exchanges, size, cold_s, first_s, pages, searches, peak, reports, trial)
     print(text)
     if options.write:
