@@ -97,7 +97,10 @@ _LANES: Final = _table()
 
 
 def provider(data: bytes) -> None:
-    """The first byte chooses dialects, stream and how the connection ends; four more how the answer is cut."""
+    """Any connection of a provider: its client gets one whole answer of HTTP, and the log says once how it ended.
+
+    The first byte chooses dialects, stream and how the connection ends; four more how the answer is cut.
+    """
     case = CASES[(data[0] if data else 0) % len(CASES)]
     loop = cast(asyncio.AbstractEventLoop, HandLoop())
     gateway = _NobodyElse(_LANES, "w", loop=loop, wall_ns=lambda: 0, mono_ns=lambda: 0)
