@@ -17,8 +17,8 @@ from weighbridge.store.layout import Layout
 
 
 def files_of(layout: Layout) -> list[Path]:
-    """Everything that holds content; locks of running workers do not."""
-    return sorted(path for path in layout.root.rglob("*") if path.is_file() and path.parent != layout.run)
+    """Everything that holds content; locks of running workers, and sums that are made again where they lack, do not."""
+    return sorted(path for path in layout.root.rglob("*") if path.is_file() and layout.run not in path.parents)
 
 
 def test_an_untouched_store_verifies_and_says_what_was_erased(tmp_path: Path) -> None:
