@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,24 @@ def test_a_client_that_leaves_cancels_the_provider_and_is_recorded(
     (posted,) = gateway.posted()
     assert posted.estimated
     assert gateway.held()[0].held_nanousd == posted.cost_nanousd
+    until(lambda: provider.open_connections, lambda count: count == 0)
+
+
+def test_a_client_that_leaves_over_an_error_event_leaves_the_providers_error_behind(
+    gateway: Running, provider: FakeProvider
+) -> None:
+    """As official clients do, before the provider has ended its message."""
+    script = Script(error_event={"message": "boom", "type": "server_error"})
+    size = len(b"".join(provider.stream_bytes({"model": "model-a", "stream": True}, script)))
+    provider.answers["model-a"] = replace(script, hang_after=size)
+    with connected(gateway.port) as line:
+        line.sendall(request_bytes(chat(stream=True)))
+        got = b""
+        while b"boom" not in got:
+            got += line.recv(4096)
+    (finished,) = gateway.finished()
+    assert ("upstream_error", 200) == (finished.outcome, finished.status)
+    assert "server_error" == gateway.posted()[0].error
     until(lambda: provider.open_connections, lambda count: count == 0)
 
 

@@ -325,14 +325,18 @@ class Exchange:
             self.cancel()
 
     def cancel(self) -> None:
-        """The client is gone, and the provider's answer is not waited for."""
+        """The client is gone, and the provider's answer is not waited for.
+
+        Official clients leave when they have read an error in a stream: that is the provider's end of it, whoever hangs
+        up first.
+        """
         relay, self.relay = self.relay, None
         facts, body, status = NOTHING_SAID, b"", int(CLIENT_CLOSED)
         if relay is not None:
             facts, body = relay.so_far()
             status = self._status_so_far(relay)
             relay.drop()
-        self.finish("client_gone", status, facts, body=body)
+        self.finish("client_gone" if facts.error is None else "upstream_error", status, facts, body=body)
 
     def _status_so_far(self, relay: "Relay") -> int:
         """What the client has got of an answer: a stream's status line goes out first."""
