@@ -245,9 +245,10 @@ def test_replays_from_a_cluster_keep_the_cap_exactly_and_take_a_busy_host_as_any
 
     store.provider.rule = rule
     seen = len(store.provider.bill)
-    first = store.trial("new", "--margin", "0.2", "--ray", "local", "--max-usd", "0.0012", code=2)
+    # One call holds more than half of this, and a verdict takes 0.00056: there is room for a few, one by one.
+    first = store.trial("new", "--margin", "0.2", "--ray", "local", "--max-usd", "0.0008", code=2)
     assert first.cost_usd is not None
-    assert 0.0 < first.cost_usd <= 0.0012
+    assert 0.0 < first.cost_usd <= 0.0008
     assert any("--max-usd" in reason for row in first.verdicts for reason in row.reasons)
     second = store.trial("new", "--margin", "0.2", "--ray", "local", code=None)
     assert second.trial == first.trial
