@@ -25,7 +25,7 @@ from weighbridge.trials.money import Purse
 from weighbridge.trials.outcome import Outcome, Scored
 from weighbridge.trials.pace import Pace
 from weighbridge.trials.replay import Replayer
-from weighbridge.trials.send import GatewaySend, SendSettings
+from weighbridge.trials.send import GatewaySend, Line
 from weighbridge.trials.walk import Walk
 
 ALLOWED_MS = 1.0
@@ -85,14 +85,16 @@ def measured(items: int, port: int, folder: Path) -> float:
     walk, outcomes = Walk(plan), dict[str, Outcome]()
     purse = Purse(None)
     log, control = cast("TrialLog", _Bodies(traffic)), cast("ControlClient", _Control())
-    how = SendSettings(concurrency=16, timeout_s=60.0, machines=Here())
+    line = Line(
+        base_url=f"http://127.0.0.1:{port}/v1", control=control, concurrency=16, timeout_s=60.0, machines=Here()
+    )
     judge = judged_by(config(), traffic)
     start = time.process_time()
     with Journal(folder, plan) as journal:
         journal.open()
 
         async def go() -> None:
-            async with GatewaySend(f"http://127.0.0.1:{port}/v1", control, log, plan, how, purse) as send:
+            async with GatewaySend(line, log, plan, purse) as send:
                 await Replayer(
                     walk, by_id, outcomes, send, judge, purse, lambda _: 100, Pace(16), journal.add, lambda: None,
                     lambda _: None,

@@ -39,7 +39,6 @@ MODELS: dict[str, int] = {
 ANSWER_S_MAX = 60.0
 PAUSE_S = 0.15
 CAPACITY_OPEN = 24
-READ_BYTES = 16 << 10
 
 T = TypeVar("T")
 

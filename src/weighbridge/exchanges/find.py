@@ -7,7 +7,6 @@ from itertools import groupby
 import msgspec
 
 from weighbridge.exchanges.chain import Chain
-from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header
 from weighbridge.exchanges.merge import frame_of
 from weighbridge.exchanges.segments import Segment, look
 from weighbridge.records.frames import Attempted, Held
@@ -60,7 +59,7 @@ class Finder:
         arms: dict[str, str] = {}
         # The likely segments first would save little: attempts may be written behind the turn of a segment.
         for at in sorted(near):
-            for payload in _payloads(segments[at]):
+            for payload in segments[at].payloads():
                 frame = frame_of(payload)
                 if isinstance(frame, Held) and frame.id in missing:
                     begun[frame.id] = frame
@@ -86,7 +85,7 @@ class Finder:
         if segment.name in self._starts:
             return self._starts[segment.name]
         start = None
-        for payload in _payloads(segment):
+        for payload in segment.payloads():
             frame = frame_of(payload)
             if isinstance(frame, Held):
                 place = place_of(frame.id)
@@ -107,17 +106,3 @@ def place_of(identity: str) -> tuple[str, int] | None:
     if not all(digit in "0123456789abcdef" for digit in incarnation + number):
         return None
     return incarnation, int(number, 16)
-
-
-def _payloads(segment: Segment) -> Iterable[memoryview]:
-    try:
-        data = segment.read()
-    except FileNotFoundError:
-        return  # its days are over
-    if not check_header(data, FRAMES_MAGIC, segment.path):
-        return
-    scan = Scan(data, HEADER_BYTES, None)
-    for _, payload in scan:
-        yield payload
-    if scan.damage is not None and segment.sealed is not None:
-        raise Corrupt(segment.path, *scan.damage)

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import zstandard
 
 from weighbridge.exchanges.chain import Chain, SealedFile, Snapshot
-from weighbridge.exchanges.framing import Corrupt, read_all
+from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header, read_all
 from weighbridge.exchanges.live import is_live
 from weighbridge.store.layout import Layout
 
@@ -36,6 +37,23 @@ class Segment:
         if self.sealed is None:
             return read_all(self.fd)
         return decompress(self.path, self.path.read_bytes(), self.sealed.raw_bytes)
+
+    def payloads(self) -> Iterator[memoryview]:
+        """Each frame, not decoded; none where its days are over.
+
+        Raises `Corrupt` where it is damaged: at the end of what can be read, and only if it is sealed.
+        """
+        try:
+            data = self.read()
+        except FileNotFoundError:
+            return  # its days are over
+        if not check_header(data, FRAMES_MAGIC, self.path):
+            return
+        scan = Scan(data, HEADER_BYTES, None)
+        for _, payload in scan:
+            yield payload
+        if scan.damage is not None and self.sealed is not None:
+            raise Corrupt(self.path, *scan.damage)
 
     def read_from(self, start: int, *, growing: bool) -> bytes:
         """`read()[start:]`; of a segment that is `growing`, without most of the zeros that follow."""

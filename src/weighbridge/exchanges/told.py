@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from weighbridge.exchanges.chain import Chain
-from weighbridge.exchanges.framing import FRAMES_MAGIC, HEADER_BYTES, Corrupt, Scan, check_header
 from weighbridge.exchanges.merge import frame_of
 from weighbridge.exchanges.segments import Segment, look
 from weighbridge.records.frames import Told
@@ -47,22 +46,13 @@ def told(layout: Layout) -> Iterator[Told]:
 
 def told_in(segment: Segment) -> Iterator[Told]:
     """The outcomes of one segment, out of its frames."""
-    try:
-        data = segment.read()
-    except FileNotFoundError:
-        return  # its days are over
-    if not check_header(data, FRAMES_MAGIC, segment.path):
-        return
-    scan = Scan(data, HEADER_BYTES, None)
-    for _, payload in scan:
+    for payload in segment.payloads():
         # A frame is an array whose first element is its kind: most need no decoding to be passed over.
         if payload[0] & 0xF0 == 0x90 and payload[1] != TOLD_TAG:
             continue
         frame = frame_of(payload)
         if isinstance(frame, Told):
             yield frame
-    if scan.damage is not None and segment.sealed is not None:
-        raise Corrupt(segment.path, *scan.damage)
 
 
 def keep_told(layout: Layout, sha256: str, frames: Iterable[Told]) -> None:

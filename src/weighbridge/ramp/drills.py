@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Protocol
 
-from weighbridge.clock import Clock
 from weighbridge.config import Loaded
 from weighbridge.errors import ControlError, StoreError, WeighbridgeError
 from weighbridge.exchanges.reader import Follower, read
 from weighbridge.licenses import finding as finding_of
 from weighbridge.licenses import profile
+from weighbridge.ramp.desk import BaseDesk
 from weighbridge.ramp.drilling import Tally, belongs
 from weighbridge.ramp.judging import Judge
 from weighbridge.records.canonical import canonical
@@ -39,19 +39,11 @@ REST_NS = 10 * 1_000_000_000
 SHOWN_MAX = 10
 
 
-class DrillDesk(Protocol):
+class DrillDesk(BaseDesk, Protocol):
     """What only the keeper can do; see `keeper.ramps.Desk`."""
 
     @property
-    def layout(self) -> Layout: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
-    @property
     def serving(self) -> bool: ...
-    @property
-    def table(self) -> RouteTable | None: ...
     def drills(self) -> tuple[dict[str, Drill], dict[str, DrillReport]]: ...
     async def record_drill(self, route: str, body: bytes) -> str: ...
     def publish_drills(self, drills: dict[str, DrillInForce]) -> int: ...

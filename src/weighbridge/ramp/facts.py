@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from weighbridge.clock import Clock
 from weighbridge.config import Loaded
 from weighbridge.grading.drift import drift_of
 from weighbridge.licenses import finding as finding_of
 from weighbridge.licenses import profile
+from weighbridge.ramp.desk import BaseDesk
 from weighbridge.ramp.gates import GateFacts
 from weighbridge.records.canonical import canonical, digest, parse
 from weighbridge.records.evidence import Evidence as TrialEvidence
@@ -21,15 +21,9 @@ if TYPE_CHECKING:
     from weighbridge.ramp.watch import Watch
 
 
-class ReadingDesk(Protocol):
+class ReadingDesk(BaseDesk, Protocol):
     """What of the office's desk changes nothing."""
 
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
-    @property
-    def table(self) -> RouteTable | None: ...
     def object(self, digest: str) -> bytes | None: ...
 
 

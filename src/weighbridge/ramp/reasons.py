@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from weighbridge.clock import Clock
-from weighbridge.config import Loaded
 from weighbridge.errors import WeighbridgeError
-from weighbridge.store.layout import Layout
+from weighbridge.ramp.desk import BaseDesk
 
 if TYPE_CHECKING:
     from weighbridge.ramp.proposals import Proposal
@@ -21,15 +19,9 @@ LOOK_AFTER_NS = 60 * 1_000_000_000
 """A keeper that has just started has other things to do than to load the price book and the catalogue."""
 
 
-class ReasonsDesk(Protocol):
+class ReasonsDesk(BaseDesk, Protocol):
     """What of the office's desk is needed here."""
 
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
     def tell(self, subject: str, lines: tuple[str, ...], *, route: str, arm: str, kind: str = "ramp-drill") -> None: ...
     def told(self) -> frozenset[str]: ...
     def remember_told(self, keys: frozenset[str]) -> None: ...

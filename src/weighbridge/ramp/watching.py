@@ -7,14 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
-from weighbridge.clock import Clock
-from weighbridge.config import Loaded
 from weighbridge.errors import StoreError, WeighbridgeError
 from weighbridge.ramp.controller import NOTHING_SEEN, Evidence
+from weighbridge.ramp.desk import BaseDesk
 from weighbridge.ramp.facts import Facts
 from weighbridge.records.ramp import RampState
-from weighbridge.records.table import RouteTable
-from weighbridge.store.layout import Layout
 from weighbridge.store.ramps import StoredRamp
 
 if TYPE_CHECKING:
@@ -31,17 +28,9 @@ NOTE_EVERY_S = 10.0
 FORGET_EVERY = 60
 
 
-class WatchingDesk(Protocol):
+class WatchingDesk(BaseDesk, Protocol):
     """What of the office's desk is needed here."""
 
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def loaded(self) -> Loaded: ...
-    @property
-    def table(self) -> RouteTable | None: ...
     @property
     def sharing(self) -> "Sharing | None": ...
     def note_held(self, route: str, revision: int, held_s: float) -> None: ...

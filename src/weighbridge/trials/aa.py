@@ -4,7 +4,6 @@ Both arms are the same, so nothing is judged and no verdict comes of it. What va
 the grader add to every verdict of this route; what leans to one side is a harness that favours a place or a run.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,24 +13,19 @@ import numpy as np
 
 from weighbridge.config import Loaded
 from weighbridge.errors import WeighbridgeError
-from weighbridge.grading.book import GraderBook
 from weighbridge.records.permission import arm_refusal
 from weighbridge.records.table import Arm, Route, RouteTable
 from weighbridge.stats.aa import check_differences
 from weighbridge.store.control import ControlClient
 from weighbridge.store.layout import Layout
-from weighbridge.trials.carry import Carry, put
-from weighbridge.trials.journal import Journal
+from weighbridge.trials.carry import put
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.machines import Here
 from weighbridge.trials.money import total_cost
 from weighbridge.trials.pairs.rerun import RERUN_SCHEMA, Rerun, row_of
 from weighbridge.trials.plan import Settings
-from weighbridge.trials.prepare import prepare
 from weighbridge.trials.replay import Progress, Stopped
-from weighbridge.trials.run import Options, cap_nanousd, permitted_judges, table_of
-from weighbridge.trials.send import GatewaySend, SendSettings
-from weighbridge.trials.tune import TuneWalk
+from weighbridge.trials.run import Options, table_of
+from weighbridge.trials.sampled import sampled
 from weighbridge.trials.walk import Walk
 
 AA_SCHEMA = "aa-run/1"
@@ -74,23 +68,13 @@ def run_aa(
     Raises `WeighbridgeError` for everything a person can mend; what was answered is kept, and the next run goes on.
     """
     log = TrialLog(loaded)
-    table, route, arm = _permitted(log.layout, asked)
-    judges = permitted_judges(loaded, table, route)
-    cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
-    machines = options.machines or Here()
-    graders = GraderBook(loaded, route.name, machines.workers)
-    prepared = prepare(loaded, control, log, asked, table.number, graders=graders, again=True, fresh=options.fresh)
-    plan = prepared.plan
-    with Journal(log.layout.trial(plan.trial), plan) as journal:
-        carry = Carry(log, prepared, graders, journal)
-        carry.walk = TuneWalk(plan)
-        carry.resume([], judges, say)
-        purse = carry.purse(cap, arm, route)
-        say(f"{plan.items} requests go to {arm.name} a second time; nothing is judged by it")
-        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
-        send = GatewaySend(base_url, control, log, plan, how, purse)
-        sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
-        stopped, last = asyncio.run(carry.replay(send, sends, judges, purse, arm, route, options.concurrency, show))
+    place = _permitted(log.layout, asked)
+    _, route, arm = place
+    with sampled(
+        loaded, control, base_url, log, place, asked, options, again=True, show=show, say=say,
+        plan_in_words=lambda plan: f"{plan.items} requests go to {arm.name} a second time; nothing is judged by it",
+    ) as (carry, stopped, last):  # fmt: skip
+        plan = carry.plan
         found, left_out = rerun_of(carry.walk)
         if not found.slices:
             why = f"; the endpoint said last: {last}" if last else ""
@@ -112,8 +96,6 @@ def run_aa(
             created_ns=time.time_ns(),
         )
         put(control, "aa", route.name, made)
-        if carry.complete:
-            journal.finish()
     return made
 
 

@@ -33,7 +33,7 @@ from weighbridge.trials.plan import label
 from weighbridge.trials.prepare import Prepared
 from weighbridge.trials.recall import Recall
 from weighbridge.trials.replay import Progress, Replayer, Stopped, Turn
-from weighbridge.trials.send import GatewaySend
+from weighbridge.trials.send import GatewaySend, Line
 from weighbridge.trials.walk import Walk
 
 LOG_S_MAX = 10.0
@@ -175,13 +175,11 @@ class Carry:
 
     async def replay(
         self,
-        send: GatewaySend,
-        judge_sends: Mapping[str, GatewaySend],
+        line: Line,
         judges: Mapping[str, Arm],
         purse: Purse,
         arm: Arm,
         route: Route,
-        concurrency: int,
         show: Callable[[Progress], None],
         turn: Turn | None = None,
     ) -> tuple[Stopped, str]:
@@ -190,6 +188,8 @@ class Carry:
         turn: of a sweep, whose candidates wait for each other.
         """
         poll = _Poll(self._log, self.plan.trial, self.replays, purse)
+        send = GatewaySend(line, self._log, self.plan, purse)
+        judge_sends = {name: GatewaySend(line, self._log, self.plan, purse, name, "judge") for name in judges}
         self._panel = Panel(route.name, self._judges(judge_sends, judges), purse)
 
         async def ask(item: Item) -> Sent:
@@ -204,7 +204,7 @@ class Carry:
                 arrivals = None if gap is None else Arrivals(self.items.values(), gap)
                 replayer = Replayer(
                     self.walk, self.items, self.outcomes, ask, self.judge, purse, self._bound(arm, route),
-                    Pace(concurrency), self._journal.add, poll, show, turn=turn,
+                    Pace(line.concurrency), self._journal.add, poll, show, turn=turn,
                     arrivals=arrivals,
                 )  # fmt: skip
                 return await replayer.run(), replayer.last_broken

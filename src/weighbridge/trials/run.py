@@ -22,7 +22,7 @@ from weighbridge.trials.machines import Here, Machines
 from weighbridge.trials.plan import Settings, earlier_trials
 from weighbridge.trials.prepare import prepare, route_of
 from weighbridge.trials.replay import Progress
-from weighbridge.trials.send import GatewaySend, SendSettings
+from weighbridge.trials.send import Line
 
 USD_MAX = 1_000_000
 """The most that one trial may be allowed to spend."""
@@ -39,6 +39,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Answers that earlier trials got from the same arm stand in for new ones."""
     machines: Machines | None = None
     """Where answers are graded and replays sent from; `None`: this machine."""
+
+    def line(self, base_url: str, control: ControlClient) -> Line:
+        return Line(
+            base_url=base_url,
+            control=control,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            machines=self.machines or Here(),
+        )
 
 
 def run_trial(
@@ -60,11 +69,11 @@ def run_trial(
     table, route, arm = permitted(loaded, log.layout, settings)
     judges = permitted_judges(loaded, table, route)
     cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
-    machines = options.machines or Here()
-    graders = GraderBook(loaded, route.name, machines.workers)
+    line = options.line(base_url, control)
+    graders = GraderBook(loaded, route.name, line.machines.workers)
     prepared = prepare(loaded, control, log, settings, table.number, graders=graders, fresh=options.fresh)
-    for line in prepared.said:
-        say(line)
+    for note in prepared.said:
+        say(note)
     plan = prepared.plan
     with Journal(log.layout.trial(plan.trial), plan) as journal:
         run = Carry(log, prepared, graders, journal)
@@ -73,12 +82,7 @@ def run_trial(
         purse = run.purse(cap, arm, route)
         known = f", {len(run.outcomes)} of them known already" if run.outcomes else ""
         say(f"trial {plan.trial}: {plan.items} items of {len(plan.judged)} slices are planned{known}")
-        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
-        send = GatewaySend(base_url, control, log, plan, how, purse)
-        judge_sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
-        stopped, last_broken = asyncio.run(
-            run.replay(send, judge_sends, judges, purse, arm, route, options.concurrency, show)
-        )
+        stopped, last_broken = asyncio.run(run.replay(line, judges, purse, arm, route, show))
         ended = run.conclude(control, arm, organization, stopped, last_broken, paid_again)
         if ended.complete:
             journal.finish()

@@ -24,7 +24,11 @@ TOKEN_S = 6 * 3600
 TOKEN_RENEW_S = TOKEN_S - 1800
 
 
-class SendSettings(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """The way that a trial's requests take to the gateway."""
+
+    base_url: str
+    control: ControlClient
     concurrency: int
     timeout_s: float
     machines: Machines
@@ -36,24 +40,21 @@ class GatewaySend:
 
     def __init__(
         self,
-        base_url: str,
-        control: ControlClient,
+        line: Line,
         log: TrialLog,
         plan: TrialPlan,
-        settings: SendSettings,
         purse: Purse,
         arm: str | None = None,
         purpose: TrialPurpose = "trial",
     ) -> None:
         """arm: the candidate of the plan, or with purpose `judge` one of the route's judges."""
-        self._base_url, self._settings = base_url, settings
         self._arm, self._purpose = arm or plan.settings.candidate, purpose
-        self._control, self._log, self._plan, self._purse = control, log, plan, purse
+        self._line, self._log, self._plan, self._purse = line, log, plan, purse
         self._poster: Poster | None = None
         self._token, self._token_at = b"", 0.0
 
     async def __aenter__(self) -> Self:
-        self._poster = self._settings.machines.poster(self._base_url, self._settings.concurrency + 1)
+        self._poster = self._line.machines.poster(self._line.base_url, self._line.concurrency + 1)
         return self
 
     async def __aexit__(
@@ -98,7 +99,7 @@ class GatewaySend:
             (TAG_HEADER, ",".join(f"{name}={value}" for name, value in tags).encode("latin-1", "replace")),
         ]
         try:
-            return await self._poster.post(PATHS[dialect], headers, body, self._settings.timeout_s)
+            return await self._poster.post(PATHS[dialect], headers, body, self._line.timeout_s)
         except Unreachable as error:
             raise NotSent(f"the gateway cannot be reached: {error}") from None
         except Broken as error:
@@ -118,7 +119,7 @@ class GatewaySend:
             ttl_s=TOKEN_S,
         )
         # A short blocking call on a local socket, every few hours.
-        self._token = self._control.call(asked, TokenText).text.encode()
+        self._token = self._line.control.call(asked, TokenText).text.encode()
         self._token_at = time.monotonic()
         return True
 

@@ -5,24 +5,18 @@ route has been looked at: every arm of the route that carries a prompt of its ow
 `weighbridge verify` finds a verdict that is not.
 """
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
 
 from weighbridge.config import Loaded
-from weighbridge.grading.book import GraderBook
 from weighbridge.store.control import ControlClient
-from weighbridge.trials.carry import Carry
-from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.machines import Here
 from weighbridge.trials.outcome import Scored
 from weighbridge.trials.plan import Settings
-from weighbridge.trials.prepare import prepare
 from weighbridge.trials.replay import Progress, Stopped
-from weighbridge.trials.run import Options, cap_nanousd, permitted, permitted_judges
-from weighbridge.trials.send import GatewaySend, SendSettings
+from weighbridge.trials.run import Options, permitted
+from weighbridge.trials.sampled import sampled
 from weighbridge.trials.walk import Walk
 
 TUNING_SCHEMA = "tuning/1"
@@ -67,18 +61,6 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
-class TuneWalk(Walk):
-    """Takes every planned unit: nothing is decided here, so nothing stops it early."""
-
-    @property
-    def all_decided(self) -> bool:
-        return False
-
-    def wanted(self, position: int) -> bool:
-        del position
-        return True
-
-
 def run_tuning(
     loaded: Loaded,
     control: ControlClient,
@@ -91,26 +73,14 @@ def run_tuning(
 ) -> Tuning:
     """Replay a sample of split A to an arm and grade it. `asked.split` is `a`. Raises as `run_trial` does."""
     log = TrialLog(loaded)
-    table, route, arm = permitted(loaded, log.layout, asked)
-    judges = permitted_judges(loaded, table, route)
-    cap = cap_nanousd(options.max_usd, (arm, *judges.values()))
-    machines = options.machines or Here()
-    graders = GraderBook(loaded, route.name, machines.workers)
-    prepared = prepare(loaded, control, log, asked, table.number, graders=graders, fresh=options.fresh)
-    plan = prepared.plan
-    with Journal(log.layout.trial(plan.trial), plan) as journal:
-        carry = Carry(log, prepared, graders, journal)
-        carry.walk = TuneWalk(plan)
-        carry.resume([], judges, say)
-        purse = carry.purse(cap, arm, route)
-        say(f"{plan.items} requests of split A are planned; verdicts on prompts of this route come from split B")
-        how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
-        send = GatewaySend(base_url, control, log, plan, how, purse)
-        sends = {name: GatewaySend(base_url, control, log, plan, how, purse, name, "judge") for name in judges}
-        stopped, _ = asyncio.run(carry.replay(send, sends, judges, purse, arm, route, options.concurrency, show))
-        if carry.complete:
-            journal.finish()
-    return tuning_of(carry.walk, stopped)
+    place = permitted(loaded, log.layout, asked)
+    with sampled(
+        loaded, control, base_url, log, place, asked, options, show=show, say=say,
+        plan_in_words=lambda plan: (
+            f"{plan.items} requests of split A are planned; verdicts on prompts of this route come from split B"
+        ),
+    ) as found:  # fmt: skip
+        return tuning_of(found.carry.walk, found.stopped)
 
 
 def tuning_of(walk: Walk, stopped: Stopped) -> Tuning:

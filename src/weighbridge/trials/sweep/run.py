@@ -18,12 +18,11 @@ from weighbridge.store.control import ControlClient
 from weighbridge.trials.carry import Carry, Drawn, put, put_verdict
 from weighbridge.trials.journal import Journal
 from weighbridge.trials.log import TrialLog
-from weighbridge.trials.machines import Here, Machines
 from weighbridge.trials.money import Purse
 from weighbridge.trials.plan import Settings, earlier_trials, label
 from weighbridge.trials.replay import Progress, Stopped, Turn
 from weighbridge.trials.run import Options, cap_nanousd, permitted, permitted_judges
-from weighbridge.trials.send import GatewaySend, SendSettings
+from weighbridge.trials.send import Line
 from weighbridge.trials.sweep.board import costs_of, ranked, row_of, saved
 from weighbridge.trials.sweep.prepare import prepare_sweep
 from weighbridge.trials.sweep.record import SWEEP_SCHEMA, NotAsked, Sweep, SweepRow
@@ -69,13 +68,13 @@ def run_sweep(
     table, _, _ = permitted(loaded, log.layout, msgspec.structs.replace(asked, candidate=next(iter(arms.allowed))))
     judges = permitted_judges(loaded, table, arms.route)
     cap = cap_nanousd(options.max_usd, (*arms.allowed.values(), *judges.values()))
-    machines = options.machines or Here()
-    graders = GraderBook(loaded, arms.route.name, machines.workers)
+    line = options.line(base_url, control)
+    graders = GraderBook(loaded, arms.route.name, line.machines.workers)
     prepared, said = prepare_sweep(
         loaded, control, log, asked, tuple(arms.allowed), arms.table, graders, fresh=options.fresh
     )
-    for line in said:
-        say(line)
+    for note in said:
+        say(note)
     with ExitStack() as stack:
         carries: dict[str, Carry] = {}
         for name, one in prepared.items():
@@ -95,11 +94,7 @@ def run_sweep(
             carry.walk = walk.lanes[name]
         plan = next(iter(carries.values())).plan
         say(f"{len(carries)} candidates, {plan.items} items of {len(plan.judged)} slices are planned for each")
-        ended = asyncio.run(
-            _all(
-                base_url, control, log, carries, arms, judges, purse, options, machines, walk, _together(show, carries)
-            )
-        )
+        ended = asyncio.run(_all(line, carries, arms, judges, purse, walk, _together(show, carries)))
         swept = _conclude(control, carries, arms, organization, ended, walk)
         if swept.sweep.complete:
             for carry in carries.values():
@@ -126,29 +121,21 @@ def _arms(loaded: Loaded, log: TrialLog, asked: Settings, candidates: Sequence[s
 
 
 async def _all(
-    base_url: str,
-    control: ControlClient,
-    log: TrialLog,
+    line: Line,
     carries: Mapping[str, Carry],
     arms: _Arms,
     judges: Mapping[str, Arm],
     purse: Purse,
-    options: Options,
-    machines: Machines,
     walk: SweepWalk,
     show: Callable[[str, Progress], None],
 ) -> dict[str, tuple[Stopped, str]]:
     """Every candidate to its end: why, and what its endpoint said last when it failed."""
     turn = Turn()
-    how = SendSettings(concurrency=options.concurrency, timeout_s=options.timeout_s, machines=machines)
 
     async def one(name: str, carry: Carry) -> tuple[Stopped, str]:
-        send = GatewaySend(base_url, control, log, carry.plan, how, purse)
-        sends = {judge: GatewaySend(base_url, control, log, carry.plan, how, purse, judge, "judge") for judge in judges}
         stopped, said = await carry.replay(
-            send, sends, judges, purse, arms.allowed[name], arms.route, options.concurrency,
-            lambda state: show(name, state), turn,
-        )  # fmt: skip
+            line, judges, purse, arms.allowed[name], arms.route, lambda state: show(name, state), turn
+        )
         if stopped in ("budget", "endpoint"):
             walk.leave_out(name)
             walk.advance()
